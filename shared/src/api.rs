@@ -1,0 +1,13 @@
+//! Shapes of the `/v1` API, the same at the edge and at the cores.
+//!
+//! Requests refuse unknown members, so that a misspelt field is an error and not a silent default.
+
+pub mod account;
+pub mod cart;
+pub mod catalog;
+pub mod order;
+
+/// Longest request body, in bytes.
+pub const MAX_BODY_BYTES: usize = 256 * 1024;
+/// Most line items in one order or cart.
+pub const MAX_LINES: usize = 1_000;

@@ -1,0 +1,94 @@
+//! Guests, accounts and sessions.
+
+use serde::{Deserialize, Serialize};
+
+use crate::token::Role;
+use crate::{EmailAddress, UserId};
+
+/// Sign up: `POST /v1/accounts`. With a guest's token the credentials go onto the guest's own user id.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct SignUp {
+    /// Where mail reaches the person.
+    pub email: EmailAddress,
+    /// 8 to 128 characters.
+    pub password: Password,
+    /// What to call the person, at most 100 characters.
+    #[serde(default)]
+    pub name: Option<String>,
+}
+
+/// Sign in: `POST /v1/sessions`. With a guest's token the guest's cart is merged and its orders stay reachable.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct SignIn {
+    /// The account's address.
+    pub email: EmailAddress,
+    /// Its password.
+    pub password: Password,
+}
+
+/// A password on its way in; never printed.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(transparent)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(value_type = String, format = "password"))]
+pub struct Password(pub String);
+
+impl std::fmt::Debug for Password {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Password(…)")
+    }
+}
+
+/// Trade a refresh token for new ones: `POST /v1/sessions/refresh`; `POST /v1/sessions/end` takes the same.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Refresh {
+    /// Works once; the second use ends the whole session.
+    pub refresh_token: RefreshToken,
+}
+
+/// A refresh token; never printed. It starts with its session's id, so it says where it lives.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(transparent)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(value_type = String))]
+pub struct RefreshToken(pub String);
+
+impl std::fmt::Debug for RefreshToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("RefreshToken(…)")
+    }
+}
+
+/// Tokens of a session: the answer to `POST /v1/guests`, `/v1/accounts`, `/v1/sessions` and `/v1/sessions/refresh`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Tokens {
+    /// Who the tokens are for.
+    pub user_id: UserId,
+    /// Bearer token for `Authorization`.
+    pub access_token: String,
+    /// Seconds until the access token expires.
+    pub expires_in: u32,
+    /// For `POST /v1/sessions/refresh`.
+    pub refresh_token: RefreshToken,
+    /// Seconds until the refresh token expires.
+    pub refresh_expires_in: u32,
+}
+
+/// The caller's account: `GET /v1/account`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Account {
+    /// The user.
+    pub user_id: UserId,
+    /// Absent for guests.
+    pub email: Option<EmailAddress>,
+    /// What to call the person.
+    pub name: Option<String>,
+    /// What the user may do.
+    pub roles: Vec<Role>,
+}

@@ -1,0 +1,208 @@
+//! Quotes, orders and what became of them.
+
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+
+use crate::{EmailAddress, Money, OrderId, Quantity, Sku, UserId};
+
+/// One SKU that is wanted.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct OrderItem {
+    /// What.
+    pub sku: Sku,
+    /// How many.
+    pub quantity: Quantity,
+}
+
+/// Where to send it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Address {
+    /// Who receives it, 1 to 100 characters.
+    pub name: String,
+    /// Street and number, 1 to 200 characters.
+    pub line1: String,
+    /// Flat or company, at most 200 characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub line2: Option<String>,
+    /// Town, 1 to 100 characters.
+    pub city: String,
+    /// State or county, at most 100 characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    /// Postal code, at most 20 characters; some countries have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub postal_code: Option<String>,
+    /// ISO 3166-1 alpha-2, upper-case.
+    pub country: String,
+}
+
+/// Ask for a total without ordering: `POST /v1/quotes`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct QuoteRequest {
+    /// 1 to 1,000 items; repeated SKUs are summed.
+    pub items: Vec<OrderItem>,
+}
+
+/// What an order would cost now.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Quote {
+    /// By SKU.
+    pub lines: Vec<LineItem>,
+    /// Sum of the lines, tax included.
+    pub subtotal: Money,
+    /// Cost of shipping.
+    pub shipping: Money,
+    /// What would be charged.
+    pub total: Money,
+    /// The catalog's version that set these prices.
+    pub catalog_version: u64,
+}
+
+/// Place an order: `POST /v1/orders` with `Idempotency-Key`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct PlaceOrder {
+    /// 1 to 1,000 items; repeated SKUs are summed.
+    pub items: Vec<OrderItem>,
+    /// Where to send it.
+    pub shipping_address: Address,
+    /// Names a way to pay at the payment provider; never a card number.
+    pub payment_token: String,
+    /// The total that the shopper saw; another one is answered 409 with the new quote.
+    pub expected_total: Money,
+    /// With it, the order takes the caller's cart: it must be at this version and is emptied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cart_version: Option<u64>,
+    /// Where to write to about this order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub email: Option<EmailAddress>,
+    /// If sent, must be the caller.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_id: Option<UserId>,
+}
+
+/// One SKU of an order or quote.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct LineItem {
+    /// What.
+    pub sku: Sku,
+    /// The product's name when it was priced.
+    pub title: String,
+    /// How many.
+    pub quantity: Quantity,
+    /// Price of one, tax included.
+    pub unit_price: Money,
+    /// `unit_price` times `quantity`.
+    pub line_total: Money,
+}
+
+/// Where an order stands.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum OrderStatus {
+    /// Accepted; its units are held while it is paid.
+    Pending,
+    /// Paid.
+    Confirmed,
+    /// Given to the carrier.
+    Shipped,
+    /// Received.
+    Delivered,
+    /// Ended without a sale; its units are free again and any payment was returned.
+    Cancelled,
+}
+
+/// Where an order's payment stands.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum PaymentStatus {
+    /// Under way.
+    Processing,
+    /// The shopper must confirm it: `POST /v1/orders/{order_id}/payment/confirm`.
+    ChallengeRequired,
+    /// The money is ours.
+    Captured,
+    /// The provider said no.
+    Declined,
+    /// Given back before it was taken.
+    Voided,
+    /// Given back after it was taken.
+    Refunded,
+}
+
+/// An order: `GET /v1/orders/{order_id}` and the answer to `POST /v1/orders`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Order {
+    /// The order.
+    pub order_id: OrderId,
+    /// Whose it is.
+    pub user_id: UserId,
+    /// Where it stands.
+    pub status: OrderStatus,
+    /// Why it was cancelled, for a person.
+    pub cancel_reason: Option<String>,
+    /// Where its payment stands.
+    pub payment: PaymentStatus,
+    /// By SKU.
+    pub lines: Vec<LineItem>,
+    /// Sum of the lines, tax included.
+    pub subtotal: Money,
+    /// Cost of shipping.
+    pub shipping: Money,
+    /// What is charged.
+    pub total: Money,
+    /// Where it goes.
+    pub shipping_address: Address,
+    /// Where to write to about it.
+    pub email: Option<EmailAddress>,
+    /// Rises with every change of the order.
+    pub version: u64,
+    /// When it was accepted.
+    #[serde(with = "time::serde::rfc3339")]
+    #[cfg_attr(feature = "openapi", schema(value_type = String, format = "date-time"))]
+    pub created_at: OffsetDateTime,
+    /// Until when its units are held for it, while it is PENDING.
+    #[serde(with = "time::serde::rfc3339")]
+    #[cfg_attr(feature = "openapi", schema(value_type = String, format = "date-time"))]
+    pub expires_at: OffsetDateTime,
+}
+
+/// The caller's orders, newest first: `GET /v1/orders?limit=&cursor=`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct OrderPage {
+    /// Newest first.
+    pub items: Vec<OrderSummary>,
+    /// Where the next page starts; absent on the last.
+    pub next_cursor: Option<OrderId>,
+}
+
+/// An order on a list.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct OrderSummary {
+    /// The order.
+    pub order_id: OrderId,
+    /// Where it stands.
+    pub status: OrderStatus,
+    /// What is charged.
+    pub total: Money,
+    /// Units in all.
+    pub units: u64,
+    /// When it was accepted.
+    #[serde(with = "time::serde::rfc3339")]
+    #[cfg_attr(feature = "openapi", schema(value_type = String, format = "date-time"))]
+    pub created_at: OffsetDateTime,
+}

@@ -1,0 +1,55 @@
+//! The `Idempotency-Key` request header.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// Header that makes a `POST` safe to repeat.
+pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
+/// Header on an answer that repeats an earlier one.
+pub const IDEMPOTENCY_REPLAYED: &str = "idempotency-replayed";
+
+/// A client's name for one intended effect: 1 to 255 visible ASCII characters, compared byte by byte.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct IdempotencyKey(String);
+
+/// The key is empty, longer than 255 characters, or holds something other than visible ASCII.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("an Idempotency-Key is 1 to 255 visible ASCII characters")]
+pub struct NotAnIdempotencyKey;
+
+impl IdempotencyKey {
+    /// The key as sent.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for IdempotencyKey {
+    type Err = NotAnIdempotencyKey;
+
+    fn from_str(text: &str) -> Result<Self, NotAnIdempotencyKey> {
+        let fits = (1..=255).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
+        if fits { Ok(Self(text.to_owned())) } else { Err(NotAnIdempotencyKey) }
+    }
+}
+
+impl fmt::Display for IdempotencyKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_short_and_visible() {
+        assert!("order-17".parse::<IdempotencyKey>().is_ok());
+        assert!("x".repeat(255).parse::<IdempotencyKey>().is_ok());
+        for bad in [String::new(), "x".repeat(256), "a b".to_owned(), "caf\u{e9}".to_owned(), "a\n".to_owned()] {
+            assert!(bad.parse::<IdempotencyKey>().is_err(), "{bad:?} was taken");
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Rules for text that people type.
+
+/// Whether `text` holds what looks like a payment card number: a run of 13 to 19 digits (spaces and hyphens between
+/// them allowed) with a known card prefix and a valid Luhn sum (ISO/IEC 7812-1 annex B).
+///
+/// Free text with one is refused, so that card numbers never reach our databases, logs or events.
+#[must_use]
+pub fn holds_card_number(text: &str) -> bool {
+    let mut run: Vec<u8> = Vec::with_capacity(19);
+    let mut gap = false;
+    for character in text.chars().chain(std::iter::once('.')) {
+        match character.to_digit(10) {
+            #[expect(clippy::cast_possible_truncation, reason = "a decimal digit")]
+            Some(digit) => {
+                run.push(digit as u8);
+                gap = false;
+            }
+            None if matches!(character, ' ' | '-') && !gap && !run.is_empty() => gap = true,
+            None => {
+                if any_card(&run) {
+                    return true;
+                }
+                run.clear();
+                gap = false;
+            }
+        }
+    }
+    false
+}
+
+/// Whether any 13 to 19 neighbouring digits are a card number: it may hide in a longer run.
+fn any_card(run: &[u8]) -> bool {
+    // Only runs that could be one number by themselves; a longer run is an identifier of another kind.
+    (13..=19).contains(&run.len()) && known_prefix(run) && luhn(run)
+}
+
+/// Prefixes of Visa, Mastercard, American Express, Discover, JCB, Diners Club, UnionPay and Maestro.
+fn known_prefix(digits: &[u8]) -> bool {
+    let number = |count: usize| digits.iter().take(count).fold(0_u32, |sum, digit| sum * 10 + u32::from(*digit));
+    digits[0] == 4
+        || matches!(number(2), 34 | 37 | 36 | 38 | 39 | 50..=65 | 67)
+        || matches!(number(3), 300..=305)
+        || matches!(number(4), 2221..=2720 | 3528..=3589)
+}
+
+fn luhn(digits: &[u8]) -> bool {
+    let sum: u32 = digits
+        .iter()
+        .rev()
+        .enumerate()
+        .map(|(index, digit)| match (index % 2, u32::from(*digit)) {
+            (1, digit) if digit > 4 => digit * 2 - 9,
+            (1, digit) => digit * 2,
+            (_, digit) => digit,
+        })
+        .sum();
+    sum.is_multiple_of(10)
+}
+
+/// A lower-case name for a URL path: letters and digits of ASCII, hyphens between words, at most 80 characters.
+#[must_use]
+pub fn slug(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for character in text.chars().flat_map(char::to_lowercase) {
+        if character.is_ascii_alphanumeric() {
+            out.push(character);
+        } else if !out.is_empty() && !out.ends_with('-') && !matches!(character, '\'' | '\u{2019}') {
+            out.push('-');
+        }
+    }
+    out.truncate(80);
+    out.trim_end_matches('-').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_card_number_is_seen_with_or_without_gaps() {
+        for card in [
+            "4242424242424242",
+            "4242 4242 4242 4242",
+            "pay 5555-5555-5555-4444 now",
+            "378282246310005",
+            "2223003122003222",
+        ] {
+            assert!(holds_card_number(card), "{card} was missed");
+        }
+    }
+
+    #[test]
+    fn other_numbers_are_left_alone() {
+        for text in
+            ["4242424242424241", "0123456789012", "+44 20 7946 0958", "order 536365", "", "12345678901234567890123"]
+        {
+            assert!(!holds_card_number(text), "{text} was refused");
+        }
+    }
+
+    #[test]
+    fn a_slug_is_plain() {
+        assert_eq!(slug("WHITE HANGING HEART T-LIGHT HOLDER"), "white-hanging-heart-t-light-holder");
+        assert_eq!(slug("  Children's  café!! "), "childrens-caf");
+    }
+}
