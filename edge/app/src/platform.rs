@@ -1,0 +1,116 @@
+//! What a host must offer: caches, a way to the cores, a signature check, time and randomness.
+//!
+//! Two hosts implement it for real, `edge-worker` (Cloudflare) and `edge-pop` (native), and the tests a third. Nothing in
+//! it belongs to one request, so a platform and its router are built once and serve for the life of the host.
+//! Deliberately absent: sessions, limits and everything else that decides; that is the app's or the host's own.
+
+use std::future::Future;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Request, Response};
+
+/// Finished bytes of a public answer, with its times. Never anything that was made for one user.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Page {
+    /// HTTP status.
+    pub status: u16,
+    /// Headers as sent, without `age` and `cache-status`, which are made for each answer.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// The body; not compressed.
+    pub body: Bytes,
+    /// When it was made, Unix milliseconds.
+    pub stored_at_ms: u64,
+    /// Until when it is served as it is, Unix milliseconds.
+    pub fresh_until_ms: u64,
+    /// Until when it is served while a newer one is fetched, or while the cores cannot be reached; Unix milliseconds.
+    pub stale_until_ms: u64,
+    /// Cache tags, such as `product:red-mug`: a purge of one of them drops the page.
+    pub tags: Vec<String>,
+}
+
+impl Page {
+    /// Bytes it takes up, for a cache that is bounded by weight.
+    #[must_use]
+    pub fn weight(&self) -> u32 {
+        let headers: usize = self.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 64).sum();
+        let tags: usize = self.tags.iter().map(|tag| tag.len() + 24).sum();
+        u32::try_from(self.body.len() + headers + tags + 128).unwrap_or(u32::MAX)
+    }
+
+    /// The value of a header that is text.
+    #[must_use]
+    pub fn header(&self, name: &HeaderName) -> Option<&str> {
+        self.headers.iter().find(|(own, _)| own == name).and_then(|(_, value)| value.to_str().ok())
+    }
+}
+
+/// The shopper's address, as the host saw it. Hosts put it into the request's extensions.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ClientAddress(pub IpAddr);
+
+impl Default for ClientAddress {
+    /// The unspecified address: a host that cannot tell.
+    fn default() -> Self {
+        Self(IpAddr::V4(Ipv4Addr::UNSPECIFIED))
+    }
+}
+
+/// Why no core answered. An answer of a core with any status is not an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum UpstreamError {
+    /// No core could be reached, or all of them are busy.
+    #[error("no core can be reached")]
+    Unavailable,
+    /// A core did not answer before the deadline; a write may have happened.
+    #[error("no answer in time")]
+    Timeout,
+    /// What came back was not an answer, or longer than is taken.
+    #[error("the answer could not be read")]
+    Malformed,
+}
+
+/// A host.
+pub trait Platform: Clone + Send + Sync + 'static {
+    /// Whether one request may await another's upstream call. Not in Workers, where I/O belongs to its request.
+    const SHARES_FLIGHTS: bool = true;
+
+    /// What this cache calls itself in `Cache-Status` (RFC 9211): a token such as `pop-1`.
+    fn cache_name(&self) -> &str;
+
+    /// A page from this process's memory, whatever its age.
+    fn mem_get(&self, key: &str) -> Option<Arc<Page>>;
+
+    /// Keeps a page in memory; the host may drop it whenever it likes, and should after `stale_until_ms`.
+    fn mem_put(&self, key: String, page: Arc<Page>);
+
+    /// A value from the slower tier that outlives the process (KV, disk). Failures are misses.
+    fn kv_get(&self, key: &str) -> impl Future<Output = Option<Bytes>> + Send;
+
+    /// Keeps a value there for `ttl_seconds` (at least 60). Failures are nobody's problem.
+    fn kv_put(&self, key: String, value: Bytes, ttl_seconds: u32) -> impl Future<Output = ()> + Send;
+
+    /// Sends a request to the right core and reads the whole answer.
+    ///
+    /// The URI is a path below `/v1` with its query; headers are the app's own and no user's cookie. The host adds what
+    /// its link needs (signature, trace), keeps a deadline, and bounds the answer's length.
+    fn upstream(
+        &self,
+        request: Request<Bytes>,
+        client: IpAddr,
+    ) -> impl Future<Output = Result<Response<Bytes>, UpstreamError>> + Send;
+
+    /// Whether `signature` is `key`'s Ed25519 signature of `message` (RFC 8032).
+    fn verify_ed25519(&self, key: &[u8; 32], message: &[u8], signature: &[u8; 64])
+    -> impl Future<Output = bool> + Send;
+
+    /// Runs a job after the answer, if there is room; it may be dropped.
+    fn defer(&self, job: impl Future<Output = ()> + Send + 'static);
+
+    /// The time, Unix milliseconds.
+    fn now_ms(&self) -> u64;
+
+    /// Fills `bytes` from a cryptographically secure source.
+    fn fill_random(&self, bytes: &mut [u8]);
+}
