@@ -191,29 +191,34 @@ CREATE TABLE idempotency_records (
 -- Events -----------------------------------------------------------------------------------------------------------
 
 -- Written in the transaction that makes the event true. Sequence numbers become visible out of order, so readers go by
--- transaction: everything below pg_snapshot_xmin is complete.
+-- transaction: everything below pg_snapshot_xmin is complete. Within such a window they go by sequence: it is drawn under
+-- the lock of the order's row, so it never runs against the order's own history, as transaction ids can.
 CREATE TABLE outbox (
+    sequence          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     transaction_id    bigint NOT NULL DEFAULT (pg_current_xact_id()::text::bigint),
-    sequence          bigint GENERATED ALWAYS AS IDENTITY,
     event_id          uuid NOT NULL CONSTRAINT outbox_event_id_once UNIQUE,
     topic             text NOT NULL CONSTRAINT outbox_topic_known
         CHECK (topic IN ('order_events', 'inventory_events', 'payment_events', 'shipping_events')),
     kind              text NOT NULL,
-    -- The order it is about, and that order's own count of events, from 1 without gaps.
+    -- The order it is about, and the version of what it tells (of the order or of its payment).
     aggregate_id      uuid NOT NULL,
     aggregate_version bigint NOT NULL,
     payload           jsonb NOT NULL,
     traceparent       text,
-    created_at        timestamptz NOT NULL DEFAULT shard_now(),
-    PRIMARY KEY (transaction_id, sequence)
+    created_at        timestamptz NOT NULL DEFAULT shard_now()
 );
-CREATE INDEX outbox_by_aggregate ON outbox (aggregate_id, aggregate_version);
+CREATE INDEX outbox_by_transaction ON outbox (transaction_id, sequence);
 
--- How far each consumer has read; its row lock is the lease that lets one process read at a time.
+-- How far each consumer has read; its row lock is the lease that lets one process read at a time. The window is what
+-- was complete when it was opened: transactions from settled_before up to (not with) window_before.
 CREATE TABLE consumer_cursors (
     consumer       text PRIMARY KEY,
-    transaction_id bigint NOT NULL DEFAULT 0,
-    sequence       bigint NOT NULL DEFAULT 0
+    settled_before bigint NOT NULL DEFAULT 0,
+    window_before  bigint NOT NULL DEFAULT 0,
+    -- Last sequence handled in the window, and the window's last: equal when it is done.
+    sequence       bigint NOT NULL DEFAULT 0,
+    window_last    bigint NOT NULL DEFAULT 0,
+    CONSTRAINT consumer_cursors_window_forward CHECK (settled_before <= window_before AND sequence <= window_last)
 );
 
 -- What a consumer has already done: a repeat has no effect.
@@ -225,16 +230,33 @@ CREATE TABLE inbox (
 );
 CREATE INDEX inbox_by_age ON inbox (handled_at);
 
+-- Events that failed and wait for another attempt, and those of the same order that wait behind them (attempts = 0).
+CREATE TABLE event_retries (
+    consumer        text NOT NULL,
+    event_id        uuid NOT NULL,
+    aggregate_id    uuid NOT NULL,
+    sequence        bigint NOT NULL,
+    attempts        integer NOT NULL CONSTRAINT event_retries_attempts_count CHECK (attempts >= 0),
+    cause           text,
+    next_attempt_at timestamptz NOT NULL,
+    PRIMARY KEY (consumer, event_id)
+);
+CREATE INDEX event_retries_by_aggregate ON event_retries (consumer, aggregate_id, sequence);
+
+-- Given up: what failed too often, and later events of the same order, parked behind it.
 CREATE TABLE dead_letters (
     consumer     text NOT NULL,
     event_id     uuid NOT NULL,
     aggregate_id uuid NOT NULL,
+    sequence     bigint NOT NULL,
     attempts     integer NOT NULL,
+    -- True if it was never tried because an earlier event of its order lies here.
+    parked       boolean NOT NULL DEFAULT false,
     cause        text NOT NULL,
     died_at      timestamptz NOT NULL DEFAULT shard_now(),
     PRIMARY KEY (consumer, event_id)
 );
-CREATE INDEX dead_letters_by_aggregate ON dead_letters (consumer, aggregate_id);
+CREATE INDEX dead_letters_by_aggregate ON dead_letters (consumer, aggregate_id, sequence);
 
 -- Payments ---------------------------------------------------------------------------------------------------------
 
@@ -244,6 +266,8 @@ CREATE TABLE payments (
     order_id           uuid NOT NULL REFERENCES orders CONSTRAINT payments_one_per_order UNIQUE,
     provider           text NOT NULL,
     provider_reference text CONSTRAINT payments_reference_once UNIQUE,
+    -- The provider's question to the shopper, while or after it was asked.
+    challenge_id       text,
     payment_token      text NOT NULL,
     currency           text NOT NULL,
     amount_minor       bigint NOT NULL CONSTRAINT payments_amount_counts CHECK (amount_minor >= 0),
@@ -251,8 +275,9 @@ CREATE TABLE payments (
     refunded_minor     bigint NOT NULL DEFAULT 0,
     -- What is to be done next, or that nothing is.
     state              text NOT NULL CONSTRAINT payments_state_known CHECK (state IN (
-        'to_create', 'to_authorize', 'challenge_required', 'authorized', 'to_capture', 'captured',
+        'to_create', 'to_authorize', 'challenge_required', 'to_confirm', 'authorized', 'to_capture', 'captured',
         'declined', 'to_void', 'voided', 'to_refund', 'refunded', 'abandoned')),
+    -- Leases taken for this state; counted before the call, so that a crash after it counts, and each result names its own.
     attempts           integer NOT NULL DEFAULT 0,
     next_attempt_at    timestamptz NOT NULL DEFAULT shard_now(),
     -- One worker at a time; a crashed worker's lease runs out.
@@ -268,4 +293,4 @@ CREATE TABLE payments (
     CONSTRAINT payments_refunded_at_most_captured CHECK (refunded_minor BETWEEN 0 AND captured_minor)
 );
 CREATE INDEX payments_due ON payments (next_attempt_at)
-    WHERE state IN ('to_create', 'to_authorize', 'to_capture', 'to_void', 'to_refund');
+    WHERE state IN ('to_create', 'to_authorize', 'to_confirm', 'to_capture', 'to_void', 'to_refund');

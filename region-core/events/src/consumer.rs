@@ -1,0 +1,88 @@
+//! Those who hear events.
+
+use futures::future::BoxFuture;
+use region_core_store::{HasStoreError, StoreError};
+use shared::ShardId;
+use sqlx::PgConnection;
+
+use crate::Event;
+
+/// A service's ear. Effects, inbox and cursor are one commit, so each event takes effect once per consumer.
+pub trait Consumer: Send + Sync + 'static {
+    /// Names its cursor and inbox; never changes.
+    fn name(&self) -> &'static str;
+
+    /// The kinds it hears ([`crate::contract::Payload::KIND`]).
+    fn kinds(&self) -> &'static [&'static str];
+
+    /// Brings about what follows from `events`, in the transaction that `conn` is in. Events of one order come in the
+    /// order in which they happened; a batch that fails is given again, whole or event by event.
+    ///
+    /// # Errors
+    /// [`HandleError::Rejected`] counts against the event, and so does a statement that was itself at fault; whatever
+    /// else the database reports is waited out.
+    fn handle<'a>(&'a self, conn: &'a mut PgConnection, events: &'a [Event]) -> BoxFuture<'a, Result<(), HandleError>>;
+
+    /// Told after each commit in which it handled something: the place to wake a worker, never to make an effect.
+    fn committed(&self, _shard: ShardId) {}
+}
+
+/// Why a batch was not handled.
+#[derive(Debug, thiserror::Error)]
+pub enum HandleError {
+    /// This event cannot be handled; the cause goes to the dead letters with it.
+    #[error("{0}")]
+    Rejected(String),
+    /// The shard refused or went away.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<sqlx::Error> for HandleError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Store(error.into())
+    }
+}
+
+impl HasStoreError for HandleError {
+    fn store_error(&self) -> Option<&StoreError> {
+        match self {
+            Self::Rejected(_) => None,
+            Self::Store(error) => Some(error),
+        }
+    }
+}
+
+impl HandleError {
+    /// Whether the event is to blame rather than the moment.
+    #[must_use]
+    pub fn blames_the_event(&self) -> bool {
+        match self {
+            Self::Rejected(_) | Self::Store(StoreError::Rows { .. } | StoreError::Corrupt { .. }) => true,
+            Self::Store(StoreError::Sql(error)) => statement_was_at_fault(error),
+            Self::Store(StoreError::WrongShard(_) | StoreError::Frozen(_) | StoreError::NoSuchShard(_)) => false,
+        }
+    }
+
+    /// The whole chain in one line, for a person.
+    #[must_use]
+    pub fn cause(&self) -> String {
+        match self {
+            Self::Rejected(cause) => cause.clone(),
+            Self::Store(StoreError::Sql(error)) => error.to_string(),
+            Self::Store(error) => error.to_string(),
+        }
+    }
+}
+
+/// Classes of SQLSTATE (`PostgreSQL`, appendix A): 22 data exception, 23 integrity constraint, 42 syntax or access rule,
+/// P0 raised by a function. Everything else passes: connections, locks, timeouts, serialization.
+fn statement_was_at_fault(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Database(error) => {
+            error.code().is_some_and(|code| ["22", "23", "42", "P0"].iter().any(|class| code.starts_with(class)))
+        }
+        sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) | sqlx::Error::RowNotFound => true,
+        _ => false, // the list of the driver's errors grows; what is not known to be the event's fault is waited out
+    }
+}

@@ -1,0 +1,178 @@
+//! What order and payment say to each other: the payloads of their events, so that neither depends on the other.
+//!
+//! Payloads only grow: a new field has a default, so that old events stay readable. Deliberately absent: behaviour.
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use shared::{Money, OrderId, PaymentId, UserId};
+use time::OffsetDateTime;
+
+use crate::Topic;
+
+/// What happened, as a type of the service that says it.
+pub trait Payload: Serialize + DeserializeOwned {
+    /// The topic it is said on.
+    const TOPIC: Topic;
+    /// Its name on the bus; never changes.
+    const KIND: &'static str;
+
+    /// The order it is about: events of one order are heard in the order in which they happened.
+    fn order_id(&self) -> OrderId;
+}
+
+macro_rules! payload {
+    ($topic:ident, $name:ident) => {
+        impl Payload for $name {
+            const TOPIC: Topic = Topic::$topic;
+            const KIND: &'static str = stringify!($name);
+
+            fn order_id(&self) -> OrderId {
+                self.order_id
+            }
+        }
+    };
+}
+
+/// Order: accepted, units held, to be paid.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct OrderCreated {
+    /// The order.
+    pub order_id: OrderId,
+    /// Whose it is.
+    pub user_id: UserId,
+    /// What is to be charged.
+    pub total: Money,
+    /// Names a way to pay at the provider; never a card number.
+    pub payment_token: String,
+    /// Until when its units are held unless it is claimed.
+    #[serde(with = "time::serde::rfc3339")]
+    pub expires_at: OffsetDateTime,
+}
+
+/// Order: its units are taken for its authorized payment and can no longer expire; the money may move.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct OrderClaimed {
+    /// The order.
+    pub order_id: OrderId,
+}
+
+/// Order: ended without a sale; whatever was paid goes back.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct OrderCancelled {
+    /// The order.
+    pub order_id: OrderId,
+    /// Why, for a person.
+    pub reason: String,
+}
+
+/// Order: paid.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct OrderConfirmed {
+    /// The order.
+    pub order_id: OrderId,
+}
+
+/// Payment: the provider keeps the amount ready for us; nothing has moved.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PaymentAuthorized {
+    /// The order.
+    pub order_id: OrderId,
+    /// Its payment.
+    pub payment_id: PaymentId,
+}
+
+/// Payment: the provider wants to hear from the shopper first.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PaymentChallengeRequired {
+    /// The order.
+    pub order_id: OrderId,
+    /// Its payment.
+    pub payment_id: PaymentId,
+    /// The provider's name for its question.
+    pub challenge_id: String,
+}
+
+/// Payment: there will be no money for this order, whether it was claimed already or not.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PaymentFailed {
+    /// The order.
+    pub order_id: OrderId,
+    /// Its payment.
+    pub payment_id: PaymentId,
+    /// Why, for a person.
+    pub reason: String,
+}
+
+/// Payment: the money is ours.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PaymentCaptured {
+    /// The order.
+    pub order_id: OrderId,
+    /// Its payment.
+    pub payment_id: PaymentId,
+    /// What was taken.
+    pub amount: Money,
+}
+
+/// Payment: given back before it was taken.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PaymentVoided {
+    /// The order.
+    pub order_id: OrderId,
+    /// Its payment.
+    pub payment_id: PaymentId,
+}
+
+/// Payment: given back after it was taken.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PaymentRefunded {
+    /// The order.
+    pub order_id: OrderId,
+    /// Its payment.
+    pub payment_id: PaymentId,
+    /// What was given back.
+    pub amount: Money,
+}
+
+payload!(OrderEvents, OrderCreated);
+payload!(OrderEvents, OrderClaimed);
+payload!(OrderEvents, OrderCancelled);
+payload!(OrderEvents, OrderConfirmed);
+payload!(PaymentEvents, PaymentAuthorized);
+payload!(PaymentEvents, PaymentChallengeRequired);
+payload!(PaymentEvents, PaymentFailed);
+payload!(PaymentEvents, PaymentCaptured);
+payload!(PaymentEvents, PaymentVoided);
+payload!(PaymentEvents, PaymentRefunded);
+
+#[cfg(test)]
+mod tests {
+    use shared::Currency;
+    use shared::id::Slot;
+
+    use super::*;
+
+    #[test]
+    fn the_form_of_an_order_created_on_the_bus_does_not_change() {
+        let slot = Slot::new(5).unwrap();
+        let created = OrderCreated {
+            order_id: OrderId::mint(1_800_000_000_000, slot, [1; 8]),
+            user_id: UserId::mint(1_800_000_000_000, slot, 3).unwrap(),
+            total: Money::new(1250, Currency::GBP).unwrap(),
+            payment_token: "tok_success".to_owned(),
+            expires_at: time::macros::datetime!(2030-01-01 12:15 UTC),
+        };
+        let json = serde_json::to_value(&created).unwrap();
+        assert_eq!(
+            json,
+            serde_json::json!({
+                "order_id": created.order_id.to_string(),
+                "user_id": created.user_id.to_string(),
+                "total": {"minor": 1250, "currency": "GBP"},
+                "payment_token": "tok_success",
+                "expires_at": "2030-01-01T12:15:00Z",
+            })
+        );
+        assert_eq!(serde_json::from_value::<OrderCreated>(json).unwrap(), created);
+    }
+}
