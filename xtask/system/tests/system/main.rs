@@ -1,0 +1,5 @@
+//! Promises about real servers and real processes: nothing here is mocked.
+
+mod guardian;
+mod servers;
+mod support;
