@@ -10,11 +10,15 @@
 
 mod consumer;
 pub mod contract;
+mod delivery;
 mod envelope;
+mod runner;
 mod store;
 mod wake;
 
 pub use consumer::{Consumer, HandleError};
 pub use envelope::{Event, NewEvent, Topic};
+pub use runner::{Runner, Settings};
+pub use store::failure::replay;
 pub use store::outbox::append;
 pub use wake::{Waiter, Wake, Wakes};

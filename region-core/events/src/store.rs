@@ -1,3 +1,6 @@
 //! The bus's SQL, each function inside its caller's transaction.
 
+pub(crate) mod cursor;
+pub(crate) mod failure;
 pub(crate) mod outbox;
+pub(crate) mod retention;

@@ -1,0 +1,214 @@
+//! One round of one consumer on one shard: retries that are due, then the next events, then the cursor, in one commit.
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use futures::FutureExt;
+use region_core_store::{Shard, StoreError};
+use sqlx::{Connection, PgConnection};
+use uuid::Uuid;
+
+use crate::store::cursor::{self, Cursor};
+use crate::store::failure::{self, Hold, Retry};
+use crate::{Consumer, Event, HandleError, Settings};
+
+/// What a round came to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Round {
+    /// Another process has the cursor.
+    Elsewhere,
+    /// Committed.
+    Done {
+        /// Events that took effect.
+        handled: usize,
+    },
+}
+
+/// A consumer, and what it needs to be given events.
+pub(crate) struct Delivery {
+    pub(crate) consumer: Arc<dyn Consumer>,
+    pub(crate) kinds: Vec<String>,
+    pub(crate) settings: Settings,
+}
+
+/// How a batch is given.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Manner {
+    /// All at once: set-based handlers, one failure fails all.
+    Whole,
+    /// Event by event, each behind a savepoint of its own: finds the one that fails.
+    OneByOne,
+}
+
+impl Delivery {
+    /// Runs one round; if an event of the batch fails it, runs it again event by event.
+    pub(crate) async fn round(self: Arc<Self>, shard: Shard) -> Result<Round, HandleError> {
+        match Arc::clone(&self).attempt(shard.clone(), Manner::Whole).await {
+            Err(error) if error.blames_the_event() => {
+                let consumer = self.consumer.name();
+                tracing::warn!(event.consumer = consumer, error = error.cause(), "a batch failed and is taken apart");
+                self.attempt(shard, Manner::OneByOne).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    // Owned values all the way: a transaction's closure that borrows makes a future that cannot be spawned.
+    async fn attempt(self: Arc<Self>, shard: Shard, manner: Manner) -> Result<Round, HandleError> {
+        let consumer = Arc::clone(&self.consumer);
+        let round = shard.write("events.deliver", async move |conn| self.transaction(conn, manner).await).await?;
+        if matches!(round, Round::Done { handled: 1.. }) {
+            consumer.committed(shard.id());
+        }
+        Ok(round)
+    }
+
+    async fn transaction(&self, conn: &mut PgConnection, manner: Manner) -> Result<Round, HandleError> {
+        let Some(mut cursor) = cursor::lock(conn, self.consumer.name()).await? else {
+            return Ok(Round::Elsewhere);
+        };
+        let retried = self.retry_due(conn).await?;
+        if cursor.window_is_done() {
+            cursor = cursor::next_window(conn, cursor).await?;
+        }
+        let limit = self.settings.batch;
+        let events = cursor::read(conn, cursor, &self.kinds, i64::from(limit)).await?;
+        let handled = self.give(conn, &events, manner).await?;
+        let full = events.len() >= limit as usize;
+        let to = events.last().filter(|_| full).map_or(cursor.window_last, |last| last.sequence);
+        cursor::advance(conn, self.consumer.name(), Cursor { sequence: to, ..cursor }).await?;
+        Ok(Round::Done { handled: retried + handled })
+    }
+
+    /// Gives the events that nothing holds back; the others are parked. Tells how many took effect.
+    async fn give(&self, conn: &mut PgConnection, events: &[Event], manner: Manner) -> Result<usize, HandleError> {
+        if events.is_empty() {
+            return Ok(0);
+        }
+        let orders: Vec<_> = events.iter().map(|event| event.aggregate_id.as_uuid()).collect();
+        let mut holds = failure::holds(conn, self.consumer.name(), &orders).await?;
+        match manner {
+            Manner::Whole => self.give_whole(conn, events, &holds).await,
+            Manner::OneByOne => self.give_one_by_one(conn, events, &mut holds).await,
+        }
+    }
+
+    async fn give_whole(
+        &self,
+        conn: &mut PgConnection,
+        events: &[Event],
+        holds: &HashMap<Uuid, Hold>,
+    ) -> Result<usize, HandleError> {
+        let mut free = Vec::with_capacity(events.len());
+        for event in events {
+            match holds.get(&event.aggregate_id.as_uuid()) {
+                Some(hold) => failure::park(conn, self.consumer.name(), event, *hold).await?,
+                None => free.push(event.clone()),
+            }
+        }
+        self.enter_and_handle(conn, free).await
+    }
+
+    async fn give_one_by_one(
+        &self,
+        conn: &mut PgConnection,
+        events: &[Event],
+        holds: &mut HashMap<Uuid, Hold>,
+    ) -> Result<usize, HandleError> {
+        let mut handled = 0;
+        for event in events {
+            if let Some(hold) = holds.get(&event.aggregate_id.as_uuid()) {
+                failure::park(conn, self.consumer.name(), event, *hold).await?;
+            } else if let Some(cause) = self.try_one(conn, event).await? {
+                let hold = self.note_failure(conn, event, 1, &cause).await?;
+                holds.insert(event.aggregate_id.as_uuid(), hold);
+            } else {
+                handled += 1;
+            }
+        }
+        Ok(handled)
+    }
+
+    async fn retry_due(&self, conn: &mut PgConnection) -> Result<usize, HandleError> {
+        let mut handled = 0;
+        for Retry { event, attempts } in
+            failure::due(conn, self.consumer.name(), i64::from(self.settings.batch)).await?
+        {
+            if let Some(cause) = self.try_one(conn, &event).await? {
+                self.note_failure(conn, &event, attempts + 1, &cause).await?;
+            } else {
+                failure::succeeded(conn, self.consumer.name(), &event).await?;
+                handled += 1;
+            }
+        }
+        Ok(handled)
+    }
+
+    /// Gives one event behind a savepoint. `Some(cause)` if it failed by its own fault; nothing of it remains then.
+    async fn try_one(&self, conn: &mut PgConnection, event: &Event) -> Result<Option<String>, HandleError> {
+        let mut savepoint = conn.begin().await?;
+        match self.enter_and_handle(&mut savepoint, vec![event.clone()]).await {
+            Ok(_) => {
+                savepoint.commit().await?;
+                Ok(None)
+            }
+            Err(error) if error.blames_the_event() => {
+                savepoint.rollback().await?;
+                Ok(Some(error.cause()))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Keeps the failure: another attempt later, or the dead letters.
+    async fn note_failure(
+        &self,
+        conn: &mut PgConnection,
+        event: &Event,
+        attempts: i32,
+        cause: &str,
+    ) -> Result<Hold, StoreError> {
+        let consumer = self.consumer.name();
+        if attempts < self.settings.max_attempts {
+            failure::failed(conn, consumer, event, attempts, cause, self.settings.pause_after(attempts)).await?;
+            return Ok(Hold::Retrying);
+        }
+        failure::bury(conn, consumer, event, attempts, cause).await?;
+        metrics::counter!("events_dead_letters_total", "consumer" => consumer).increment(1);
+        tracing::error!(
+            event.consumer = consumer, event.id = %event.event_id, event.kind, order.id = %event.aggregate_id, cause,
+            "an event was given up; later events of its order are parked behind it"
+        );
+        Ok(Hold::Dead)
+    }
+
+    /// Handles those of `events` that the inbox does not know yet.
+    async fn enter_and_handle(&self, conn: &mut PgConnection, mut events: Vec<Event>) -> Result<usize, HandleError> {
+        let fresh = cursor::enter(conn, self.consumer.name(), &events).await?;
+        if fresh.len() < events.len() {
+            events.retain(|event| fresh.contains(&event.event_id.as_uuid()));
+        }
+        if events.is_empty() {
+            return Ok(0);
+        }
+        let handling = AssertUnwindSafe(self.consumer.handle(conn, &events)).catch_unwind();
+        handling.await.unwrap_or_else(|panic| Err(HandleError::Rejected(panic_text(panic.as_ref()))))?;
+        metrics::histogram!("events_batch_size", "consumer" => self.consumer.name()).record(usize_to_f64(events.len()));
+        let oldest = events.iter().map(|event| event.age_seconds).fold(0.0, f64::max);
+        metrics::histogram!("events_age_seconds", "consumer" => self.consumer.name()).record(oldest);
+        Ok(events.len())
+    }
+}
+
+/// A handler that panicked has a bug that its event brings out: the event is set aside, others flow.
+fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let said = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    format!("the consumer panicked: {}", said.unwrap_or("without a word"))
+}
+
+/// Batches are small: no precision is lost.
+fn usize_to_f64(count: usize) -> f64 {
+    u32::try_from(count).map_or(f64::MAX, f64::from)
+}

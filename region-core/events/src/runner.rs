@@ -1,0 +1,245 @@
+//! Who gives events to consumers: one task for each shard and consumer, and one for each shard that forgets old events.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use region_core_store::{Shard, Shards, StoreError};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::delivery::{Delivery, Round};
+use crate::store::cursor::{self, Peek};
+use crate::store::retention;
+use crate::{Consumer, HandleError, Wake, Wakes};
+
+/// Pause when another process has the cursor, or when events are committed that are not safe to read yet.
+const SHORT_PAUSE: Duration = Duration::from_millis(5);
+/// How long a cursor may lag behind events that only others hear.
+const PASSING: Duration = Duration::from_secs(5);
+/// Pause after the shard failed.
+const FAILURE_PAUSE: Duration = Duration::from_secs(1);
+/// Rows forgotten in one transaction.
+const FORGET_BATCH: i64 = 1_000;
+
+/// The bounds of the bus.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Most events of one transaction.
+    pub batch: u32,
+    /// Longest wait before looking without having been woken.
+    pub poll: Duration,
+    /// Attempts before an event is given up.
+    pub max_attempts: i32,
+    /// Pause after the first failed attempt; doubles with each.
+    pub first_pause: Duration,
+    /// Age at which events that every consumer has passed are forgotten.
+    pub outbox_kept: Duration,
+    /// Age at which inbox rows of forgotten events are forgotten too.
+    pub inbox_kept: Duration,
+    /// Pause between looks for what can be forgotten.
+    pub forget_every: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            batch: 256,
+            poll: Duration::from_millis(250),
+            max_attempts: 5,
+            first_pause: Duration::from_millis(500),
+            outbox_kept: Duration::from_secs(3 * 24 * 3600),
+            inbox_kept: Duration::from_secs(4 * 24 * 3600),
+            forget_every: Duration::from_secs(60),
+        }
+    }
+}
+
+impl Settings {
+    /// Pause after that many failed attempts, from 1.
+    pub(crate) fn pause_after(&self, attempts: i32) -> Duration {
+        self.first_pause * 2_u32.pow(u32::try_from(attempts - 1).unwrap_or(0).min(10))
+    }
+}
+
+/// Gives the events of this region's shards to consumers. Any number of processes may run one: the cursor's row lock
+/// lets one at a time read for each (shard, consumer).
+pub struct Runner {
+    shards: Shards,
+    wakes: Wakes,
+    consumers: Vec<Arc<dyn Consumer>>,
+    settings: Settings,
+}
+
+impl Runner {
+    /// A runner of these consumers on every shard of the region, woken by `wakes`.
+    #[must_use]
+    pub fn new(shards: Shards, wakes: Wakes, consumers: Vec<Arc<dyn Consumer>>, settings: Settings) -> Self {
+        Self { shards, wakes, consumers, settings }
+    }
+
+    /// Runs until `shutdown`; the batches under way are finished.
+    ///
+    /// # Panics
+    /// If a task of the bus itself does.
+    pub async fn run(self, shutdown: CancellationToken) {
+        let mut tasks = JoinSet::new();
+        for listener in self.listeners() {
+            tasks.spawn(listener.listen(shutdown.clone()));
+        }
+        for shard in self.shards.all() {
+            tasks.spawn(forget(shard.clone(), self.settings.clone(), shutdown.clone()));
+        }
+        while let Some(ended) = tasks.join_next().await {
+            if let Err(error) = ended {
+                std::panic::resume_unwind(error.into_panic());
+            }
+        }
+    }
+
+    /// Gives every consumer all that is committed now, and what that leads to, then returns: how tests turn the bus by
+    /// hand. Waits for transactions that hold events back; retries wait for their time. Tells how many took effect.
+    ///
+    /// # Errors
+    /// When a shard fails.
+    pub async fn settle(&self) -> Result<usize, HandleError> {
+        let mut total = 0;
+        loop {
+            let mut handled = 0;
+            for mut listener in self.listeners() {
+                handled += listener.settle().await?;
+            }
+            if handled == 0 {
+                return Ok(total);
+            }
+            total += handled;
+        }
+    }
+
+    fn listeners(&self) -> Vec<Listener> {
+        let pairs = self.shards.all().flat_map(|shard| self.consumers.iter().map(move |consumer| (shard, consumer)));
+        pairs
+            .map(|(shard, consumer)| Listener {
+                shard: shard.clone(),
+                delivery: Arc::new(Delivery {
+                    consumer: Arc::clone(consumer),
+                    kinds: consumer.kinds().iter().map(|kind| (*kind).to_owned()).collect(),
+                    settings: self.settings.clone(),
+                }),
+                wake: self.wakes.of(shard.id()),
+                founded: false,
+                passed_at: Instant::now(),
+            })
+            .collect()
+    }
+}
+
+/// What one look came to.
+enum Step {
+    /// So many events took effect, or the cursor passed some: look again at once.
+    Handled(usize),
+    /// Nothing for now, but soon.
+    Soon,
+    /// Nothing to do.
+    Idle,
+}
+
+/// One consumer on one shard.
+struct Listener {
+    shard: Shard,
+    delivery: Arc<Delivery>,
+    wake: Wake,
+    founded: bool,
+    /// When the cursor was last moved.
+    passed_at: Instant,
+}
+
+impl Listener {
+    async fn listen(mut self, shutdown: CancellationToken) {
+        let mut waiter = self.wake.waiter();
+        while !shutdown.is_cancelled() {
+            let step = self.step().await;
+            let pause = async {
+                match step {
+                    Ok(Step::Handled(_)) => {}
+                    Ok(Step::Soon) => tokio::time::sleep(SHORT_PAUSE).await,
+                    Ok(Step::Idle) => waiter.wait(self.delivery.settings.poll).await,
+                    Err(error) => {
+                        let consumer = self.delivery.consumer.name();
+                        tracing::warn!(event.consumer = consumer, shard.id = %self.shard.id(), error = error.cause(), "events wait");
+                        tokio::time::sleep(FAILURE_PAUSE).await;
+                    }
+                }
+            };
+            shutdown.run_until_cancelled(pause).await;
+        }
+    }
+
+    async fn settle(&mut self) -> Result<usize, HandleError> {
+        let mut handled = 0;
+        loop {
+            match self.step().await? {
+                Step::Handled(events) => handled += events,
+                Step::Soon => tokio::time::sleep(SHORT_PAUSE).await,
+                Step::Idle => return Ok(handled),
+            }
+        }
+    }
+
+    /// Looks, and runs one round if there is something to do.
+    async fn step(&mut self) -> Result<Step, HandleError> {
+        let peek = self.peek().await?;
+        let may_pass = peek.passing && self.passed_at.elapsed() > PASSING;
+        if !(peek.work || may_pass) {
+            return Ok(if peek.unsettled { Step::Soon } else { Step::Idle });
+        }
+        match Arc::clone(&self.delivery).round(self.shard.clone()).await? {
+            Round::Elsewhere => Ok(Step::Soon),
+            Round::Done { handled } => {
+                self.passed_at = Instant::now();
+                if handled > 0 {
+                    self.wake.notify(); // what was handled may have said something
+                }
+                Ok(Step::Handled(handled))
+            }
+        }
+    }
+
+    async fn peek(&mut self) -> Result<Peek, StoreError> {
+        let mut conn = self.shard.read().await?;
+        let consumer = self.delivery.consumer.name();
+        if !self.founded {
+            cursor::found(&mut conn, consumer).await?;
+            self.founded = true;
+        }
+        let peek = cursor::peek(&mut conn, consumer, &self.delivery.kinds).await?;
+        metrics::gauge!("events_lag_seconds", "consumer" => consumer, "shard" => self.shard.id().to_string())
+            .set(peek.lag_seconds);
+        Ok(peek)
+    }
+}
+
+/// Forgets old events of one shard, now and then.
+async fn forget(shard: Shard, settings: Settings, shutdown: CancellationToken) {
+    while shutdown.run_until_cancelled(tokio::time::sleep(settings.forget_every)).await.is_some() {
+        if let Err(error) = forget_once(shard.clone(), settings.clone()).await {
+            tracing::warn!(shard.id = %shard.id(), %error, "old events could not be forgotten");
+        }
+    }
+}
+
+/// Forgets all that may be forgotten, in small transactions.
+async fn forget_once(shard: Shard, settings: Settings) -> Result<(), StoreError> {
+    let (outbox_kept, inbox_kept) = (settings.outbox_kept, settings.inbox_kept);
+    let mut forgotten = u64::MAX;
+    while forgotten > 0 {
+        forgotten = shard
+            .write("events.forget", async move |conn| {
+                let events = retention::forget_events(conn, outbox_kept, FORGET_BATCH).await?;
+                let inbox = retention::forget_inbox(conn, inbox_kept, FORGET_BATCH).await?;
+                Ok::<_, StoreError>(events + inbox)
+            })
+            .await?;
+    }
+    Ok(())
+}

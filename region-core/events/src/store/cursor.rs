@@ -1,0 +1,218 @@
+//! Reading: cursors, windows and the inbox.
+//!
+//! A row is safe to read once every transaction up to its own has ended: its id lies below `pg_snapshot_xmin`. The rows
+//! that became safe since the last look are one window. Windows follow each other in transaction ids; within one, rows
+//! follow each other in sequence numbers.
+
+use region_core_store::StoreError;
+use shared::{EventId, OrderId};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::Event;
+
+/// How far a consumer has read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Cursor {
+    /// Transactions below are settled.
+    pub(crate) settled_before: i64,
+    /// Transactions from here on wait for the next window.
+    pub(crate) window_before: i64,
+    /// Last sequence handled in the window.
+    pub(crate) sequence: i64,
+    /// Last sequence in the window.
+    pub(crate) window_last: i64,
+}
+
+impl Cursor {
+    /// Whether all of the window was handled.
+    pub(crate) fn window_is_done(self) -> bool {
+        self.sequence >= self.window_last
+    }
+}
+
+/// What there is to do for a consumer.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(crate) struct Peek {
+    /// Events it hears, or retries that are due.
+    pub(crate) work: bool,
+    /// Events that others hear: the cursor may pass them when it likes.
+    pub(crate) passing: bool,
+    /// Events that are committed or will be, but are not safe to read yet.
+    pub(crate) unsettled: bool,
+    /// Seconds since the oldest event that it hears and has not handled was written.
+    pub(crate) lag_seconds: f64,
+}
+
+/// Makes the consumer's cursor, at the oldest event that is kept, unless it has one.
+pub(crate) async fn found(conn: &mut PgConnection, consumer: &str) -> Result<(), StoreError> {
+    sqlx::query!("INSERT INTO consumer_cursors (consumer) VALUES ($1) ON CONFLICT DO NOTHING", consumer)
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// Looks without locking or writing, so that idle polling costs neither a transaction id nor a flush.
+pub(crate) async fn peek(conn: &mut PgConnection, consumer: &str, kinds: &[String]) -> Result<Peek, StoreError> {
+    let row = sqlx::query!(
+        r#"
+        WITH cursor AS MATERIALIZED (
+            SELECT settled_before, window_before, sequence, window_last, sequence >= window_last AS done,
+                   pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS safe_before
+            FROM consumer_cursors WHERE consumer = $1
+        )
+        SELECT
+            NOT cursor.done AS "in_window!",
+            (SELECT created_at FROM outbox
+             WHERE transaction_id >= cursor.window_before AND transaction_id < cursor.safe_before
+               AND kind = ANY ($2)
+             ORDER BY transaction_id, sequence LIMIT 1) AS oldest_heard,
+            EXISTS (SELECT FROM outbox
+                    WHERE transaction_id >= cursor.window_before AND transaction_id < cursor.safe_before) AS "passing!",
+            EXISTS (SELECT FROM outbox WHERE transaction_id >= cursor.safe_before) AS "unsettled!",
+            EXISTS (SELECT FROM event_retries AS retry
+                    WHERE retry.consumer = $1 AND retry.next_attempt_at <= shard_now()
+                      AND NOT EXISTS (SELECT FROM event_retries AS earlier
+                                      WHERE earlier.consumer = $1 AND earlier.aggregate_id = retry.aggregate_id
+                                        AND earlier.sequence < retry.sequence)) AS "retry_due!",
+            shard_now() AS "now!"
+        FROM cursor
+        "#,
+        consumer,
+        kinds,
+    )
+    .fetch_one(conn)
+    .await?;
+    let lag = row.oldest_heard.map_or(0.0, |oldest| (row.now - oldest).as_seconds_f64().max(0.0));
+    Ok(Peek {
+        work: row.in_window || row.oldest_heard.is_some() || row.retry_due,
+        passing: row.passing,
+        unsettled: row.unsettled,
+        lag_seconds: lag,
+    })
+}
+
+/// The consumer's cursor, locked until the transaction ends; `None` while another process holds it.
+pub(crate) async fn lock(conn: &mut PgConnection, consumer: &str) -> Result<Option<Cursor>, StoreError> {
+    let cursor = sqlx::query_as!(
+        Cursor,
+        r#"
+        SELECT settled_before, window_before, sequence, window_last
+        FROM consumer_cursors WHERE consumer = $1 FOR UPDATE SKIP LOCKED
+        "#,
+        consumer,
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(cursor)
+}
+
+/// The next window: what became safe to read since the last one was opened.
+pub(crate) async fn next_window(conn: &mut PgConnection, done: Cursor) -> Result<Cursor, StoreError> {
+    let row = sqlx::query!(
+        r#"
+        SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS "safe_before!",
+               coalesce(min(sequence), 0) AS "first!", coalesce(max(sequence), 0) AS "last!"
+        FROM outbox
+        WHERE transaction_id >= $1 AND transaction_id < pg_snapshot_xmin(pg_current_snapshot())::text::bigint
+        "#,
+        done.window_before,
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(Cursor {
+        settled_before: done.window_before,
+        window_before: row.safe_before.max(done.window_before),
+        sequence: (row.first - 1).max(0),
+        window_last: row.last,
+    })
+}
+
+/// The window's next events of these kinds, at most `limit`.
+pub(crate) async fn read(
+    conn: &mut PgConnection,
+    cursor: Cursor,
+    kinds: &[String],
+    limit: i64,
+) -> Result<Vec<Event>, StoreError> {
+    let rows = sqlx::query_as!(
+        EventRow,
+        r#"
+        SELECT sequence, event_id, kind, aggregate_id, aggregate_version, payload, traceparent,
+               extract(epoch FROM shard_now() - created_at)::float8 AS "age_seconds!"
+        FROM outbox
+        WHERE sequence > $1 AND sequence <= $2 AND transaction_id >= $3 AND transaction_id < $4 AND kind = ANY ($5)
+        ORDER BY sequence LIMIT $6
+        "#,
+        cursor.sequence,
+        cursor.window_last,
+        cursor.settled_before,
+        cursor.window_before,
+        kinds,
+        limit,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(Event::from).collect())
+}
+
+/// Keeps how far the consumer has read.
+pub(crate) async fn advance(conn: &mut PgConnection, consumer: &str, to: Cursor) -> Result<(), StoreError> {
+    let done = sqlx::query!(
+        r#"
+        UPDATE consumer_cursors SET settled_before = $2, window_before = $3, sequence = $4, window_last = $5
+        WHERE consumer = $1
+        "#,
+        consumer,
+        to.settled_before,
+        to.window_before,
+        to.sequence,
+        to.window_last,
+    )
+    .execute(conn)
+    .await?;
+    region_core_store::expect_rows("consumer_cursors", done.rows_affected(), 1)
+}
+
+/// Enters events into the consumer's inbox and tells which were not there before.
+pub(crate) async fn enter(conn: &mut PgConnection, consumer: &str, events: &[Event]) -> Result<Vec<Uuid>, StoreError> {
+    let ids: Vec<_> = events.iter().map(|event| event.event_id.as_uuid()).collect();
+    let fresh = sqlx::query_scalar!(
+        r#"
+        INSERT INTO inbox (consumer, event_id) SELECT $1, event_id FROM UNNEST($2::uuid[]) AS heard (event_id)
+        ON CONFLICT DO NOTHING RETURNING event_id
+        "#,
+        consumer,
+        &ids,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(fresh)
+}
+
+/// An outbox row as read.
+pub(crate) struct EventRow {
+    pub(crate) sequence: i64,
+    pub(crate) event_id: Uuid,
+    pub(crate) kind: String,
+    pub(crate) aggregate_id: Uuid,
+    pub(crate) aggregate_version: i64,
+    pub(crate) payload: serde_json::Value,
+    pub(crate) traceparent: Option<String>,
+    pub(crate) age_seconds: f64,
+}
+
+impl From<EventRow> for Event {
+    fn from(row: EventRow) -> Self {
+        Self {
+            event_id: EventId::from_uuid(row.event_id),
+            kind: row.kind,
+            aggregate_id: OrderId::from_uuid(row.aggregate_id),
+            aggregate_version: row.aggregate_version,
+            payload: row.payload,
+            traceparent: row.traceparent,
+            sequence: row.sequence,
+            age_seconds: row.age_seconds,
+        }
+    }
+}

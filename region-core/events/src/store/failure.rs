@@ -1,0 +1,232 @@
+//! Events that failed: waiting for another attempt, parked behind one that does, or given up.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use region_core_store::StoreError;
+use shared::{EventId, OrderId};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::Event;
+
+/// What holds back later events of an order.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Hold {
+    /// An earlier event waits for another attempt.
+    Retrying,
+    /// An earlier event was given up.
+    Dead,
+}
+
+/// An event whose next attempt is due.
+pub(crate) struct Retry {
+    pub(crate) event: Event,
+    /// Attempts that failed.
+    pub(crate) attempts: i32,
+}
+
+/// Which of these orders are held back for the consumer, and by what.
+pub(crate) async fn holds(
+    conn: &mut PgConnection,
+    consumer: &str,
+    orders: &[Uuid],
+) -> Result<HashMap<Uuid, Hold>, StoreError> {
+    let rows = sqlx::query!(
+        r#"
+        SELECT aggregate_id AS "aggregate_id!", bool_or(dead) AS "dead!" FROM (
+            SELECT aggregate_id, false AS dead FROM event_retries WHERE consumer = $1 AND aggregate_id = ANY ($2)
+            UNION ALL
+            SELECT aggregate_id, true FROM dead_letters WHERE consumer = $1 AND aggregate_id = ANY ($2)
+        ) AS held GROUP BY aggregate_id
+        "#,
+        consumer,
+        orders,
+    )
+    .fetch_all(conn)
+    .await?;
+    let hold = |dead| if dead { Hold::Dead } else { Hold::Retrying };
+    Ok(rows.into_iter().map(|row| (row.aggregate_id, hold(row.dead))).collect())
+}
+
+/// Parks an event behind an earlier one of its order.
+pub(crate) async fn park(conn: &mut PgConnection, consumer: &str, event: &Event, hold: Hold) -> Result<(), StoreError> {
+    match hold {
+        Hold::Retrying => {
+            sqlx::query!(
+                r#"
+                INSERT INTO event_retries (consumer, event_id, aggregate_id, sequence, attempts, next_attempt_at)
+                VALUES ($1, $2, $3, $4, 0, shard_now()) ON CONFLICT DO NOTHING
+                "#,
+                consumer,
+                event.event_id.as_uuid(),
+                event.aggregate_id.as_uuid(),
+                event.sequence,
+            )
+            .execute(conn)
+            .await?;
+        }
+        Hold::Dead => {
+            sqlx::query!(
+                r#"
+                INSERT INTO dead_letters (consumer, event_id, aggregate_id, sequence, attempts, parked, cause)
+                VALUES ($1, $2, $3, $4, 0, true, 'parked behind an earlier event of its order') ON CONFLICT DO NOTHING
+                "#,
+                consumer,
+                event.event_id.as_uuid(),
+                event.aggregate_id.as_uuid(),
+                event.sequence,
+            )
+            .execute(conn)
+            .await?;
+        }
+    }
+    Ok(())
+}
+
+/// Keeps a failed attempt; the next one is due in `pause`.
+pub(crate) async fn failed(
+    conn: &mut PgConnection,
+    consumer: &str,
+    event: &Event,
+    attempts: i32,
+    cause: &str,
+    pause: Duration,
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        r#"
+        INSERT INTO event_retries (consumer, event_id, aggregate_id, sequence, attempts, cause, next_attempt_at)
+        VALUES ($1, $2, $3, $4, $5, $6, shard_now() + make_interval(secs => $7))
+        ON CONFLICT (consumer, event_id) DO UPDATE
+        SET attempts = excluded.attempts, cause = excluded.cause, next_attempt_at = excluded.next_attempt_at
+        "#,
+        consumer,
+        event.event_id.as_uuid(),
+        event.aggregate_id.as_uuid(),
+        event.sequence,
+        attempts,
+        cause,
+        pause.as_secs_f64(),
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Gives an event up, and with it those parked behind it.
+pub(crate) async fn bury(
+    conn: &mut PgConnection,
+    consumer: &str,
+    event: &Event,
+    attempts: i32,
+    cause: &str,
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        r#"
+        WITH held AS (
+            DELETE FROM event_retries WHERE consumer = $1 AND aggregate_id = $3 AND sequence >= $4
+            RETURNING event_id, sequence
+        ), letters AS (
+            SELECT event_id, sequence FROM held WHERE event_id <> $2 UNION ALL SELECT $2, $4::bigint
+        )
+        INSERT INTO dead_letters (consumer, event_id, aggregate_id, sequence, attempts, parked, cause)
+        SELECT $1, event_id, $3, sequence, CASE WHEN event_id = $2 THEN $5 ELSE 0 END, event_id <> $2,
+               CASE WHEN event_id = $2 THEN $6 ELSE 'parked behind an earlier event of its order' END
+        FROM letters
+        "#,
+        consumer,
+        event.event_id.as_uuid(),
+        event.aggregate_id.as_uuid(),
+        event.sequence,
+        attempts,
+        cause,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// The first waiting event of each order whose attempt is due, at most `limit`, oldest first.
+pub(crate) async fn due(conn: &mut PgConnection, consumer: &str, limit: i64) -> Result<Vec<Retry>, StoreError> {
+    let rows = sqlx::query_as!(
+        RetryRow,
+        r#"
+        SELECT retry.attempts, event.sequence, event.event_id, event.kind, event.aggregate_id, event.aggregate_version,
+               event.payload, event.traceparent,
+               extract(epoch FROM shard_now() - event.created_at)::float8 AS "age_seconds!"
+        FROM event_retries AS retry JOIN outbox AS event USING (event_id)
+        WHERE retry.consumer = $1 AND retry.next_attempt_at <= shard_now()
+          AND NOT EXISTS (SELECT FROM event_retries AS earlier
+                          WHERE earlier.consumer = retry.consumer AND earlier.aggregate_id = retry.aggregate_id
+                            AND earlier.sequence < retry.sequence)
+        ORDER BY event.sequence LIMIT $2
+        "#,
+        consumer,
+        limit,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(Retry::from).collect())
+}
+
+/// Forgets a waiting event: it was handled.
+pub(crate) async fn succeeded(conn: &mut PgConnection, consumer: &str, event: &Event) -> Result<(), StoreError> {
+    sqlx::query!("DELETE FROM event_retries WHERE consumer = $1 AND event_id = $2", consumer, event.event_id.as_uuid())
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// Gives an order's dead letters another life, in their order: an operator's replay after the fault was mended. Tells how
+/// many there were.
+///
+/// # Errors
+/// [`StoreError::Sql`]; nothing is changed then.
+pub async fn replay(conn: &mut PgConnection, consumer: &str, order: OrderId) -> Result<u64, StoreError> {
+    // Waits for the batch under way, which may be parking another event of this order.
+    sqlx::query!("SELECT FROM consumer_cursors WHERE consumer = $1 FOR UPDATE", consumer).execute(&mut *conn).await?;
+    let done = sqlx::query!(
+        r#"
+        WITH letters AS (
+            DELETE FROM dead_letters WHERE consumer = $1 AND aggregate_id = $2
+            RETURNING event_id, aggregate_id, sequence
+        )
+        INSERT INTO event_retries (consumer, event_id, aggregate_id, sequence, attempts, next_attempt_at)
+        SELECT $1, event_id, aggregate_id, sequence, 0, shard_now() FROM letters
+        "#,
+        consumer,
+        order.as_uuid(),
+    )
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected())
+}
+
+/// A waiting event with its outbox row.
+struct RetryRow {
+    attempts: i32,
+    sequence: i64,
+    event_id: Uuid,
+    kind: String,
+    aggregate_id: Uuid,
+    aggregate_version: i64,
+    payload: serde_json::Value,
+    traceparent: Option<String>,
+    age_seconds: f64,
+}
+
+impl From<RetryRow> for Retry {
+    fn from(row: RetryRow) -> Self {
+        let event = Event {
+            event_id: EventId::from_uuid(row.event_id),
+            kind: row.kind,
+            aggregate_id: OrderId::from_uuid(row.aggregate_id),
+            aggregate_version: row.aggregate_version,
+            payload: row.payload,
+            traceparent: row.traceparent,
+            sequence: row.sequence,
+            age_seconds: row.age_seconds,
+        };
+        Self { event, attempts: row.attempts }
+    }
+}

@@ -1,0 +1,321 @@
+//! What the bus promises, on a real Postgres.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use region_core_events::contract::{OrderClaimed, OrderConfirmed, Payload};
+use region_core_events::{Consumer, Event, HandleError, NewEvent, Runner, Settings, Wakes, append, replay};
+use region_core_store::{Shard, Shards, test_support};
+use shared::id::Slot;
+use shared::{EventId, OrderId, ShardId};
+use shared_clock::Entropy;
+use sqlx::PgConnection;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+const MS: u64 = 1_800_000_000_000;
+
+/// How a [`Scribe`] misbehaves.
+#[derive(Clone, Copy, PartialEq)]
+enum Fault {
+    None,
+    /// Rejects every event of this order.
+    Rejects(OrderId),
+    /// Breaks a constraint with every event of this order.
+    BreaksAConstraint(OrderId),
+    /// Panics at every event of this order.
+    Panics(OrderId),
+    /// Loses its connection after its first effect and before the commit.
+    LosesItsConnectionOnce,
+}
+
+/// Writes each event it hears into a table.
+struct Scribe {
+    fault: Fault,
+    calls: AtomicU32,
+    committed: mpsc::UnboundedSender<()>,
+}
+
+impl Consumer for Scribe {
+    fn name(&self) -> &'static str {
+        "scribe"
+    }
+
+    fn kinds(&self) -> &'static [&'static str] {
+        &[OrderClaimed::KIND]
+    }
+
+    fn handle<'a>(&'a self, conn: &'a mut PgConnection, events: &'a [Event]) -> BoxFuture<'a, Result<(), HandleError>> {
+        Box::pin(async move {
+            for event in events {
+                sqlx::query("INSERT INTO effects (order_id, version) VALUES ($1, $2)")
+                    .bind(event.aggregate_id.as_uuid())
+                    .bind(event.aggregate_version)
+                    .execute(&mut *conn)
+                    .await?;
+                self.misbehave(conn, event).await?;
+            }
+            Ok(())
+        })
+    }
+
+    fn committed(&self, _shard: ShardId) {
+        let _ = self.committed.send(());
+    }
+}
+
+impl Scribe {
+    async fn misbehave(&self, conn: &mut PgConnection, event: &Event) -> Result<(), HandleError> {
+        let call = self.calls.fetch_add(1, Ordering::SeqCst);
+        match self.fault {
+            Fault::Rejects(order) if order == event.aggregate_id => Err(HandleError::Rejected("poison".to_owned())),
+            Fault::BreaksAConstraint(order) if order == event.aggregate_id => {
+                sqlx::query("INSERT INTO effects (order_id) VALUES (NULL)").execute(conn).await?;
+                Ok(())
+            }
+            Fault::Panics(order) if order == event.aggregate_id => panic!("poison"),
+            Fault::LosesItsConnectionOnce if call == 0 => {
+                sqlx::query("SELECT pg_terminate_backend(pg_backend_pid())").execute(conn).await?;
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// One shard with a table of effects.
+struct Bench {
+    shards: Shards,
+    wakes: Wakes,
+    entropy: Entropy,
+}
+
+impl Bench {
+    async fn new() -> Self {
+        let shards = test_support::one_shard().await;
+        let bench = Self { wakes: Wakes::new(shards.all().map(Shard::id)), shards, entropy: Entropy::seeded(1) };
+        sqlx::query(
+            "CREATE TABLE effects (place bigint GENERATED ALWAYS AS IDENTITY, order_id uuid NOT NULL, version bigint)",
+        )
+        .execute(&mut *bench.shard().read().await.unwrap())
+        .await
+        .unwrap();
+        bench
+    }
+
+    fn shard(&self) -> &Shard {
+        self.shards.all().next().unwrap()
+    }
+
+    fn order(&self) -> OrderId {
+        OrderId::mint(MS, Slot::new(1).unwrap(), self.entropy.bytes())
+    }
+
+    fn claimed(&self, order_id: OrderId, version: i64) -> NewEvent {
+        NewEvent::new(EventId::mint(MS, self.entropy.bytes()), version, &OrderClaimed { order_id })
+    }
+
+    async fn say(&self, events: &[NewEvent]) {
+        let mut conn = self.shard().read().await.unwrap();
+        append(&mut conn, events).await.unwrap();
+    }
+
+    /// A runner as a process has it, without pauses between attempts.
+    fn runner(&self, fault: Fault) -> (Runner, mpsc::UnboundedReceiver<()>) {
+        let (committed, commits) = mpsc::unbounded_channel();
+        let scribe = Scribe { fault, calls: AtomicU32::new(0), committed };
+        let settings = Settings { first_pause: Duration::ZERO, batch: 7, ..Settings::default() };
+        (Runner::new(self.shards.clone(), self.wakes.clone(), vec![Arc::new(scribe)], settings), commits)
+    }
+
+    async fn settle(&self, fault: Fault) -> Result<usize, HandleError> {
+        self.runner(fault).0.settle().await
+    }
+
+    /// Every effect, in the order in which they were made.
+    async fn effects(&self) -> Vec<(OrderId, i64)> {
+        let rows: Vec<(uuid::Uuid, i64)> = sqlx::query_as("SELECT order_id, version FROM effects ORDER BY place")
+            .fetch_all(&mut *self.shard().read().await.unwrap())
+            .await
+            .unwrap();
+        rows.into_iter().map(|(order, version)| (OrderId::from_uuid(order), version)).collect()
+    }
+
+    /// (attempts, parked, cause) of each dead letter, oldest first.
+    async fn dead_letters(&self) -> Vec<(i32, bool, String)> {
+        sqlx::query_as("SELECT attempts, parked, cause FROM dead_letters ORDER BY sequence")
+            .fetch_all(&mut *self.shard().read().await.unwrap())
+            .await
+            .unwrap()
+    }
+
+    async fn count(&self, sql: &'static str) -> i64 {
+        sqlx::query_scalar(sql).fetch_one(&mut *self.shard().read().await.unwrap()).await.unwrap()
+    }
+}
+
+#[tokio::test]
+async fn an_event_whose_transaction_commits_late_is_not_lost() {
+    let bench = Bench::new().await;
+    let (early, late) = (bench.order(), bench.order());
+    let mut slow = bench.shard().read().await.unwrap();
+    sqlx::query("BEGIN").execute(&mut *slow).await.unwrap();
+    append(&mut slow, &[bench.claimed(late, 1)]).await.unwrap();
+    bench.say(&[bench.claimed(early, 1)]).await;
+    let waits = tokio::time::timeout(Duration::from_millis(200), bench.settle(Fault::None)).await;
+    assert!(waits.is_err() && bench.effects().await.is_empty(), "read past a transaction that is still open");
+    sqlx::query("COMMIT").execute(&mut *slow).await.unwrap();
+    assert_eq!(bench.settle(Fault::None).await.unwrap(), 2);
+    assert_eq!(bench.effects().await, [(late, 1), (early, 1)]);
+}
+
+#[tokio::test]
+async fn events_of_one_order_keep_their_order_against_the_numbers_of_their_transactions() {
+    let bench = Bench::new().await;
+    let order = bench.order();
+    let mut elder = bench.shard().read().await.unwrap();
+    sqlx::query("BEGIN").execute(&mut *elder).await.unwrap();
+    sqlx::query("SELECT pg_current_xact_id()").execute(&mut *elder).await.unwrap();
+    bench.say(&[bench.claimed(order, 1)]).await;
+    append(&mut elder, &[bench.claimed(order, 2)]).await.unwrap();
+    sqlx::query("COMMIT").execute(&mut *elder).await.unwrap();
+    bench.settle(Fault::None).await.unwrap();
+    assert_eq!(bench.effects().await, [(order, 1), (order, 2)]);
+}
+
+#[tokio::test]
+async fn a_transaction_that_rolls_back_says_nothing() {
+    let bench = Bench::new().await;
+    let mut conn = bench.shard().read().await.unwrap();
+    sqlx::query("BEGIN").execute(&mut *conn).await.unwrap();
+    append(&mut conn, &[bench.claimed(bench.order(), 1)]).await.unwrap();
+    sqlx::query("ROLLBACK").execute(&mut *conn).await.unwrap();
+    assert_eq!(bench.settle(Fault::None).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn an_event_delivered_again_has_no_effect() {
+    let bench = Bench::new().await;
+    let order = bench.order();
+    let events: Vec<_> = (1..=20).map(|version| bench.claimed(order, version)).collect();
+    bench.say(&events).await;
+    for _ in 0..3 {
+        bench.settle(Fault::None).await.unwrap();
+        bench.count("WITH back AS (UPDATE consumer_cursors SET settled_before = 0, window_before = 0, sequence = 0, window_last = 0 RETURNING 1) SELECT count(*) FROM back").await;
+    }
+    let expected: Vec<_> = (1..=20).map(|version| (order, version)).collect();
+    assert_eq!(bench.effects().await, expected);
+}
+
+#[tokio::test]
+async fn kinds_that_a_consumer_does_not_hear_pass_it_by() {
+    let bench = Bench::new().await;
+    let order_id = bench.order();
+    let confirmed = NewEvent::new(EventId::mint(MS, bench.entropy.bytes()), 1, &OrderConfirmed { order_id });
+    bench.say(&[confirmed, bench.claimed(order_id, 2)]).await;
+    assert_eq!(bench.settle(Fault::None).await.unwrap(), 1);
+    assert_eq!(bench.effects().await, [(order_id, 2)]);
+}
+
+#[tokio::test]
+async fn a_crash_between_effect_and_commit_leaves_neither() {
+    let bench = Bench::new().await;
+    let order = bench.order();
+    bench.say(&[bench.claimed(order, 1), bench.claimed(order, 2)]).await;
+    let (runner, _commits) = bench.runner(Fault::LosesItsConnectionOnce);
+    assert!(!runner.settle().await.unwrap_err().blames_the_event());
+    assert_eq!(bench.effects().await, [], "an effect without its cursor");
+    assert_eq!(runner.settle().await.unwrap(), 2);
+    assert_eq!(bench.effects().await, [(order, 1), (order, 2)]);
+    assert_eq!(bench.count("SELECT count(*) FROM event_retries").await, 0, "a lost connection counted as an attempt");
+}
+
+#[tokio::test]
+async fn poison_parks_its_own_order_and_no_other() {
+    for fault in [Fault::Rejects, Fault::BreaksAConstraint, Fault::Panics] {
+        let bench = Bench::new().await;
+        let (sick, well) = (bench.order(), bench.order());
+        let both = |version| [bench.claimed(sick, version), bench.claimed(well, version)];
+        bench.say(&[both(1), both(2)].concat()).await;
+        bench.settle(fault(sick)).await.unwrap();
+        bench.say(&both(3)).await;
+        bench.settle(fault(sick)).await.unwrap();
+        assert_eq!(bench.effects().await, [(well, 1), (well, 2), (well, 3)]);
+        let letters = bench.dead_letters().await;
+        let fates: Vec<_> = letters.iter().map(|(attempts, parked, _)| (*attempts, *parked)).collect();
+        assert_eq!(fates, [(5, false), (0, true), (0, true)], "{letters:?}");
+
+        let mut conn = bench.shard().read().await.unwrap();
+        assert_eq!(replay(&mut conn, "scribe", sick).await.unwrap(), 3);
+        bench.settle(Fault::None).await.unwrap();
+        assert_eq!(bench.effects().await[3..], [(sick, 1), (sick, 2), (sick, 3)], "replayed in another order");
+        assert_eq!(bench.dead_letters().await, []);
+    }
+}
+
+#[tokio::test]
+async fn attempts_are_counted_across_restarts_and_those_behind_wait() {
+    let bench = Bench::new().await;
+    let order = bench.order();
+    bench.say(&[bench.claimed(order, 1)]).await;
+    let settings =
+        |max_attempts| Settings { max_attempts, first_pause: Duration::from_secs(3600), ..Settings::default() };
+    for attempt in 1..=3 {
+        let (committed, _commits) = mpsc::unbounded_channel();
+        let scribe = Scribe { fault: Fault::Rejects(order), calls: AtomicU32::new(0), committed };
+        let runner = Runner::new(bench.shards.clone(), bench.wakes.clone(), vec![Arc::new(scribe)], settings(3));
+        runner.settle().await.unwrap();
+        bench.say(&[bench.claimed(order, 1 + attempt)]).await;
+        assert_eq!(runner.settle().await.unwrap(), 0, "tried before its pause was over, or out of order");
+        bench.count("WITH due AS (UPDATE event_retries SET next_attempt_at = shard_now() RETURNING 1) SELECT count(*) FROM due").await;
+    }
+    let fates: Vec<_> =
+        bench.dead_letters().await.into_iter().map(|(attempts, parked, _)| (attempts, parked)).collect();
+    assert_eq!(fates, [(3, false), (0, true), (0, true), (0, true)]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn two_processes_share_the_work_and_double_nothing() {
+    const ORDERS: usize = 40;
+    const VERSIONS: i64 = 25;
+    let bench = Arc::new(Bench::new().await);
+    let shutdown = CancellationToken::new();
+    let (first, mut commits) = bench.runner(Fault::None);
+    let (second, mut other_commits) = bench.runner(Fault::None);
+    let runners = [first, second].map(|runner| tokio::spawn(runner.run(shutdown.clone())));
+    let speakers: Vec<_> = (0..4)
+        .map(|_| {
+            let bench = Arc::clone(&bench);
+            tokio::spawn(async move {
+                let orders: Vec<_> = (0..ORDERS / 4).map(|_| bench.order()).collect();
+                for version in 1..=VERSIONS {
+                    let events: Vec<_> = orders.iter().map(|order| bench.claimed(*order, version)).collect();
+                    bench.say(&events).await;
+                    bench.wakes.of(bench.shard().id()).notify();
+                }
+            })
+        })
+        .collect();
+    let all = ORDERS * usize::try_from(VERSIONS).unwrap();
+    let mut effects = Vec::new();
+    while effects.len() < all {
+        tokio::select! { Some(()) = commits.recv() => {}, Some(()) = other_commits.recv() => {} }
+        effects = bench.effects().await;
+    }
+    for speaker in speakers {
+        speaker.await.unwrap();
+    }
+    shutdown.cancel();
+    for runner in runners {
+        runner.await.unwrap();
+    }
+    let effects = bench.effects().await;
+    assert_eq!(effects.len(), all, "an event took effect twice");
+    let mut last = std::collections::HashMap::new();
+    for (order, version) in effects {
+        let before = last.insert(order, version).unwrap_or(0);
+        assert_eq!(version, before + 1, "{order} went from {before} to {version}");
+    }
+}
