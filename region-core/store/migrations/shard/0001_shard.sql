@@ -39,8 +39,11 @@ CREATE TABLE credentials (
     email         text NOT NULL,
     -- PHC string of Argon2id.
     password_hash text NOT NULL,
-    changed_at    timestamptz NOT NULL DEFAULT shard_now()
+    changed_at    timestamptz NOT NULL DEFAULT shard_now(),
+    -- When the login directory's row was seen active; until then the sign-up is unfinished and may be replaced.
+    activated_at  timestamptz
 );
+CREATE INDEX credentials_pending ON credentials (changed_at) WHERE activated_at IS NULL;
 
 -- The login directory: lives in the shard that owns the slot of the e-mail's digest. Only an active row signs in.
 CREATE TABLE logins (
@@ -52,6 +55,7 @@ CREATE TABLE logins (
     CONSTRAINT logins_reserved_until_an_instant CHECK ((state = 'reserved') = (reserved_until IS NOT NULL))
 );
 CREATE INDEX logins_by_slot ON logins (slot);
+CREATE INDEX logins_to_forget ON logins (reserved_until) WHERE state = 'reserved';
 
 CREATE TABLE sessions (
     session_id    uuid PRIMARY KEY,
@@ -64,6 +68,7 @@ CREATE TABLE sessions (
     ended_at      timestamptz
 );
 CREATE INDEX sessions_by_user ON sessions (user_id);
+CREATE INDEX sessions_by_expiry ON sessions (expires_at);
 
 -- A guest whose owner signed in to an older account. Kept in the account's shard and in the guest's, so that either
 -- can tell whose order it is.
