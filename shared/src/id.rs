@@ -130,7 +130,7 @@ impl UserId {
     #[must_use]
     pub const fn slot(self) -> Slot {
         #[expect(clippy::cast_possible_truncation, reason = "masked to twelve bits by from_low_bits")]
-        Slot::from_low_bits((self.0 >> USER_RANDOM_BITS) as u16)
+        Slot::from_low_bits((self.0.cast_unsigned() >> USER_RANDOM_BITS) as u16)
     }
 
     /// When it was minted, in Unix milliseconds.

@@ -5,6 +5,7 @@
 //! wasm32 and every rule in it can be tested with plain values.
 
 pub mod api;
+pub mod country;
 pub mod email;
 pub mod id;
 pub mod idempotency;

@@ -1,1 +1,37 @@
-//! region-core-order
+//! Orders: accepted in one local transaction of the shopper's shard, and moved on by what payment says.
+//!
+//! [`Orders::place`] writes the idempotency record, the order with its lines, the reservations and the outbox event, or
+//! nothing. After that an order changes by compare-and-set on its own row only: claimed when its payment is authorized,
+//! confirmed when the money is ours, cancelled when payment fails or its time runs out; units follow in the same
+//! transaction.
+//!
+//! Deliberately absent: calls to anything outside inside a transaction, prices (the region's own copy of the catalog is
+//! asked beforehand, [`PriceList`]) and units of other shards.
+
+mod error;
+mod events;
+mod expiry;
+mod limit;
+mod orders;
+mod routes;
+pub mod rules;
+mod store;
+
+use std::collections::BTreeMap;
+
+use shared::{Quantity, Sku};
+
+pub use error::OrderError;
+pub use events::PaymentNews;
+pub use expiry::sweep;
+pub use orders::{Caller, Orders, Parts, Placed};
+pub use routes::router;
+
+/// The region's own copy of the catalog, as an order needs it: answered from memory, all items at one version.
+pub trait PriceList: Send + Sync + 'static {
+    /// Prices items at one version of the catalog ([`rules::price`]).
+    ///
+    /// # Errors
+    /// When an item is not for sale or the sum does not fit.
+    fn price(&self, items: &BTreeMap<Sku, Quantity>) -> Result<rules::PricedOrder, rules::PriceError>;
+}

@@ -1,0 +1,217 @@
+//! Stock in the shard. Every function runs inside the caller's transaction.
+
+use region_core_store::{StoreError, expect_rows};
+use shared::{OrderId, Sku};
+use sqlx::PgConnection;
+
+use crate::rules::{Held, Shortfall};
+
+/// Units that came in from a supplier.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// Names the cause; a second receipt of that name adds nothing.
+    pub reference: String,
+    /// What.
+    pub sku: Sku,
+    /// How many.
+    pub units: u64,
+}
+
+/// Why units could not be reserved.
+#[derive(Debug, thiserror::Error)]
+pub enum ReserveError {
+    /// Fewer units are free than the order asks for; by SKU. Nothing was changed.
+    #[error("not enough stock")]
+    Short(Vec<Shortfall>),
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+fn signed(what: &'static str, units: u64) -> Result<i64, StoreError> {
+    i64::try_from(units).map_err(|_| StoreError::corrupt(what, units))
+}
+
+fn unsigned(what: &'static str, units: i64) -> Result<u64, StoreError> {
+    u64::try_from(units).map_err(|_| StoreError::corrupt(what, units))
+}
+
+/// Books receipts and adds their units to *free*. Those whose reference is booked already are left out.
+///
+/// Returns how many were new.
+///
+/// # Errors
+/// When the database fails.
+pub async fn receive(conn: &mut PgConnection, receipts: &[Receipt]) -> Result<u64, StoreError> {
+    let references: Vec<String> = receipts.iter().map(|receipt| receipt.reference.clone()).collect();
+    let skus: Vec<String> = receipts.iter().map(|receipt| receipt.sku.as_str().to_owned()).collect();
+    let units = receipts.iter().map(|receipt| signed("ledger.units", receipt.units)).collect::<Result<Vec<_>, _>>()?;
+    // New allotments in SKU order, the order in which everybody locks them.
+    let booked = sqlx::query_scalar!(
+        r#"
+        WITH booked AS (
+            INSERT INTO ledger (ref, sku, kind, units)
+            SELECT ref, sku, 'supply', units FROM unnest($1::text[], $2::text[], $3::bigint[]) AS receipt (ref, sku, units)
+            WHERE units > 0
+            ON CONFLICT (ref) DO NOTHING
+            RETURNING sku, units
+        ), added AS (
+            INSERT INTO allotments (sku, free)
+            SELECT sku, sum(units)::bigint FROM booked GROUP BY sku ORDER BY sku
+            ON CONFLICT (sku) DO UPDATE SET free = allotments.free + excluded.free
+        )
+        SELECT count(*) AS "count!" FROM booked
+        "#,
+        &references,
+        &skus,
+        &units,
+    )
+    .fetch_one(conn)
+    .await?;
+    unsigned("count", booked)
+}
+
+/// Books units as lost and takes them from *free*. Returns whether the reference was new.
+///
+/// # Errors
+/// [`StoreError::Sql`] with constraint `allotments_not_oversold` if fewer units are free, [`StoreError::Rows`] if this
+/// shard has none of that SKU; nothing is changed then.
+pub async fn write_off(conn: &mut PgConnection, reference: &str, sku: &Sku, units: u64) -> Result<bool, StoreError> {
+    let units = signed("ledger.units", units)?;
+    let booked = sqlx::query!(
+        "INSERT INTO ledger (ref, sku, kind, units) VALUES ($1, $2, 'shrink', -$3::bigint) ON CONFLICT (ref) DO NOTHING",
+        reference,
+        sku.as_str(),
+        units,
+    )
+    .execute(&mut *conn)
+    .await?;
+    if booked.rows_affected() == 0 {
+        return Ok(false);
+    }
+    let taken = sqlx::query!("UPDATE allotments SET free = free - $2 WHERE sku = $1", sku.as_str(), units)
+        .execute(conn)
+        .await?;
+    expect_rows("allotments", taken.rows_affected(), 1)?;
+    Ok(true)
+}
+
+/// Moves an order's units from *free* to *reserved* and records them as held, all or none.
+///
+/// One statement: it locks the allotments in SKU order (so that two orders never wait for each other in a ring), and
+/// moves units only if every SKU has enough. `wanted` names each SKU once; the order's row must exist.
+///
+/// # Errors
+/// [`ReserveError::Short`] with every SKU that falls short; nothing is changed then.
+pub async fn reserve(conn: &mut PgConnection, order: OrderId, wanted: &[Held]) -> Result<(), ReserveError> {
+    let skus: Vec<String> = wanted.iter().map(|held| held.sku.as_str().to_owned()).collect();
+    let units: Vec<i64> = wanted.iter().map(|held| i64::from(held.quantity.units())).collect();
+    let short = sqlx::query!(
+        r#"
+        WITH wanted AS (
+            SELECT sku, units FROM unnest($2::text[], $3::bigint[]) AS wanted (sku, units)
+        ), locked AS MATERIALIZED (
+            SELECT sku, free FROM allotments WHERE sku = ANY ($2) ORDER BY sku FOR UPDATE
+        ), short AS MATERIALIZED (
+            SELECT sku, units, coalesce(free, 0) AS free FROM wanted LEFT JOIN locked USING (sku)
+            WHERE coalesce(free, 0) < units
+        ), moved AS (
+            UPDATE allotments SET free = allotments.free - wanted.units, reserved = allotments.reserved + wanted.units
+            FROM wanted WHERE allotments.sku = wanted.sku AND NOT EXISTS (SELECT FROM short)
+        ), held AS (
+            INSERT INTO reservations (order_id, sku, units)
+            SELECT $1, sku, units FROM wanted WHERE NOT EXISTS (SELECT FROM short)
+        )
+        SELECT sku AS "sku!", units AS "units!", free AS "free!" FROM short ORDER BY sku
+        "#,
+        order.as_uuid(),
+        &skus,
+        &units,
+    )
+    .fetch_all(conn)
+    .await
+    .map_err(StoreError::from)?;
+    if short.is_empty() {
+        return Ok(());
+    }
+    let shortfalls = short.into_iter().map(|row| {
+        Ok(Shortfall {
+            sku: row.sku.parse().map_err(|_| StoreError::corrupt("allotments.sku", &row.sku))?,
+            wanted: unsigned("reservations.units", row.units)?,
+            free: unsigned("allotments.free", row.free)?,
+        })
+    });
+    Err(ReserveError::Short(shortfalls.collect::<Result<_, StoreError>>()?))
+}
+
+/// Moves the held units of these orders from *reserved* to *sold*: they are being paid for and no longer expire.
+/// The caller has just claimed the orders' rows by compare-and-set.
+///
+/// # Errors
+/// When the database fails.
+pub async fn claim(conn: &mut PgConnection, orders: &[OrderId]) -> Result<(), StoreError> {
+    let orders: Vec<_> = orders.iter().map(|order| order.as_uuid()).collect();
+    sqlx::query!(
+        r#"
+        WITH claimed AS (
+            UPDATE reservations SET state = 'claimed' WHERE order_id = ANY ($1) AND state = 'held' RETURNING sku, units
+        ), sums AS MATERIALIZED (
+            SELECT sku, sum(units)::bigint AS units FROM claimed GROUP BY sku
+        ), locked AS MATERIALIZED (
+            SELECT sku FROM allotments WHERE sku IN (SELECT sku FROM sums) ORDER BY sku FOR UPDATE
+        )
+        UPDATE allotments SET reserved = allotments.reserved - sums.units, sold = allotments.sold + sums.units
+        FROM sums JOIN locked USING (sku) WHERE allotments.sku = sums.sku
+        "#,
+        &orders,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Gives the units of these orders back to *free*, from *reserved* where they were held and from *sold* where they were
+/// claimed. The caller has just cancelled the orders' rows by compare-and-set.
+///
+/// # Errors
+/// When the database fails.
+pub async fn release(conn: &mut PgConnection, orders: &[OrderId]) -> Result<(), StoreError> {
+    let orders: Vec<_> = orders.iter().map(|order| order.as_uuid()).collect();
+    sqlx::query!(
+        r#"
+        WITH live AS MATERIALIZED (
+            SELECT order_id, sku, units, state FROM reservations WHERE order_id = ANY ($1) AND state <> 'released' FOR UPDATE
+        ), released AS (
+            UPDATE reservations SET state = 'released' FROM live
+            WHERE reservations.order_id = live.order_id AND reservations.sku = live.sku
+        ), sums AS MATERIALIZED (
+            SELECT sku,
+                coalesce(sum(units) FILTER (WHERE state = 'held'), 0)::bigint AS held,
+                coalesce(sum(units) FILTER (WHERE state = 'claimed'), 0)::bigint AS claimed
+            FROM live GROUP BY sku
+        ), locked AS MATERIALIZED (
+            SELECT sku FROM allotments WHERE sku IN (SELECT sku FROM sums) ORDER BY sku FOR UPDATE
+        )
+        UPDATE allotments SET free = allotments.free + held + claimed, reserved = allotments.reserved - held, sold = allotments.sold - claimed
+        FROM sums JOIN locked USING (sku) WHERE allotments.sku = sums.sku
+        "#,
+        &orders,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Free units of these SKUs in this shard; SKUs it has never had are left out.
+pub(crate) async fn free_units(conn: &mut PgConnection, skus: &[String]) -> Result<Vec<(Sku, u64)>, StoreError> {
+    let rows = sqlx::query!("SELECT sku, free FROM allotments WHERE sku = ANY ($1)", skus).fetch_all(conn).await?;
+    rows.into_iter()
+        .map(|row| {
+            let sku = row.sku.parse().map_err(|_| StoreError::corrupt("allotments.sku", &row.sku))?;
+            Ok((sku, unsigned("allotments.free", row.free)?))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

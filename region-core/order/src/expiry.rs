@@ -1,0 +1,70 @@
+//! Orders whose time has run out: cancelled, their units free again, by the shard's own clock.
+
+use std::time::Duration;
+
+use region_core_events::contract::OrderCancelled;
+use region_core_events::{NewEvent, append};
+use region_core_store::{Shard, StoreError};
+use shared::OrderId;
+use sqlx::PgConnection;
+use tokio_util::sync::CancellationToken;
+
+use crate::orders::Orders;
+use crate::store::progress;
+
+/// What the shopper is told.
+pub(crate) const REASON: &str = "the payment was not completed in time";
+
+/// Orders cancelled in one transaction.
+const BATCH: i64 = 200;
+/// Pause between looks at a shard with nothing to do.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Cancels what has run out, on every shard of the region, until told to stop. Several processes may do so at once: rows
+/// under decision are skipped.
+pub async fn sweep(orders: Orders, shutdown: CancellationToken) {
+    let shards: Vec<Shard> = orders.parts().shards.all().cloned().collect();
+    let sweeps = shards.iter().map(|shard| sweep_shard(&orders, shard, &shutdown));
+    futures::future::join_all(sweeps).await;
+}
+
+async fn sweep_shard(orders: &Orders, shard: &Shard, shutdown: &CancellationToken) {
+    while !shutdown.is_cancelled() {
+        let full = match expire_batch(orders, shard).await {
+            Ok(expired) => expired >= BATCH.unsigned_abs(),
+            Err(error) => {
+                tracing::warn!(shard.id = %shard.id(), %error, "expired orders wait for the next look");
+                false
+            }
+        };
+        if !full {
+            let _ = tokio::time::timeout(PAUSE, shutdown.cancelled()).await;
+        }
+    }
+}
+
+/// Cancels one batch; how many.
+async fn expire_batch(orders: &Orders, shard: &Shard) -> Result<u64, StoreError> {
+    let speaker = orders.clone();
+    let expired = shard.write("order.expire", async move |conn| expire_in(conn, &speaker).await).await?;
+    if expired > 0 {
+        metrics::counter!("orders_expired_total").increment(expired);
+        orders.parts().wakes.of(shard.id()).notify();
+    }
+    Ok(expired)
+}
+
+async fn expire_in(conn: &mut PgConnection, orders: &Orders) -> Result<u64, StoreError> {
+    let moved = progress::expire(conn, BATCH, REASON).await?;
+    let ids: Vec<OrderId> = moved.iter().map(|moved| moved.order_id).collect();
+    region_core_inventory::release(conn, &ids).await?;
+    let said: Vec<NewEvent> = moved
+        .iter()
+        .map(|moved| {
+            let cancelled = OrderCancelled { order_id: moved.order_id, reason: REASON.to_owned() };
+            NewEvent::new(orders.mint_event(), moved.version, &cancelled)
+        })
+        .collect();
+    append(conn, &said).await?;
+    Ok(moved.len() as u64)
+}

@@ -1,0 +1,296 @@
+//! The use cases: quote, place, find, list. Each loads, decides and commits once.
+
+use std::sync::Arc;
+
+use region_core_cart::{Carts, Item};
+use region_core_events::contract::OrderCreated;
+use region_core_events::{NewEvent, Wakes};
+use region_core_inventory::Held;
+use region_core_store::{Shard, Shards};
+use shared::api::order::{Order, OrderPage, OrderStatus, OrderSummary, PaymentStatus, PlaceOrder, QuoteRequest};
+use shared::token::Claims;
+use shared::{EventId, IdempotencyKey, OrderId, UserId};
+use shared_clock::{Clock, Entropy};
+use sqlx::PgConnection;
+use time::{Duration, OffsetDateTime};
+use tokio::time::Instant;
+
+use crate::PriceList;
+use crate::error::OrderError;
+use crate::limit::Limit;
+use crate::rules::{CheckedOrder, PricedOrder, checked_items};
+use crate::store::place::{self, Admission, KnownKey, NewOrder};
+use crate::store::read;
+
+/// What the service is made of.
+#[derive(Clone)]
+pub struct Parts {
+    /// The region's shards.
+    pub shards: Shards,
+    /// The region's carts.
+    pub carts: Carts,
+    /// The region's prices.
+    pub prices: Arc<dyn PriceList>,
+    /// Wakes the readers of the outbox.
+    pub wakes: Wakes,
+    /// Where ids take their time from.
+    pub clock: Clock,
+    /// Where ids take their random bytes from.
+    pub entropy: Entropy,
+    /// How long units are held for an unpaid order.
+    pub hold: Duration,
+}
+
+/// The orders of this region's users. Cheap to clone.
+#[derive(Clone)]
+pub struct Orders(Arc<Inner>);
+
+struct Inner {
+    parts: Parts,
+    limit: Limit,
+}
+
+impl std::fmt::Debug for Orders {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Orders").field("region", self.0.parts.shards.region()).finish_non_exhaustive()
+    }
+}
+
+/// Who orders, as his token says.
+#[derive(Clone, Copy, Debug)]
+pub struct Caller {
+    /// The user.
+    pub user_id: UserId,
+    /// The revocation epoch his token was issued under.
+    pub epoch: u32,
+}
+
+impl From<&Claims> for Caller {
+    fn from(claims: &Claims) -> Self {
+        Self { user_id: claims.sub, epoch: claims.epoch }
+    }
+}
+
+/// An order that stands in the shard.
+#[derive(Clone, Debug)]
+pub struct Placed {
+    /// As it is now.
+    pub order: Order,
+    /// Whether an earlier request under the same key placed it.
+    pub replayed: bool,
+}
+
+/// How one attempt to place an order ended inside its transaction.
+enum Outcome {
+    Accepted(Box<Order>),
+    Known(KnownKey),
+}
+
+impl Orders {
+    /// The service over its parts.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        Self(Arc::new(Inner { parts, limit: Limit::new() }))
+    }
+
+    pub(crate) fn parts(&self) -> &Parts {
+        &self.0.parts
+    }
+
+    /// What these items would cost now.
+    ///
+    /// # Errors
+    /// When an item breaks a bound, is not for sale, or the sum does not fit.
+    pub fn quote(&self, request: &QuoteRequest) -> Result<PricedOrder, OrderError> {
+        Ok(self.0.parts.prices.price(&checked_items(&request.items)?)?)
+    }
+
+    /// Places an order once: the idempotency record, the order, its lines, its reservations and its event, in one
+    /// transaction, or nothing. A repeat under the same key gets the order as it is now.
+    ///
+    /// # Errors
+    /// [`OrderError`]; nothing was written then, unless the commit's own answer was lost, which a repeat finds out.
+    #[tracing::instrument(name = "order.place", skip_all, fields(user.id = %caller.user_id))]
+    pub async fn place(
+        &self,
+        caller: Caller,
+        key: &IdempotencyKey,
+        body: PlaceOrder,
+        traceparent: Option<String>,
+    ) -> Result<Placed, OrderError> {
+        let Parts { shards, carts, prices, wakes, .. } = &self.0.parts;
+        let shard = shards.here(caller.user_id.slot())?;
+        let checked = CheckedOrder::check(body, caller.user_id)?;
+        if !self.0.limit.admits(caller.user_id, key, Instant::now()) {
+            return Err(OrderError::TooFast);
+        }
+        let hash = checked.request_hash();
+        let priced =
+            match prices.price(&checked.items).map_err(OrderError::from).and_then(|priced| as_seen(&checked, priced)) {
+                Ok(priced) => priced,
+                // A repeat gets its order whatever has become of the prices since.
+                Err(refusal) => return self.known(shard, caller, key, &hash).await?.ok_or(refusal),
+            };
+        let empties_cart = checked.cart_version.is_some();
+        let order_id = self.mint(caller.user_id);
+        let key = key.clone();
+        let attempt = Attempt { orders: self.clone(), caller, key, hash, order_id, checked, priced, traceparent };
+        let outcome = shard.write("order.place", async move |conn| attempt.accept(conn).await).await?;
+        match outcome {
+            Outcome::Known(known) => self.replay(shard, caller, &known, &hash).await,
+            Outcome::Accepted(order) => {
+                wakes.of(shard.id()).notify();
+                if empties_cart {
+                    carts.invalidate(caller.user_id).await;
+                }
+                metrics::counter!("orders_placed_total").increment(1);
+                Ok(Placed { order: *order, replayed: false })
+            }
+        }
+    }
+
+    fn mint(&self, user: UserId) -> OrderId {
+        let Parts { clock, entropy, .. } = &self.0.parts;
+        OrderId::mint(clock.unix_ms(), user.slot(), entropy.bytes())
+    }
+
+    pub(crate) fn mint_event(&self) -> EventId {
+        let Parts { clock, entropy, .. } = &self.0.parts;
+        EventId::mint(clock.unix_ms(), entropy.bytes())
+    }
+
+    /// The order that an earlier request under this key placed, if there is one.
+    async fn known(
+        &self,
+        shard: &Shard,
+        caller: Caller,
+        key: &IdempotencyKey,
+        hash: &[u8; 32],
+    ) -> Result<Option<Placed>, OrderError> {
+        let known = place::find_key(&mut *shard.read().await?, caller.user_id, key).await?;
+        match known {
+            Some(known) => self.replay(shard, caller, &known, hash).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    async fn replay(
+        &self,
+        shard: &Shard,
+        caller: Caller,
+        known: &KnownKey,
+        hash: &[u8; 32],
+    ) -> Result<Placed, OrderError> {
+        if known.request_hash != hash {
+            return Err(OrderError::KeyReused);
+        }
+        let order = read::find(&mut *shard.read().await?, known.order_id, caller.user_id).await?;
+        metrics::counter!("orders_replayed_total").increment(1);
+        Ok(Placed { order: order.ok_or(OrderError::NotFound)?, replayed: true })
+    }
+
+    /// The order, if it is the caller's.
+    ///
+    /// # Errors
+    /// [`OrderError::NotFound`] for absent orders and for other people's.
+    pub async fn find(&self, caller: UserId, order: OrderId) -> Result<Order, OrderError> {
+        let shard = self.0.parts.shards.here(order.slot())?;
+        read::find(&mut *shard.read().await?, order, caller).await?.ok_or(OrderError::NotFound)
+    }
+
+    /// A page of the caller's orders in this region, newest first: his own and those of guests that he was.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn list(&self, caller: UserId, before: Option<OrderId>, limit: u32) -> Result<OrderPage, OrderError> {
+        self.0.parts.shards.here(caller.slot())?;
+        let most = usize::try_from(limit).unwrap_or(usize::MAX);
+        let mut found: Vec<OrderSummary> = Vec::new();
+        for shard in self.0.parts.shards.all() {
+            // One more than a page holds tells whether there is another page.
+            found.extend(read::list(&mut *shard.read().await?, caller, before, i64::from(limit) + 1).await?);
+        }
+        found.sort_unstable_by_key(|order| std::cmp::Reverse(order.order_id));
+        let more = found.len() > most;
+        found.truncate(most);
+        let next_cursor = if more { found.last().map(|order| order.order_id) } else { None };
+        Ok(OrderPage { items: found, next_cursor })
+    }
+}
+
+/// Everything that one order is, on its way into one transaction.
+struct Attempt {
+    orders: Orders,
+    caller: Caller,
+    key: IdempotencyKey,
+    hash: [u8; 32],
+    order_id: OrderId,
+    checked: CheckedOrder,
+    priced: PricedOrder,
+    traceparent: Option<String>,
+}
+
+impl Attempt {
+    /// The one local transaction. The key comes first, so that a repeat after an unknown commit waits for that commit's
+    /// end on the unique index; the units come last, so that their locks are held for the shortest time.
+    async fn accept(&self, conn: &mut PgConnection) -> Result<Outcome, OrderError> {
+        let Self { caller, key, hash, order_id, checked, priced, .. } = self;
+        match place::admit(conn, caller.user_id).await? {
+            Admission::Admitted { revocation_epoch } if caller.epoch >= revocation_epoch => {}
+            Admission::Admitted { .. } | Admission::NoSuchUser => return Err(OrderError::SessionEnded),
+        }
+        if let Some(known) = place::record_key(conn, caller.user_id, key, hash, *order_id).await? {
+            return Ok(Outcome::Known(known));
+        }
+        if let Some(version) = checked.cart_version {
+            let items: Vec<Item> =
+                checked.items.iter().map(|(sku, quantity)| Item { sku: sku.clone(), quantity: *quantity }).collect();
+            region_core_cart::take(conn, caller.user_id, version, &items).await?;
+        }
+        let hold = self.orders.parts().hold;
+        let new = NewOrder { order_id: *order_id, user_id: caller.user_id, checked, priced, hold };
+        let (created_at, expires_at) = place::insert(conn, &new).await?;
+        region_core_events::append(conn, &[self.created(expires_at)]).await?;
+        let wanted: Vec<Held> =
+            checked.items.iter().map(|(sku, quantity)| Held { sku: sku.clone(), quantity: *quantity }).collect();
+        region_core_inventory::reserve(conn, *order_id, &wanted).await?;
+        Ok(Outcome::Accepted(Box::new(self.accepted(created_at, expires_at))))
+    }
+
+    fn created(&self, expires_at: OffsetDateTime) -> NewEvent {
+        let created = OrderCreated {
+            order_id: self.order_id,
+            user_id: self.caller.user_id,
+            total: self.priced.total,
+            payment_token: self.checked.payment_token.clone(),
+            expires_at,
+        };
+        NewEvent::new(self.orders.mint_event(), 1, &created).traced(self.traceparent.clone())
+    }
+
+    /// The order as its shopper sees it, without reading it back.
+    fn accepted(&self, created_at: OffsetDateTime, expires_at: OffsetDateTime) -> Order {
+        let Self { order_id, caller, checked, priced, .. } = self;
+        Order {
+            order_id: *order_id,
+            user_id: caller.user_id,
+            status: OrderStatus::Pending,
+            cancel_reason: None,
+            payment: PaymentStatus::Processing,
+            lines: priced.lines.clone(),
+            subtotal: priced.subtotal,
+            shipping: priced.shipping,
+            total: priced.total,
+            shipping_address: checked.shipping_address.clone(),
+            email: checked.email.clone(),
+            version: 1,
+            created_at,
+            expires_at,
+        }
+    }
+}
+
+/// The price, if it is the one that the shopper saw.
+fn as_seen(checked: &CheckedOrder, priced: PricedOrder) -> Result<PricedOrder, OrderError> {
+    if priced.total == checked.expected_total { Ok(priced) } else { Err(OrderError::QuoteChanged(Box::new(priced))) }
+}

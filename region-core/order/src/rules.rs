@@ -1,0 +1,7 @@
+//! What an order may be and what it costs: pure decisions.
+
+mod checked;
+mod price;
+
+pub use checked::{CheckedOrder, InvalidField, checked_items};
+pub use price::{PriceError, Priced, PricedOrder, price};

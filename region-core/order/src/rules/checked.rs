@@ -1,0 +1,210 @@
+//! From a request's body to an order that can be decided about.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+use shared::api::MAX_LINES;
+use shared::api::order::{Address, OrderItem, PlaceOrder};
+use shared::{EmailAddress, Money, Quantity, Sku, UserId, country, text};
+
+/// Longest payment token, in characters.
+const MAX_TOKEN_LENGTH: usize = 200;
+
+/// A field of a request that breaks a rule.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {reason}")]
+pub struct InvalidField {
+    /// Its JSON path.
+    pub field: String,
+    /// The rule.
+    pub reason: String,
+}
+
+fn invalid(field: &str, reason: impl ToString) -> InvalidField {
+    InvalidField { field: field.to_owned(), reason: reason.to_string() }
+}
+
+/// An order whose every field is within its rules; each SKU stands once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct CheckedOrder {
+    /// Units of each SKU, repeated ones summed.
+    pub items: BTreeMap<Sku, Quantity>,
+    /// Where to send it.
+    pub shipping_address: Address,
+    /// Names a way to pay at the provider.
+    pub payment_token: String,
+    /// What the shopper saw.
+    pub expected_total: Money,
+    /// The version of the cart that it takes, if it takes it.
+    pub cart_version: Option<u64>,
+    /// Where to write to.
+    pub email: Option<EmailAddress>,
+}
+
+impl CheckedOrder {
+    /// Checks every field of `body`, sent by `caller`.
+    ///
+    /// # Errors
+    /// The first field that breaks a rule.
+    pub fn check(body: PlaceOrder, caller: UserId) -> Result<Self, InvalidField> {
+        if body.user_id.is_some_and(|user| user != caller) {
+            return Err(invalid("user_id", "not the caller"));
+        }
+        let items = checked_items(&body.items)?;
+        check_address(&body.shipping_address)?;
+        let token = &body.payment_token;
+        if !(1..=MAX_TOKEN_LENGTH).contains(&token.len()) || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(invalid("payment_token", "1 to 200 visible ASCII characters"));
+        }
+        if text::holds_card_number(token) {
+            return Err(invalid("payment_token", CARD_NUMBER));
+        }
+        if body.expected_total.minor() < 0 {
+            return Err(invalid("expected_total.minor", "a total is never below zero"));
+        }
+        Ok(Self {
+            items,
+            shipping_address: body.shipping_address,
+            payment_token: body.payment_token,
+            expected_total: body.expected_total,
+            cart_version: body.cart_version,
+            email: body.email,
+        })
+    }
+
+    /// SHA-256 over every field in a fixed order: equal for requests that mean the same.
+    #[must_use]
+    pub fn request_hash(&self) -> [u8; 32] {
+        // Maps with string keys, strings and numbers: serialising cannot fail.
+        Sha256::digest(serde_json::to_vec(self).unwrap_or_default()).into()
+    }
+}
+
+/// Sums repeated SKUs and checks the bounds of an order: 1 to 1,000 lines of 1 to 100,000 units.
+///
+/// # Errors
+/// The item that breaks a rule.
+pub fn checked_items(items: &[OrderItem]) -> Result<BTreeMap<Sku, Quantity>, InvalidField> {
+    if !(1..=MAX_LINES).contains(&items.len()) {
+        return Err(invalid("items", "1 to 1,000 items"));
+    }
+    let mut sums: BTreeMap<Sku, Quantity> = BTreeMap::new();
+    for (index, item) in items.iter().enumerate() {
+        let sum = match sums.get(&item.sku) {
+            Some(earlier) => earlier
+                .checked_add(item.quantity)
+                .map_err(|error| invalid(&format!("items[{index}].quantity"), error))?,
+            None => item.quantity,
+        };
+        sums.insert(item.sku.clone(), sum);
+    }
+    Ok(sums)
+}
+
+const CARD_NUMBER: &str = "this looks like a card number; never send one";
+
+fn check_address(address: &Address) -> Result<(), InvalidField> {
+    let Address { name, line1, line2, city, region, postal_code, country: country_code } = address;
+    check_text("shipping_address.name", Some(name), 1, 100)?;
+    check_text("shipping_address.line1", Some(line1), 1, 200)?;
+    check_text("shipping_address.line2", line2.as_deref(), 0, 200)?;
+    check_text("shipping_address.city", Some(city), 1, 100)?;
+    check_text("shipping_address.region", region.as_deref(), 0, 100)?;
+    check_text("shipping_address.postal_code", postal_code.as_deref(), 0, 20)?;
+    if country::is_country(country_code) {
+        Ok(())
+    } else {
+        Err(invalid("shipping_address.country", "an upper-case ISO 3166-1 alpha-2 code"))
+    }
+}
+
+fn check_text(field: &str, value: Option<&str>, shortest: usize, longest: usize) -> Result<(), InvalidField> {
+    let Some(value) = value else { return Ok(()) };
+    let length = value.trim().chars().count();
+    if !(shortest..=longest).contains(&length) {
+        return Err(invalid(field, format!("{shortest} to {longest} characters")));
+    }
+    if value.chars().any(char::is_control) {
+        return Err(invalid(field, "control characters are not allowed"));
+    }
+    if text::holds_card_number(value) { Err(invalid(field, CARD_NUMBER)) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use shared::Currency;
+    use shared::id::{Slot, USER_EPOCH_MS};
+
+    use super::*;
+
+    fn caller() -> UserId {
+        UserId::mint(USER_EPOCH_MS, Slot::new(1).unwrap(), 1).unwrap()
+    }
+
+    fn item(sku: &str, quantity: i64) -> OrderItem {
+        OrderItem { sku: sku.parse().unwrap(), quantity: Quantity::new(quantity).unwrap() }
+    }
+
+    fn body() -> PlaceOrder {
+        PlaceOrder {
+            items: vec![item("MUG", 2), item("HEART", 1), item("mug", 3)],
+            shipping_address: Address {
+                name: "Ada Lovelace".into(),
+                line1: "12 St James's Square".into(),
+                line2: None,
+                city: "London".into(),
+                region: None,
+                postal_code: Some("SW1Y 4JH".into()),
+                country: "GB".into(),
+            },
+            payment_token: "tok_success".into(),
+            expected_total: Money::new(1000, Currency::GBP).unwrap(),
+            cart_version: None,
+            email: None,
+            user_id: None,
+        }
+    }
+
+    #[test]
+    fn repeated_skus_are_one_line() {
+        let order = CheckedOrder::check(body(), caller()).unwrap();
+        let lines: Vec<_> = order.items.iter().map(|(sku, quantity)| (sku.as_str(), quantity.units())).collect();
+        assert_eq!(lines, [("HEART", 1), ("MUG", 5)]);
+    }
+
+    #[test]
+    fn every_bad_field_is_named() {
+        type Spoil = fn(&mut PlaceOrder);
+        let cases: [(&str, Spoil); 9] = [
+            ("items", |body| body.items.clear()),
+            ("items[1].quantity", |body| body.items = vec![item("A", 60_000), item("A", 60_000)]),
+            ("user_id", |body| body.user_id = Some(UserId::from_i64(1).unwrap())),
+            ("shipping_address.name", |body| body.shipping_address.name = "  ".into()),
+            ("shipping_address.line1", |body| body.shipping_address.line1 = "4242 4242 4242 4242".into()),
+            ("shipping_address.city", |body| body.shipping_address.city = "a\u{0}b".into()),
+            ("shipping_address.country", |body| body.shipping_address.country = "UK".into()),
+            ("payment_token", |body| body.payment_token = "4242424242424242".into()),
+            ("expected_total.minor", |body| body.expected_total = Money::new(-1, Currency::GBP).unwrap()),
+        ];
+        for (field, spoil) in cases {
+            let mut bad = body();
+            spoil(&mut bad);
+            assert_eq!(CheckedOrder::check(bad, caller()).unwrap_err().field, field);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_order_of_items_does_not_change_the_request(mut items in prop::collection::vec(("[A-Z]{1,3}", 1_i64..50), 1..20), seed: u64) {
+            let request = |items: &[(String, i64)]| PlaceOrder { items: items.iter().map(|(sku, n)| item(sku, *n)).collect(), ..body() };
+            let hash = CheckedOrder::check(request(&items), caller()).unwrap().request_hash();
+            let by = usize::try_from(seed % 19).unwrap() % items.len();
+            items.rotate_left(by);
+            prop_assert_eq!(CheckedOrder::check(request(&items), caller()).unwrap().request_hash(), hash);
+            items.push(("ZZZZ".into(), 1));
+            prop_assert_ne!(CheckedOrder::check(request(&items), caller()).unwrap().request_hash(), hash);
+        }
+    }
+}

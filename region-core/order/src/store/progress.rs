@@ -1,0 +1,153 @@
+//! How an order moves on: each step is one compare-and-set on its row, for many orders at once, locked in the order of
+//! their ids. Who changed no row came too late, and leaves everything as it is.
+
+use region_core_store::StoreError;
+use shared::OrderId;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+/// An order that moved on, at its new version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Moved {
+    pub(crate) order_id: OrderId,
+    pub(crate) version: i64,
+}
+
+macro_rules! moved {
+    ($rows:expr) => {
+        $rows
+            .into_iter()
+            .map(|row| Moved { order_id: OrderId::from_uuid(row.order_id), version: row.version })
+            .collect()
+    };
+}
+
+fn uuids(orders: &[OrderId]) -> Vec<Uuid> {
+    orders.iter().map(|order| order.as_uuid()).collect()
+}
+
+/// Claims orders that are PENDING, not claimed and unexpired by the shard's clock: from here on they cannot expire.
+pub(crate) async fn claim(conn: &mut PgConnection, orders: &[OrderId]) -> Result<Vec<Moved>, StoreError> {
+    let rows = sqlx::query!(
+        r#"
+        WITH due AS MATERIALIZED (
+            SELECT order_id FROM orders WHERE order_id = ANY ($1) AND status = 'PENDING' AND claimed_at IS NULL
+            ORDER BY order_id FOR UPDATE
+        )
+        UPDATE orders SET claimed_at = shard_now(), version = version + 1
+        FROM due WHERE orders.order_id = due.order_id AND status = 'PENDING' AND claimed_at IS NULL AND expires_at > shard_now()
+        RETURNING orders.order_id, version
+        "#,
+        &uuids(orders),
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(moved!(rows))
+}
+
+/// Confirms orders that are PENDING and claimed: their money is ours.
+pub(crate) async fn confirm(conn: &mut PgConnection, orders: &[OrderId]) -> Result<Vec<Moved>, StoreError> {
+    let rows = sqlx::query!(
+        r#"
+        WITH due AS MATERIALIZED (
+            SELECT order_id FROM orders WHERE order_id = ANY ($1) AND status = 'PENDING' AND claimed_at IS NOT NULL
+            ORDER BY order_id FOR UPDATE
+        )
+        UPDATE orders SET status = 'CONFIRMED', payment = 'captured', version = version + 1
+        FROM due WHERE orders.order_id = due.order_id AND status = 'PENDING' AND claimed_at IS NOT NULL
+        RETURNING orders.order_id, version
+        "#,
+        &uuids(orders),
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(moved!(rows))
+}
+
+/// Cancels orders that are PENDING, claimed or not, each for its reason.
+pub(crate) async fn cancel(
+    conn: &mut PgConnection,
+    orders: &[OrderId],
+    reasons: &[String],
+    payment: &str,
+) -> Result<Vec<Moved>, StoreError> {
+    let rows = sqlx::query!(
+        r#"
+        WITH due AS MATERIALIZED (
+            SELECT order_id, reason FROM orders
+            JOIN unnest($1::uuid[], $2::text[]) AS failed (order_id, reason) USING (order_id)
+            WHERE status = 'PENDING' ORDER BY order_id FOR UPDATE OF orders
+        )
+        UPDATE orders SET status = 'CANCELLED', cancel_reason = due.reason, payment = $3, version = version + 1
+        FROM due WHERE orders.order_id = due.order_id AND status = 'PENDING'
+        RETURNING orders.order_id, version
+        "#,
+        &uuids(orders),
+        reasons,
+        payment,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(moved!(rows))
+}
+
+/// Cancels up to `most` orders whose time has run out by the shard's clock. Rows that someone else is deciding about are
+/// left for the next round.
+pub(crate) async fn expire(conn: &mut PgConnection, most: i64, reason: &str) -> Result<Vec<Moved>, StoreError> {
+    let rows = sqlx::query!(
+        r#"
+        WITH due AS MATERIALIZED (
+            SELECT order_id FROM orders WHERE status = 'PENDING' AND claimed_at IS NULL AND expires_at <= shard_now()
+            ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED
+        )
+        UPDATE orders SET status = 'CANCELLED', cancel_reason = $2, version = version + 1
+        FROM due WHERE orders.order_id = due.order_id
+        RETURNING orders.order_id, version
+        "#,
+        most,
+        reason,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(moved!(rows))
+}
+
+/// Cancels those of these orders whose time has run out.
+pub(crate) async fn expire_these(
+    conn: &mut PgConnection,
+    orders: &[OrderId],
+    reason: &str,
+) -> Result<Vec<Moved>, StoreError> {
+    let rows = sqlx::query!(
+        r#"
+        WITH due AS MATERIALIZED (
+            SELECT order_id FROM orders WHERE order_id = ANY ($1) AND status = 'PENDING' AND claimed_at IS NULL
+                AND expires_at <= shard_now()
+            ORDER BY order_id FOR UPDATE
+        )
+        UPDATE orders SET status = 'CANCELLED', cancel_reason = $2, version = version + 1
+        FROM due WHERE orders.order_id = due.order_id
+        RETURNING orders.order_id, version
+        "#,
+        &uuids(orders),
+        reason,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(moved!(rows))
+}
+
+/// Notes where the payments of these orders stand, without moving the orders.
+pub(crate) async fn note_payment(conn: &mut PgConnection, orders: &[OrderId], payment: &str) -> Result<(), StoreError> {
+    sqlx::query!(
+        r#"
+        WITH due AS MATERIALIZED (SELECT order_id FROM orders WHERE order_id = ANY ($1) ORDER BY order_id FOR UPDATE)
+        UPDATE orders SET payment = $2 FROM due WHERE orders.order_id = due.order_id
+        "#,
+        &uuids(orders),
+        payment,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,159 @@
+//! Orders as their owner sees them.
+
+use region_core_store::StoreError;
+use shared::api::order::{Address, LineItem, Order, OrderStatus, OrderSummary, PaymentStatus};
+use shared::{Currency, Money, OrderId, Quantity, Sku, UserId};
+use sqlx::PgConnection;
+use sqlx::types::Json;
+use time::OffsetDateTime;
+
+struct OrderRow {
+    order_id: uuid::Uuid,
+    user_id: i64,
+    status: String,
+    cancel_reason: Option<String>,
+    payment: String,
+    currency: String,
+    subtotal_minor: i64,
+    shipping_minor: i64,
+    total_minor: i64,
+    shipping_address: Json<Address>,
+    email: Option<String>,
+    version: i64,
+    created_at: OffsetDateTime,
+    expires_at: OffsetDateTime,
+}
+
+/// The order, if it is `caller`'s: his own, or a guest's that he was before he signed in.
+pub(crate) async fn find(conn: &mut PgConnection, order: OrderId, caller: UserId) -> Result<Option<Order>, StoreError> {
+    let row = sqlx::query_as!(
+        OrderRow,
+        r#"
+        SELECT order_id, user_id, status, cancel_reason, payment, currency, subtotal_minor, shipping_minor, total_minor,
+            shipping_address AS "shipping_address: Json<Address>", email, version, created_at, expires_at
+        FROM orders
+        WHERE order_id = $1 AND (user_id = $2 OR EXISTS (
+            SELECT FROM user_aliases WHERE user_aliases.guest_id = orders.user_id AND user_aliases.user_id = $2))
+        "#,
+        order.as_uuid(),
+        caller.as_i64(),
+    )
+    .fetch_optional(&mut *conn)
+    .await?;
+    let Some(row) = row else { return Ok(None) };
+    let currency = currency(&row.currency)?;
+    let lines = lines(conn, order, currency).await?;
+    row.into_order(currency, lines).map(Some)
+}
+
+async fn lines(conn: &mut PgConnection, order: OrderId, currency: Currency) -> Result<Vec<LineItem>, StoreError> {
+    let rows = sqlx::query!(
+        "SELECT sku, title, quantity, unit_price_minor FROM line_items WHERE order_id = $1 ORDER BY sku",
+        order.as_uuid(),
+    )
+    .fetch_all(conn)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            let sku: Sku = row.sku.parse().map_err(|_| StoreError::corrupt("line_items.sku", &row.sku))?;
+            let quantity = Quantity::new(i64::from(row.quantity))
+                .map_err(|error| StoreError::corrupt("line_items.quantity", error))?;
+            let unit_price = money("line_items.unit_price_minor", row.unit_price_minor, currency)?;
+            let line_total = unit_price
+                .checked_mul(quantity.units())
+                .map_err(|error| StoreError::corrupt("line_items.unit_price_minor", error))?;
+            Ok(LineItem { sku, title: row.title, quantity, unit_price, line_total })
+        })
+        .collect()
+}
+
+impl OrderRow {
+    fn into_order(self, currency: Currency, lines: Vec<LineItem>) -> Result<Order, StoreError> {
+        Ok(Order {
+            order_id: OrderId::from_uuid(self.order_id),
+            user_id: UserId::from_i64(self.user_id).map_err(|error| StoreError::corrupt("orders.user_id", error))?,
+            status: status(&self.status)?,
+            cancel_reason: self.cancel_reason,
+            payment: payment(&self.payment)?,
+            lines,
+            subtotal: money("orders.subtotal_minor", self.subtotal_minor, currency)?,
+            shipping: money("orders.shipping_minor", self.shipping_minor, currency)?,
+            total: money("orders.total_minor", self.total_minor, currency)?,
+            shipping_address: self.shipping_address.0,
+            email: self
+                .email
+                .map(|email| email.parse())
+                .transpose()
+                .map_err(|error| StoreError::corrupt("orders.email", error))?,
+            version: u64::try_from(self.version).map_err(|_| StoreError::corrupt("orders.version", self.version))?,
+            created_at: self.created_at,
+            expires_at: self.expires_at,
+        })
+    }
+}
+
+/// Up to `most` of the caller's orders in this shard that are older than `before`, newest first.
+pub(crate) async fn list(
+    conn: &mut PgConnection,
+    caller: UserId,
+    before: Option<OrderId>,
+    most: i64,
+) -> Result<Vec<OrderSummary>, StoreError> {
+    let rows = sqlx::query!(
+        r#"
+        SELECT order_id, status, currency, total_minor, created_at,
+            (SELECT sum(quantity) FROM line_items WHERE line_items.order_id = orders.order_id) AS "units!"
+        FROM orders
+        WHERE user_id IN (SELECT $1::bigint UNION ALL SELECT guest_id FROM user_aliases WHERE user_aliases.user_id = $1)
+            AND ($2::uuid IS NULL OR order_id < $2)
+        ORDER BY order_id DESC LIMIT $3
+        "#,
+        caller.as_i64(),
+        before.map(OrderId::as_uuid),
+        most,
+    )
+    .fetch_all(conn)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            Ok(OrderSummary {
+                order_id: OrderId::from_uuid(row.order_id),
+                status: status(&row.status)?,
+                total: money("orders.total_minor", row.total_minor, currency(&row.currency)?)?,
+                units: u64::try_from(row.units).map_err(|_| StoreError::corrupt("line_items.quantity", row.units))?,
+                created_at: row.created_at,
+            })
+        })
+        .collect()
+}
+
+fn currency(code: &str) -> Result<Currency, StoreError> {
+    code.parse().map_err(|error| StoreError::corrupt("orders.currency", error))
+}
+
+fn money(what: &'static str, minor: i64, currency: Currency) -> Result<Money, StoreError> {
+    Money::new(minor, currency).map_err(|error| StoreError::corrupt(what, error))
+}
+
+fn status(text: &str) -> Result<OrderStatus, StoreError> {
+    match text {
+        "PENDING" => Ok(OrderStatus::Pending),
+        "CONFIRMED" => Ok(OrderStatus::Confirmed),
+        "SHIPPED" => Ok(OrderStatus::Shipped),
+        "DELIVERED" => Ok(OrderStatus::Delivered),
+        "CANCELLED" => Ok(OrderStatus::Cancelled),
+        other => Err(StoreError::corrupt("orders.status", other)),
+    }
+}
+
+fn payment(text: &str) -> Result<PaymentStatus, StoreError> {
+    match text {
+        "processing" => Ok(PaymentStatus::Processing),
+        "challenge_required" => Ok(PaymentStatus::ChallengeRequired),
+        "captured" => Ok(PaymentStatus::Captured),
+        "declined" => Ok(PaymentStatus::Declined),
+        "voided" => Ok(PaymentStatus::Voided),
+        "refunded" => Ok(PaymentStatus::Refunded),
+        other => Err(StoreError::corrupt("orders.payment", other)),
+    }
+}

@@ -1,0 +1,139 @@
+//! One shard: its pool and the one helper that runs transactions.
+
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+use shared::ShardId;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{PgConnection, PgPool, Postgres, pool::PoolConnection};
+use tokio::time::Instant;
+
+use crate::error::{HasStoreError, StoreError};
+
+/// How often a transaction is run before a transient failure is believed.
+const MAX_ATTEMPTS: u32 = 5;
+
+/// How many connections a process holds to one shard, and how long it waits.
+#[derive(Clone, Copy, Debug)]
+pub struct PoolLimits {
+    /// Most connections.
+    pub max_connections: u32,
+    /// Longest wait for one before the caller is told to try again.
+    pub acquire_timeout: Duration,
+}
+
+impl Default for PoolLimits {
+    fn default() -> Self {
+        Self { max_connections: 16, acquire_timeout: Duration::from_secs(2) }
+    }
+}
+
+/// A Postgres server that owns some slots. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Shard {
+    id: ShardId,
+    pool: PgPool,
+}
+
+impl Shard {
+    /// A shard behind `url`. Connects at first use, so that a core starts while a shard is down.
+    ///
+    /// # Errors
+    /// When `url` is not a Postgres URL.
+    pub fn new(id: ShardId, url: &SecretString, limits: PoolLimits) -> Result<Self, StoreError> {
+        let options: PgConnectOptions = url.expose_secret().parse()?;
+        // Bounds on the server's side too: a lost client must not hold a lock for long.
+        let options = options.application_name("meridian").options([
+            ("statement_timeout", "10s"),
+            ("lock_timeout", "5s"),
+            ("idle_in_transaction_session_timeout", "10s"),
+        ]);
+        let pool = PgPoolOptions::new()
+            .max_connections(limits.max_connections)
+            .acquire_timeout(limits.acquire_timeout)
+            .test_before_acquire(false)
+            .connect_lazy_with(options);
+        Ok(Self { id, pool })
+    }
+
+    /// A shard over a pool that exists.
+    #[must_use]
+    pub fn from_pool(id: ShardId, pool: PgPool) -> Self {
+        Self { id, pool }
+    }
+
+    /// The shard's number.
+    #[must_use]
+    pub fn id(&self) -> ShardId {
+        self.id
+    }
+
+    /// Connections open now.
+    #[must_use]
+    pub fn connections(&self) -> u32 {
+        self.pool.size()
+    }
+
+    /// Connections open and unused now.
+    #[must_use]
+    pub fn idle_connections(&self) -> usize {
+        self.pool.num_idle()
+    }
+
+    /// A connection for reading.
+    ///
+    /// # Errors
+    /// When none is to be had in time.
+    pub async fn read(&self) -> Result<PoolConnection<Postgres>, StoreError> {
+        Ok(self.pool.acquire().await?)
+    }
+
+    /// Runs `work` in one transaction and commits it; runs it again, a few times, after a serialization failure or a
+    /// deadlock. `work` must do nothing but talk to this connection: it may run more than once. Let it own what it
+    /// captures (`async move`): borrowed captures keep the future from being `Send`.
+    ///
+    /// # Errors
+    /// Whatever `work` or the commit says; nothing was written then, unless the commit's own answer was lost.
+    pub async fn write<T, E, F>(&self, name: &'static str, work: F) -> Result<T, E>
+    where
+        E: HasStoreError,
+        F: AsyncFn(&mut PgConnection) -> Result<T, E>,
+    {
+        let started = Instant::now();
+        let mut attempt = 1;
+        let outcome = loop {
+            match self.attempt(&work).await {
+                Err(error) if attempt < MAX_ATTEMPTS && error.store_error().is_some_and(StoreError::is_transient) => {
+                    metrics::counter!("store_transaction_retries_total", "transaction" => name).increment(1);
+                    attempt += 1;
+                }
+                outcome => break outcome,
+            }
+        };
+        let result = if outcome.is_ok() { "committed" } else { "rolled_back" };
+        metrics::histogram!("store_transaction_seconds", "transaction" => name, "result" => result)
+            .record(started.elapsed().as_secs_f64());
+        outcome
+    }
+
+    async fn attempt<T, E, F>(&self, work: &F) -> Result<T, E>
+    where
+        E: HasStoreError,
+        F: AsyncFn(&mut PgConnection) -> Result<T, E>,
+    {
+        let mut transaction = self.pool.begin().await.map_err(StoreError::from)?;
+        match work(&mut transaction).await {
+            Ok(value) => {
+                transaction.commit().await.map_err(StoreError::from)?;
+                Ok(value)
+            }
+            Err(error) => {
+                // The connection goes back to the pool clean; a failure here closes it, which rolls back as well.
+                if let Err(rollback) = transaction.rollback().await {
+                    tracing::debug!(error = %rollback, "a rollback failed");
+                }
+                Err(error)
+            }
+        }
+    }
+}
