@@ -1,0 +1,339 @@
+//! What the provider decides: an operation on a payment, and the fact that follows from it. No I/O, no clock.
+
+use serde::{Deserialize, Serialize};
+use shared::{Currency, Money};
+
+/// Where a payment stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// Known; nothing was asked of the bank.
+    Created,
+    /// The bank wants to hear from the cardholder.
+    ChallengeRequired,
+    /// The bank keeps the amount ready.
+    Authorized,
+    /// The bank said no.
+    Declined,
+    /// The money moved.
+    Captured,
+    /// Given up before the money moved.
+    Voided,
+    /// All of it moved back.
+    Refunded,
+}
+
+/// A way to pay, chosen by name: what the bank will do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Token {
+    /// Authorizes at once.
+    #[serde(rename = "tok_success")]
+    Success,
+    /// Declines.
+    #[serde(rename = "tok_decline")]
+    Decline,
+    /// Asks the cardholder first.
+    #[serde(rename = "tok_challenge")]
+    Challenge,
+    /// Authorizes at once, but the first answer is never heard.
+    #[serde(rename = "tok_timeout")]
+    Timeout,
+    /// Authorizes some seconds later, and answers then.
+    #[serde(rename = "tok_late")]
+    Late,
+}
+
+/// What can change about a payment.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct State {
+    /// Where it stands.
+    pub status: Status,
+    /// The bank's question, once it was asked.
+    pub challenge_id: Option<String>,
+    /// Why the bank said no.
+    pub decline_reason: Option<String>,
+    /// Moved to the merchant, in minor units.
+    pub captured_minor: i64,
+    /// Moved back, in minor units.
+    pub refunded_minor: i64,
+}
+
+/// A payment as the merchant sees it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Payment {
+    /// Our name for it, `pay_…`.
+    pub reference: String,
+    /// The merchant's name for it.
+    pub merchant_reference: String,
+    /// What it is about.
+    pub amount: Money,
+    #[serde(skip)]
+    pub(crate) token: Token,
+    /// What can change about it.
+    #[serde(flatten)]
+    pub state: State,
+}
+
+/// What a merchant asks for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Operation {
+    /// Ask the bank.
+    Authorize,
+    /// The cardholder answered the bank's question, rightly or not.
+    Challenge {
+        /// The question.
+        challenge_id: String,
+        /// Whether the answer was right.
+        passed: bool,
+    },
+    /// Move the money.
+    Capture,
+    /// Give up before the money moves.
+    Void,
+    /// Move some of it back.
+    Refund {
+        /// How much, in minor units.
+        amount_minor: i64,
+    },
+}
+
+/// What happened to a payment: a line of the log.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(tag = "fact", rename_all = "snake_case")]
+pub enum Fact {
+    /// It came to be.
+    Created {
+        /// The merchant's name for it.
+        merchant_reference: String,
+        /// In minor units.
+        amount_minor: i64,
+        /// ISO 4217.
+        currency: Currency,
+        /// How it is paid.
+        token: Token,
+    },
+    /// The bank keeps the amount ready.
+    Authorized,
+    /// The bank asked.
+    Challenged {
+        /// Its question.
+        challenge_id: String,
+    },
+    /// The bank said no.
+    Declined {
+        /// Why.
+        reason: String,
+    },
+    /// The money moved, all of it.
+    Captured,
+    /// It was given up.
+    Voided,
+    /// So much moved back.
+    Refunded {
+        /// In minor units.
+        amount_minor: i64,
+    },
+}
+
+/// Why an operation is refused; it has no effect then.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Refusal {
+    /// No such payment.
+    #[error("no such payment")]
+    Unknown,
+    /// Not in this state.
+    #[error("the payment is {0:?}")]
+    State(Status),
+    /// The challenge is not this payment's.
+    #[error("no such challenge")]
+    UnknownChallenge,
+    /// More than is left of what was captured.
+    #[error("{asked} asked back, {left} left of what was captured")]
+    TooMuch {
+        /// In minor units.
+        asked: i64,
+        /// In minor units.
+        left: i64,
+    },
+    /// The amount is not positive.
+    #[error("the amount must be positive")]
+    Amount,
+    /// The merchant's reference names another payment.
+    #[error("this reference was used for a payment with other parameters")]
+    ReferenceReused,
+    /// The key belongs to another request.
+    #[error("this Idempotency-Key was used for another request")]
+    KeyReused,
+    /// The book is full.
+    #[error("the sandbox holds as many payments as it may")]
+    Full,
+}
+
+impl State {
+    /// A payment about which nothing was asked yet.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { status: Status::Created, challenge_id: None, decline_reason: None, captured_minor: 0, refunded_minor: 0 }
+    }
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// What follows from `operation`; `None` if it was done before and changes nothing. `new_challenge` names a question if
+/// the bank has one.
+///
+/// # Errors
+/// [`Refusal`], without effect.
+pub fn decide(payment: &Payment, operation: &Operation, new_challenge: &str) -> Result<Option<Fact>, Refusal> {
+    let status = payment.state.status;
+    match (operation, status) {
+        (Operation::Authorize, Status::Created) => Ok(Some(ask_the_bank(payment.token, new_challenge))),
+        (
+            Operation::Authorize,
+            Status::ChallengeRequired | Status::Authorized | Status::Declined | Status::Captured | Status::Refunded,
+        ) => Ok(None),
+        (Operation::Challenge { challenge_id, passed }, Status::ChallengeRequired) => {
+            if payment.state.challenge_id.as_ref() != Some(challenge_id) {
+                return Err(Refusal::UnknownChallenge);
+            }
+            let declined = || Fact::Declined { reason: "the challenge was not passed".to_owned() };
+            Ok(Some(if *passed { Fact::Authorized } else { declined() }))
+        }
+        (Operation::Challenge { challenge_id, .. }, Status::Authorized | Status::Declined | Status::Captured)
+            if payment.state.challenge_id.as_ref() == Some(challenge_id) =>
+        {
+            Ok(None)
+        }
+        (Operation::Capture, Status::Authorized) => Ok(Some(Fact::Captured)),
+        (Operation::Capture, Status::Captured | Status::Refunded) => Ok(None),
+        (Operation::Void, Status::Created | Status::ChallengeRequired | Status::Authorized) => Ok(Some(Fact::Voided)),
+        (Operation::Void, Status::Voided) => Ok(None),
+        (Operation::Refund { amount_minor }, Status::Captured | Status::Refunded) => refund(payment, *amount_minor),
+        (
+            Operation::Authorize
+            | Operation::Challenge { .. }
+            | Operation::Capture
+            | Operation::Void
+            | Operation::Refund { .. },
+            status,
+        ) => Err(Refusal::State(status)),
+    }
+}
+
+fn ask_the_bank(token: Token, new_challenge: &str) -> Fact {
+    match token {
+        Token::Success | Token::Timeout | Token::Late => Fact::Authorized,
+        Token::Decline => Fact::Declined { reason: "the card was declined".to_owned() },
+        Token::Challenge => Fact::Challenged { challenge_id: new_challenge.to_owned() },
+    }
+}
+
+fn refund(payment: &Payment, asked: i64) -> Result<Option<Fact>, Refusal> {
+    let left = payment.state.captured_minor - payment.state.refunded_minor;
+    match asked {
+        ..=0 => Err(Refusal::Amount),
+        _ if asked > left => Err(Refusal::TooMuch { asked, left }),
+        _ => Ok(Some(Fact::Refunded { amount_minor: asked })),
+    }
+}
+
+/// The state after `fact`; `amount` is the payment's.
+#[must_use]
+pub fn apply(state: &State, fact: &Fact, amount: Money) -> State {
+    let mut next = state.clone();
+    match fact {
+        Fact::Created { .. } => {}
+        Fact::Authorized => next.status = Status::Authorized,
+        Fact::Challenged { challenge_id } => {
+            next.status = Status::ChallengeRequired;
+            next.challenge_id = Some(challenge_id.clone());
+        }
+        Fact::Declined { reason } => {
+            next.status = Status::Declined;
+            next.decline_reason = Some(reason.clone());
+        }
+        Fact::Captured => {
+            next.status = Status::Captured;
+            next.captured_minor = amount.minor();
+        }
+        Fact::Voided => next.status = Status::Voided,
+        Fact::Refunded { amount_minor } => {
+            next.refunded_minor += amount_minor;
+            if next.refunded_minor == next.captured_minor {
+                next.status = Status::Refunded;
+            }
+        }
+    }
+    next
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn payment(token: Token) -> Payment {
+        Payment {
+            reference: "pay_1".to_owned(),
+            merchant_reference: "order".to_owned(),
+            amount: Money::new(1000, Currency::GBP).unwrap(),
+            token,
+            state: State::new(),
+        }
+    }
+
+    fn after(mut payment: Payment, operations: &[Operation]) -> Payment {
+        for operation in operations {
+            if let Some(fact) = decide(&payment, operation, "chl_1").unwrap() {
+                payment.state = apply(&payment.state, &fact, payment.amount);
+            }
+        }
+        payment
+    }
+
+    #[test]
+    fn capturing_twice_moves_the_money_once() {
+        let captured = after(payment(Token::Success), &[Operation::Authorize, Operation::Capture]);
+        assert_eq!(captured.state.captured_minor, 1000);
+        assert_eq!(decide(&captured, &Operation::Capture, ""), Ok(None));
+    }
+
+    #[test]
+    fn refunds_never_exceed_what_was_captured() {
+        let refund = |amount_minor| Operation::Refund { amount_minor };
+        let captured = after(payment(Token::Success), &[Operation::Authorize, Operation::Capture, refund(600)]);
+        assert_eq!(decide(&captured, &refund(401), ""), Err(Refusal::TooMuch { asked: 401, left: 400 }));
+        assert_eq!(decide(&captured, &refund(0), ""), Err(Refusal::Amount));
+        let all = after(captured, &[refund(400)]);
+        assert_eq!((all.state.status, all.state.refunded_minor), (Status::Refunded, 1000));
+        assert_eq!(decide(&all, &refund(1), ""), Err(Refusal::TooMuch { asked: 1, left: 0 }));
+    }
+
+    #[test]
+    fn a_voided_payment_can_neither_be_authorized_nor_captured() {
+        let voided = after(payment(Token::Success), &[Operation::Void]);
+        for operation in [Operation::Authorize, Operation::Capture] {
+            assert_eq!(decide(&voided, &operation, ""), Err(Refusal::State(Status::Voided)));
+        }
+    }
+
+    #[test]
+    fn a_challenge_is_passed_or_not_by_its_own_name() {
+        let asked = after(payment(Token::Challenge), &[Operation::Authorize]);
+        let answer = |id: &str, passed| Operation::Challenge { challenge_id: id.to_owned(), passed };
+        assert_eq!(decide(&asked, &answer("chl_2", true), ""), Err(Refusal::UnknownChallenge));
+        assert_eq!(decide(&asked, &Operation::Capture, ""), Err(Refusal::State(Status::ChallengeRequired)));
+        assert_eq!(after(asked.clone(), &[answer("chl_1", true)]).state.status, Status::Authorized);
+        assert_eq!(after(asked, &[answer("chl_1", false)]).state.status, Status::Declined);
+    }
+
+    #[test]
+    fn nothing_is_captured_without_an_authorization() {
+        for token in [Token::Success, Token::Decline, Token::Challenge, Token::Timeout, Token::Late] {
+            assert_eq!(decide(&payment(token), &Operation::Capture, ""), Err(Refusal::State(Status::Created)));
+        }
+    }
+}
