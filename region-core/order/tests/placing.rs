@@ -1,0 +1,376 @@
+//! Promises about placing orders, kept by a real Postgres.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use region_core_cart::{Carts, Offer, Prices};
+use region_core_events::contract::{
+    OrderCancelled, OrderClaimed, OrderConfirmed, OrderCreated, Payload, PaymentAuthorized, PaymentCaptured,
+    PaymentFailed,
+};
+use region_core_events::{Consumer, NewEvent, Runner, Settings, Wakes, append};
+use region_core_inventory::{Receipt, receive};
+use region_core_order::rules::{PriceError, Priced, PricedOrder, price};
+use region_core_order::{Caller, OrderError, Orders, Parts, PaymentNews, PriceList};
+use region_core_store::redis::Redis;
+use region_core_store::{Shard, Shards, StoreError, test_support};
+use shared::api::cart::{CartChange, CartOperation};
+use shared::api::order::{Address, OrderItem, OrderStatus, PlaceOrder};
+use shared::id::{Slot, USER_EPOCH_MS};
+use shared::{Currency, EventId, IdempotencyKey, Money, OperationId, OrderId, PaymentId, Quantity, Sku, UserId};
+use shared_clock::{Clock, Entropy};
+use sqlx::Row;
+use tokio::task::JoinSet;
+
+/// A fixed price list: MUG at £2.50, HEART at £1.00.
+struct List(HashMap<Sku, i64>);
+
+impl List {
+    fn find(&self, sku: &Sku) -> Option<Money> {
+        self.0.get(sku).map(|minor| Money::new(*minor, Currency::GBP).unwrap())
+    }
+}
+
+impl PriceList for List {
+    fn price(&self, items: &BTreeMap<Sku, Quantity>) -> Result<PricedOrder, PriceError> {
+        price(items, Currency::GBP, 7, |sku| Some(Priced { title: sku.as_str().into(), unit_price: self.find(sku)? }))
+    }
+}
+
+impl Prices for List {
+    fn currency(&self) -> Currency {
+        Currency::GBP
+    }
+
+    fn find_offer(&self, sku: &Sku) -> Option<Offer> {
+        let unit_price = self.find(sku)?;
+        Some(Offer { title: sku.as_str().into(), slug: "x".into(), variant: "".into(), unit_price })
+    }
+}
+
+struct Shop {
+    orders: Orders,
+    carts: Carts,
+    shards: Shards,
+    shard: Shard,
+}
+
+fn sku(text: &str) -> Sku {
+    text.parse().unwrap()
+}
+
+fn key(text: &str) -> IdempotencyKey {
+    text.parse().unwrap()
+}
+
+async fn shop(stock: &[(&str, u64)]) -> Shop {
+    let shards = test_support::one_shard().await;
+    let shard = shards.all().next().unwrap().clone();
+    let list = Arc::new(List([(sku("MUG"), 250), (sku("HEART"), 100)].into()));
+    let carts = Carts::new(shards.clone(), Redis::absent(), Arc::clone(&list) as Arc<dyn Prices>);
+    let orders = Orders::new(Parts {
+        shards: shards.clone(),
+        carts: carts.clone(),
+        prices: list,
+        wakes: Wakes::new([shard.id()]),
+        clock: Clock::system(),
+        entropy: Entropy::system(),
+        hold: time::Duration::minutes(15),
+    });
+    let receipts: Vec<Receipt> = stock
+        .iter()
+        .map(|(name, units)| Receipt { reference: (*name).to_owned(), sku: sku(name), units: *units })
+        .collect();
+    receive(&mut *shard.read().await.unwrap(), &receipts).await.unwrap();
+    Shop { orders, carts, shards, shard }
+}
+
+impl Shop {
+    async fn shopper(&self, number: u16) -> Caller {
+        let user = UserId::mint(USER_EPOCH_MS + 1, Slot::new(number).unwrap(), 1).unwrap();
+        let mut conn = self.shard.read().await.unwrap();
+        sqlx::query("INSERT INTO users (user_id) VALUES ($1)").bind(user.as_i64()).execute(&mut *conn).await.unwrap();
+        Caller { user_id: user, epoch: 0 }
+    }
+
+    async fn count(&self, sql: &'static str) -> i64 {
+        sqlx::query(sql).fetch_one(&mut *self.shard.read().await.unwrap()).await.unwrap().get(0)
+    }
+
+    /// free, reserved, sold.
+    async fn stock(&self, name: &str) -> (i64, i64, i64) {
+        let mut conn = self.shard.read().await.unwrap();
+        let row = sqlx::query("SELECT free, reserved, sold FROM allotments WHERE sku = $1").bind(name);
+        let row = row.fetch_one(&mut *conn).await.unwrap();
+        (row.get(0), row.get(1), row.get(2))
+    }
+
+    async fn place(
+        &self,
+        caller: Caller,
+        key_text: &str,
+        body: PlaceOrder,
+    ) -> Result<region_core_order::Placed, OrderError> {
+        self.orders.place(caller, &key(key_text), body, None).await
+    }
+
+    /// Says on the bus what payment would say, and lets the orders hear it.
+    async fn hear<P: Payload>(&self, payload: P) {
+        let event = NewEvent::new(EventId::mint(1, Entropy::system().bytes()), 1, &payload);
+        append(&mut *self.shard.read().await.unwrap(), &[event]).await.unwrap();
+        let news: Arc<dyn Consumer> = Arc::new(PaymentNews::new(self.orders.clone()));
+        let runner = Runner::new(self.shards.clone(), Wakes::new([self.shard.id()]), vec![news], Settings::default());
+        runner.settle().await.unwrap();
+    }
+
+    /// What orders said, and at which version.
+    async fn said(&self) -> Vec<(String, i64)> {
+        let sql =
+            "SELECT kind, aggregate_version FROM outbox WHERE topic = 'order_events' ORDER BY transaction_id, sequence";
+        let rows = sqlx::query(sql).fetch_all(&mut *self.shard.read().await.unwrap()).await.unwrap();
+        rows.iter().map(|row| (row.get(0), row.get(1))).collect()
+    }
+}
+
+fn wanting(items: &[(&str, i64)], total: i64) -> PlaceOrder {
+    PlaceOrder {
+        items: items
+            .iter()
+            .map(|(name, units)| OrderItem { sku: sku(name), quantity: Quantity::new(*units).unwrap() })
+            .collect(),
+        shipping_address: Address {
+            name: "Ada Lovelace".into(),
+            line1: "12 St James's Square".into(),
+            line2: None,
+            city: "London".into(),
+            region: None,
+            postal_code: Some("SW1Y 4JH".into()),
+            country: "GB".into(),
+        },
+        payment_token: "tok_success".into(),
+        expected_total: Money::new(total, Currency::GBP).unwrap(),
+        cart_version: None,
+        email: None,
+        user_id: None,
+    }
+}
+
+fn payment(order: OrderId) -> PaymentId {
+    PaymentId::mint(1_800_000_000_000, order.slot(), [1; 8])
+}
+
+#[tokio::test]
+async fn an_order_stands_with_its_lines_its_units_and_its_event() {
+    let shop = shop(&[("MUG", 10), ("HEART", 10)]).await;
+    let ada = shop.shopper(1).await;
+    let placed = shop.place(ada, "k1", wanting(&[("MUG", 2), ("HEART", 1), ("mug", 1)], 850)).await.unwrap();
+    assert!(!placed.replayed);
+    assert_eq!(
+        (placed.order.status, placed.order.total.minor(), placed.order.lines.len()),
+        (OrderStatus::Pending, 850, 2)
+    );
+    assert_eq!(shop.orders.find(ada.user_id, placed.order.order_id).await.unwrap(), placed.order);
+    assert_eq!((shop.stock("MUG").await, shop.stock("HEART").await), ((7, 3, 0), (9, 1, 0)));
+    assert_eq!(shop.said().await, [(OrderCreated::KIND.to_owned(), 1)]);
+}
+
+#[tokio::test]
+async fn fifty_repeats_at_once_are_one_order_and_one_answer() {
+    let shop = Arc::new(shop(&[("MUG", 100)]).await);
+    let ada = shop.shopper(1).await;
+    let mut tasks = JoinSet::new();
+    for _ in 0..50 {
+        let shop = Arc::clone(&shop);
+        tasks.spawn(async move { shop.place(ada, "same", wanting(&[("MUG", 1)], 250)).await.unwrap() });
+    }
+    let answers = tasks.join_all().await;
+    let first = &answers[0].order;
+    assert!(answers.iter().all(|answer| answer.order.order_id == first.order_id && answer.order.lines == first.lines));
+    assert_eq!(answers.iter().filter(|answer| !answer.replayed).count(), 1);
+    assert_eq!((shop.count("SELECT count(*) FROM orders").await, shop.stock("MUG").await), (1, (99, 1, 0)));
+    assert_eq!(shop.count("SELECT count(*) FROM outbox").await, 1);
+}
+
+#[tokio::test]
+async fn the_last_unit_goes_to_exactly_one_of_two() {
+    let shop = shop(&[("MUG", 1)]).await;
+    let (ada, bob) = (shop.shopper(1).await, shop.shopper(2).await);
+    let (first, second) = tokio::join!(
+        shop.place(ada, "a", wanting(&[("MUG", 1)], 250)),
+        shop.place(bob, "b", wanting(&[("MUG", 1)], 250)),
+    );
+    let refused = [&first, &second].into_iter().filter(|result| matches!(result, Err(OrderError::SoldOut(_)))).count();
+    assert_eq!((refused, [first.is_ok(), second.is_ok()].iter().filter(|won| **won).count()), (1, 1));
+    assert_eq!((shop.stock("MUG").await, shop.count("SELECT count(*) FROM orders").await), ((0, 1, 0), 1));
+    assert_eq!(shop.count("SELECT count(*) FROM idempotency_records").await, 1, "a refusal left a trace");
+}
+
+#[tokio::test]
+async fn a_key_belongs_to_one_request_and_survives_a_price_change() {
+    let shop = shop(&[("MUG", 10)]).await;
+    let ada = shop.shopper(1).await;
+    let first = shop.place(ada, "k", wanting(&[("MUG", 1)], 250)).await.unwrap();
+    let other = shop.place(ada, "k", wanting(&[("MUG", 2)], 500)).await.unwrap_err();
+    assert!(matches!(other, OrderError::KeyReused), "{other}");
+    // At another total the same key is another request; a price that moved since refuses only new keys.
+    let stale = shop.place(ada, "new", wanting(&[("MUG", 1)], 240)).await.unwrap_err();
+    assert!(matches!(&stale, OrderError::QuoteChanged(quote) if quote.total.minor() == 250), "{stale}");
+    let again = shop.place(ada, "k", wanting(&[("MUG", 1)], 250)).await.unwrap();
+    assert!(again.replayed && again.order.order_id == first.order.order_id);
+}
+
+#[tokio::test]
+async fn a_refused_order_writes_nothing() {
+    let shop = shop(&[("MUG", 1)]).await;
+    let ada = shop.shopper(1).await;
+    let stranger = Caller { user_id: UserId::from_i64(5 << 10).unwrap(), epoch: 0 };
+    for (caller, body) in [
+        (ada, wanting(&[("NOPE", 1)], 100)),
+        (ada, wanting(&[("MUG", 1)], 1)),
+        (ada, wanting(&[("MUG", 2)], 500)),
+        (ada, PlaceOrder { cart_version: Some(3), ..wanting(&[("MUG", 1)], 250) }),
+        (stranger, wanting(&[("MUG", 1)], 250)),
+    ] {
+        shop.place(caller, "k", body).await.unwrap_err();
+    }
+    for sql in
+        ["SELECT count(*) FROM orders", "SELECT count(*) FROM outbox", "SELECT count(*) FROM idempotency_records"]
+    {
+        assert_eq!(shop.count(sql).await, 0, "{sql}");
+    }
+    assert_eq!(shop.stock("MUG").await, (1, 0, 0));
+}
+
+#[tokio::test]
+async fn a_cart_is_ordered_once_and_only_as_it_was_seen() {
+    let shop = shop(&[("MUG", 10)]).await;
+    let ada = shop.shopper(1).await;
+    let add = CartOperation {
+        operation_id: OperationId::mint(1, [1; 10]),
+        change: CartChange::Add { sku: sku("MUG"), quantity: Quantity::new(2).unwrap() },
+        expected_version: None,
+    };
+    let cart = shop.carts.apply(ada.user_id, &add).await.unwrap();
+    let order = |version| PlaceOrder { cart_version: Some(version), ..wanting(&[("MUG", 2)], 500) };
+    let stale = shop.place(ada, "a", order(cart.version - 1)).await.unwrap_err();
+    assert!(matches!(stale, OrderError::CartChanged(_)), "{stale}");
+    shop.place(ada, "b", order(cart.version)).await.unwrap();
+    let emptied = shop.carts.view(ada.user_id, 0).await.unwrap();
+    assert!(emptied.lines.is_empty() && emptied.version > cart.version);
+    let twice = shop.place(ada, "c", order(cart.version)).await.unwrap_err();
+    assert!(matches!(twice, OrderError::CartChanged(_)), "{twice}");
+    assert_eq!(shop.stock("MUG").await, (8, 2, 0));
+}
+
+#[tokio::test]
+async fn a_revoked_session_and_a_frozen_slot_place_nothing() {
+    let shop = shop(&[("MUG", 10)]).await;
+    let ada = shop.shopper(1).await;
+    let mut conn = shop.shard.read().await.unwrap();
+    sqlx::query("UPDATE users SET revocation_epoch = 1").execute(&mut *conn).await.unwrap();
+    let ended = shop.place(ada, "a", wanting(&[("MUG", 1)], 250)).await.unwrap_err();
+    assert!(matches!(ended, OrderError::SessionEnded), "{ended}");
+    let renewed = Caller { epoch: 1, ..ada };
+    for (state, wrong) in [("frozen", false), ("moved", true)] {
+        sqlx::query("UPDATE slots SET state = $1 WHERE slot = 1").bind(state).execute(&mut *conn).await.unwrap();
+        let error = shop.place(renewed, "b", wanting(&[("MUG", 1)], 250)).await.unwrap_err();
+        let typed = if wrong {
+            matches!(error, OrderError::Store(StoreError::WrongShard(_)))
+        } else {
+            matches!(error, OrderError::Store(StoreError::Frozen(_)))
+        };
+        assert!(typed, "{state}: {error}");
+    }
+    assert_eq!(shop.count("SELECT count(*) FROM orders").await, 0);
+}
+
+#[tokio::test]
+async fn other_peoples_orders_do_not_exist_and_a_guests_orders_stay_reachable() {
+    let shop = shop(&[("MUG", 10)]).await;
+    let (guest, ada, eve) = (shop.shopper(1).await, shop.shopper(2).await, shop.shopper(3).await);
+    let order = shop.place(guest, "k", wanting(&[("MUG", 1)], 250)).await.unwrap().order.order_id;
+    assert!(matches!(shop.orders.find(ada.user_id, order).await, Err(OrderError::NotFound)));
+    let mut conn = shop.shard.read().await.unwrap();
+    let alias = sqlx::query("INSERT INTO user_aliases (user_id, guest_id) VALUES ($1, $2)");
+    alias.bind(ada.user_id.as_i64()).bind(guest.user_id.as_i64()).execute(&mut *conn).await.unwrap();
+    assert_eq!(shop.orders.find(ada.user_id, order).await.unwrap().order_id, order);
+    assert_eq!(shop.orders.list(ada.user_id, None, 10).await.unwrap().items.len(), 1);
+    assert!(matches!(shop.orders.find(eve.user_id, order).await, Err(OrderError::NotFound)));
+}
+
+#[tokio::test]
+async fn pages_of_orders_follow_each_other_without_gap_or_repeat() {
+    let shop = shop(&[("MUG", 10)]).await;
+    let ada = shop.shopper(1).await;
+    for number in 0..5 {
+        shop.place(ada, &format!("k{number}"), wanting(&[("MUG", 1)], 250)).await.unwrap();
+    }
+    let (mut seen, mut cursor) = (Vec::new(), None);
+    loop {
+        let page = shop.orders.list(ada.user_id, cursor, 2).await.unwrap();
+        seen.extend(page.items.iter().map(|order| order.order_id));
+        cursor = page.next_cursor;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    assert!(seen.len() == 5 && seen.windows(2).all(|pair| pair[0] > pair[1]), "{seen:?}");
+}
+
+#[tokio::test]
+async fn a_paid_order_is_claimed_then_confirmed_and_its_units_are_sold() {
+    let shop = shop(&[("MUG", 10)]).await;
+    let order = shop.place(shop.shopper(1).await, "k", wanting(&[("MUG", 2)], 500)).await.unwrap().order;
+    let (order_id, payment_id) = (order.order_id, payment(order.order_id));
+    // Heard too early it has no effect: nothing is confirmed that was not claimed.
+    shop.hear(PaymentCaptured { order_id, payment_id, amount: order.total }).await;
+    for _ in 0..2 {
+        shop.hear(PaymentAuthorized { order_id, payment_id }).await;
+    }
+    assert_eq!(shop.stock("MUG").await, (8, 0, 2));
+    for _ in 0..2 {
+        shop.hear(PaymentCaptured { order_id, payment_id, amount: order.total }).await;
+    }
+    assert_eq!(shop.orders.find(order.user_id, order_id).await.unwrap().status, OrderStatus::Confirmed);
+    let said: Vec<String> = shop.said().await.into_iter().map(|(kind, _)| kind).collect();
+    assert_eq!(said, [OrderCreated::KIND, OrderClaimed::KIND, OrderConfirmed::KIND]);
+    assert_eq!(shop.said().await.iter().map(|(_, version)| *version).collect::<Vec<_>>(), [1, 2, 3]);
+}
+
+#[tokio::test]
+async fn a_declined_order_is_cancelled_and_its_units_are_free_again() {
+    let shop = shop(&[("MUG", 10)]).await;
+    let order = shop.place(shop.shopper(1).await, "k", wanting(&[("MUG", 2)], 500)).await.unwrap().order;
+    let (order_id, payment_id) = (order.order_id, payment(order.order_id));
+    for _ in 0..2 {
+        shop.hear(PaymentFailed { order_id, payment_id, reason: "insufficient funds".into() }).await;
+    }
+    let now = shop.orders.find(order.user_id, order_id).await.unwrap();
+    assert_eq!((now.status, now.cancel_reason.as_deref()), (OrderStatus::Cancelled, Some("insufficient funds")));
+    assert_eq!(shop.stock("MUG").await, (10, 0, 0));
+    shop.hear(PaymentAuthorized { order_id, payment_id }).await;
+    assert_eq!(shop.stock("MUG").await, (10, 0, 0), "a cancelled order took units");
+}
+
+#[tokio::test]
+async fn an_order_out_of_time_is_cancelled_by_whoever_sees_it_first() {
+    let shop = shop(&[("MUG", 10)]).await;
+    let (ada, bob) = (shop.shopper(1).await, shop.shopper(2).await);
+    let seen = shop.place(ada, "a", wanting(&[("MUG", 1)], 250)).await.unwrap().order;
+    let swept = shop.place(bob, "b", wanting(&[("MUG", 1)], 250)).await.unwrap().order;
+    let mut conn = shop.shard.read().await.unwrap();
+    sqlx::query("UPDATE orders SET expires_at = shard_now()").execute(&mut *conn).await.unwrap();
+    shop.hear(PaymentAuthorized { order_id: seen.order_id, payment_id: payment(seen.order_id) }).await;
+    assert_eq!(shop.orders.find(ada.user_id, seen.order_id).await.unwrap().status, OrderStatus::Cancelled);
+    let stop = tokio_util::sync::CancellationToken::new();
+    let sweep = tokio::spawn(region_core_order::sweep(shop.orders.clone(), stop.clone()));
+    while shop.orders.find(bob.user_id, swept.order_id).await.unwrap().status == OrderStatus::Pending {
+        tokio::task::yield_now().await;
+    }
+    stop.cancel();
+    sweep.await.unwrap();
+    assert_eq!(shop.stock("MUG").await, (10, 0, 0));
+    let cancelled = shop.said().await.into_iter().filter(|(kind, _)| kind == OrderCancelled::KIND).count();
+    assert_eq!(cancelled, 2);
+}

@@ -1,0 +1,59 @@
+//! What the binary can be told to do, a file a command.
+
+use std::path::PathBuf;
+
+use clap::Subcommand;
+
+mod account;
+mod import;
+mod migrate;
+mod serve;
+
+/// The commands.
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Serve this region until SIGTERM or Ctrl-C.
+    Serve {
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// Bring every database named in the configuration up to date, the region's copy of the catalog before its primary.
+    Migrate {
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// Read products, and stock, from a shop's invoice lines or a Shopify product CSV (plain or gzip).
+    Import(import::Import),
+    /// Look after accounts.
+    #[command(subcommand)]
+    Account(account::Account),
+}
+
+/// Which configuration to use.
+#[derive(clap::Args)]
+pub(crate) struct ConfigFile {
+    /// The configuration, a TOML file; MERIDIAN_SECTION__KEY in the environment overrides section.key.
+    #[arg(long = "config", value_name = "FILE", env = "MERIDIAN_CONFIG")]
+    file: PathBuf,
+}
+
+impl ConfigFile {
+    fn read(&self) -> anyhow::Result<crate::config::Config> {
+        crate::config::Config::read(&self.file)
+    }
+}
+
+impl Command {
+    /// Does it.
+    ///
+    /// # Errors
+    /// For a person, with the whole chain of causes.
+    pub(crate) async fn run(self) -> anyhow::Result<()> {
+        match self {
+            Self::Serve { config } => serve::run(config.read()?).await,
+            Self::Migrate { config } => migrate::run(&config.read()?).await,
+            Self::Import(import) => import.run().await,
+            Self::Account(account) => account.run().await,
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! The process's configuration: one TOML file, checked whole at start.
+//!
+//! `MERIDIAN_SECTION__KEY` in the environment overrides `section.key`. Unknown keys are refused by name. Paths are
+//! relative to the file.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail, ensure};
+use figment::Figment;
+use figment::providers::{Env, Format, Toml};
+use secrecy::SecretString;
+use serde::Deserialize;
+use shared::{Currency, RegionName, ShardId};
+
+/// Everything a core is told.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Config {
+    /// The region that this process serves.
+    pub(crate) region: RegionName,
+    /// This process, in logs and metrics.
+    pub(crate) name: String,
+    pub(crate) listen: Listen,
+    pub(crate) tls: TlsPaths,
+    pub(crate) catalog: Catalog,
+    /// Every shard of the store; a serving core connects to its own region's only.
+    pub(crate) shards: Vec<ShardAddress>,
+    pub(crate) redis: Redis,
+    pub(crate) token: Token,
+    pub(crate) payment: Payment,
+    /// Cores of the other regions, `host:port`.
+    #[serde(default)]
+    pub(crate) peers: BTreeMap<RegionName, Vec<String>>,
+    #[serde(default)]
+    pub(crate) order: Order,
+    #[serde(default)]
+    pub(crate) dev: Dev,
+}
+
+/// Where it listens.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Listen {
+    /// `/v1` and `/internal` over HTTP/3 with mutual TLS.
+    pub(crate) quic: SocketAddr,
+    /// `/ops`, plain HTTP.
+    pub(crate) ops: SocketAddr,
+}
+
+/// Certificates of the link.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TlsPaths {
+    pub(crate) ca: PathBuf,
+    pub(crate) certificate: PathBuf,
+    pub(crate) key: PathBuf,
+}
+
+/// The catalog server of this region, and the one that is written.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Catalog {
+    pub(crate) url: SecretString,
+    pub(crate) primary_url: SecretString,
+}
+
+/// One shard.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ShardAddress {
+    pub(crate) id: ShardId,
+    pub(crate) region: RegionName,
+    pub(crate) url: SecretString,
+}
+
+/// The region's Redis.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Redis {
+    pub(crate) url: SecretString,
+}
+
+/// How access tokens are signed.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Token {
+    /// PKCS#8 Ed25519, PEM or DER.
+    pub(crate) signing_key: PathBuf,
+}
+
+/// The payment provider.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Payment {
+    pub(crate) provider: ProviderKind,
+    pub(crate) url: String,
+}
+
+/// The providers that there are.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum ProviderKind {
+    Sandbox,
+}
+
+/// What an order is held to.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Order {
+    /// How long units are held for an unpaid order, in seconds.
+    pub(crate) reservation_seconds: u32,
+    /// The store's currency.
+    pub(crate) currency: Currency,
+}
+
+impl Default for Order {
+    fn default() -> Self {
+        Self { reservation_seconds: 900, currency: Currency::GBP }
+    }
+}
+
+/// Doors that only a developer's machine opens.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Dev {
+    /// `/v1` on the plain listener too.
+    pub(crate) plain_api: bool,
+}
+
+impl Config {
+    /// Reads and checks `file`.
+    ///
+    /// # Errors
+    /// Names the file and the key.
+    pub(crate) fn read(file: &Path) -> anyhow::Result<Self> {
+        let text = std::fs::read_to_string(file).with_context(|| format!("{}: cannot be read", file.display()))?;
+        let mut config: Self = Figment::from(Toml::string(&text))
+            .merge(Env::prefixed("MERIDIAN_").split("__").ignore(&["config", "test_postgres_url", "tools"]))
+            .extract()
+            .map_err(|error| anyhow::anyhow!("{}: {}", file.display(), describe(&error)))?;
+        config.check().with_context(|| file.display().to_string())?;
+        let folder = file.parent().unwrap_or(Path::new("."));
+        for path in [&mut config.tls.ca, &mut config.tls.certificate, &mut config.tls.key, &mut config.token.signing_key] {
+            *path = folder.join(&*path);
+        }
+        Ok(config)
+    }
+
+    fn check(&self) -> anyhow::Result<()> {
+        ensure!(!self.name.is_empty(), "name: empty");
+        ensure!(self.own_shards().next().is_some(), "shards: none stands in region {}", self.region);
+        for (index, shard) in self.shards.iter().enumerate() {
+            let twice = self.shards[..index].iter().any(|other| other.id == shard.id);
+            ensure!(!twice, "shards[{index}].id: shard {} is named twice", shard.id);
+        }
+        if self.dev.plain_api && !self.listen.ops.ip().is_loopback() {
+            bail!("dev.plain_api: refused, for listen.ops is {}, not a loopback address", self.listen.ops);
+        }
+        ensure!((1..=86_400).contains(&self.order.reservation_seconds), "order.reservation_seconds: 1 to 86400");
+        ensure!(!self.peers.contains_key(&self.region), "peers.{}: this is the process's own region", self.region);
+        Ok(())
+    }
+
+    /// The shards of this process's region.
+    pub(crate) fn own_shards(&self) -> impl Iterator<Item = &ShardAddress> {
+        self.shards.iter().filter(|shard| shard.region == self.region)
+    }
+}
+
+/// `key: what is wrong`, one line.
+fn describe(error: &figment::Error) -> String {
+    error
+        .clone()
+        .into_iter()
+        .map(|error| {
+            let key = error.path.join(".");
+            if key.is_empty() { error.kind.to_string() } else { format!("{key}: {}", error.kind) }
+        })
+        .collect::<Vec<_>>()
+        .join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"
+        region = "eu"
+        name = "eu-1"
+        [listen]
+        quic = "127.0.0.1:0"
+        ops = "127.0.0.1:0"
+        [tls]
+        ca = "ca.pem"
+        certificate = "core.eu.pem"
+        key = "core.eu.key"
+        [catalog]
+        url = "postgres://a@127.0.0.1/catalog"
+        primary_url = "postgres://a@127.0.0.1/catalog"
+        [[shards]]
+        id = 1
+        region = "eu"
+        url = "postgres://a@127.0.0.1/shard"
+        [redis]
+        url = "redis://127.0.0.1:1"
+        [token]
+        signing_key = "signing.eu.key"
+        [payment]
+        provider = "sandbox"
+        url = "http://127.0.0.1:1"
+    "#;
+
+    fn read(text: &str) -> anyhow::Result<Config> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        Config::read(file.path())
+    }
+
+    #[test]
+    fn a_sound_file_is_taken_with_its_defaults_and_paths_beside_it() {
+        let config = read(GOOD).unwrap();
+        assert_eq!((config.order.reservation_seconds, config.dev.plain_api), (900, false));
+        assert!(config.tls.ca.is_absolute());
+    }
+
+    #[test]
+    fn a_bad_key_is_named() {
+        let cases = [
+            (GOOD.replace("name = \"eu-1\"", "name = \"eu-1\"\ncolour = 1"), "colour"),
+            (GOOD.replace("quic = \"127.0.0.1:0\"", "quic = \"nowhere\""), "listen.quic"),
+            (GOOD.replace("region = \"eu\"\n        name", "region = \"EU\"\n        name"), "region"),
+            (GOOD.replace("id = 1", "id = 0"), "shards.0.id"),
+            (GOOD.replace("region = \"eu\"\n        url", "region = \"us\"\n        url"), "shards"),
+            (GOOD.replace("\"sandbox\"", "\"bank\""), "payment.provider"),
+            (format!("{GOOD}\n[order]\nreservation_seconds = 0"), "order.reservation_seconds"),
+            (format!("{GOOD}\n[order]\ncurrency = \"POUNDS\""), "order.currency"),
+            (GOOD.replace("ops = \"127.0.0.1:0\"", "ops = \"0.0.0.0:0\"") + "\n[dev]\nplain_api = true", "dev.plain_api"),
+            (GOOD.replace("[redis]", "[reddis]"), "reddis"),
+        ];
+        for (text, key) in cases {
+            let error = format!("{:#}", read(&text).unwrap_err());
+            assert!(error.contains(key), "{key} is not named in: {error}");
+        }
+    }
+}

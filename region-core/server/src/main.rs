@@ -1,0 +1,49 @@
+//! `region-core`: one region's truth behind HTTP/3, and the commands that look after it.
+//!
+//! A process reads its configuration once, builds every service from values and hands them to the listeners. Deliberately
+//! absent: business rules (services have them) and globals.
+
+mod command;
+mod config;
+mod ops;
+mod peers;
+mod prices;
+mod refresh;
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+
+/// One region's core: serves shoppers' requests from its shards, and looks after them.
+#[derive(Parser)]
+#[command(version, about, long_about = None)]
+struct Arguments {
+    #[command(subcommand)]
+    command: command::Command,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    log_to_stderr();
+    match arguments.command.run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("region-core: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Structured logs: JSON lines for machines, plain lines on a terminal. `RUST_LOG` chooses what is said.
+fn log_to_stderr() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,sqlx=warn,tantivy=warn,fred=warn"));
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if std::io::stderr().is_terminal() {
+        logs.init();
+    } else {
+        logs.json().flatten_event(true).init();
+    }
+}
