@@ -20,7 +20,7 @@ pub use invoice::{Invoice, InvoiceCounts, InvoiceFile, InvoiceItem};
 pub use product::{FeedProduct, FeedVariant, write_csv};
 pub use receipt::split;
 pub use shopify::ProductFile;
-pub use source::{MAX_BYTES, Reason, Refusal};
+pub use source::{MAX_BYTES, Reason, Refusal, unpack};
 pub use title::display_title;
 
 /// What was in a file.

@@ -3,7 +3,7 @@
 //!
 //! Deliberately not read: weights, taxes, barcodes, SEO and Google columns other than the category.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use shared::api::catalog::{Image, ProductOption};
 use shared::text::slug;
@@ -53,13 +53,21 @@ struct Reader {
     products: Vec<(u64, FeedProduct)>,
     /// Where a handle's product stands; `None` when its first row was refused.
     places: HashMap<String, Option<usize>>,
+    slugs: HashSet<String>,
     skus: HashMap<Sku, u64>,
 }
 
 pub(crate) fn read(table: Table<'_>, currency: Currency) -> ProductFile {
     let mut refused = Vec::new();
     let columns = Columns::of(&table);
-    let mut reader = Reader { columns, currency, products: Vec::new(), places: HashMap::new(), skus: HashMap::new() };
+    let mut reader = Reader {
+        columns,
+        currency,
+        products: Vec::new(),
+        places: HashMap::new(),
+        slugs: HashSet::new(),
+        skus: HashMap::new(),
+    };
     let lines = table.each(&mut refused, |row, refused| {
         if let Err(reason) = reader.take(row, refused) {
             refused.push(row.refuse(reason));
@@ -93,6 +101,9 @@ impl Reader {
     fn begin(&mut self, handle: &str, row: &Row<'_>) -> Result<usize, Reason> {
         self.places.insert(handle.to_owned(), None);
         let product = self.columns.product(handle, row)?;
+        if !self.slugs.insert(product.slug.clone()) {
+            return Err(Reason::field("Handle", handle, "a name of its own: another handle is the same in a path"));
+        }
         let place = self.products.len();
         self.products.push((row.line, product));
         self.places.insert(handle.to_owned(), Some(place));
@@ -337,7 +348,8 @@ mod tests {
              b,,,,,,,,M,,,,2,5,,\n\
              c,C,,,,,maybe,Title,Default Title,,,,1,1,,\n\
              d,D,,,,,true,Title,Default Title,,,bad sku,1,1,,ftp://x\n\
-             e,E,,,,,false,Title,Default Title,,,,x,1,,\n",
+             e,E,,,,,false,Title,Default Title,,,,x,1,,\n\
+             B,Twin,,,,,true,Title,Default Title,,,,1,1,,\n",
         );
         let said: Vec<_> = file.refused.iter().map(ToString::to_string).collect();
         assert_eq!(
@@ -355,6 +367,7 @@ mod tests {
                 "line 9: the product \"d\" has no variant that can be taken",
                 "line 10: Variant Inventory Qty \"x\" is not a whole number of at most 1,000,000,000",
                 "line 10: the product \"e\" has no variant that can be taken",
+                "line 11: Handle \"B\" is not a name of its own: another handle is the same in a path",
             ]
         );
         assert_eq!(file.products.len(), 1);

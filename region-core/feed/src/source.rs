@@ -110,8 +110,11 @@ impl Reason {
     }
 }
 
-/// The file's text, unpacked if it is gzip.
-pub(crate) fn unpack(bytes: &[u8]) -> Result<Cow<'_, [u8]>, FeedError> {
+/// The file's text, unpacked if it is gzip: what a file's hash is taken of, so that packing it changes nothing.
+///
+/// # Errors
+/// [`FeedError::Gzip`] or [`FeedError::TooLarge`].
+pub fn unpack(bytes: &[u8]) -> Result<Cow<'_, [u8]>, FeedError> {
     if !bytes.starts_with(&GZIP_MAGIC) {
         let fits = u64::try_from(bytes.len()).is_ok_and(|length| length <= MAX_BYTES);
         return if fits { Ok(Cow::Borrowed(bytes)) } else { Err(FeedError::TooLarge) };

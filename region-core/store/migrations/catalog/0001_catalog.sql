@@ -46,7 +46,8 @@ CREATE TABLE catalog.variants (
     price_minor            bigint NOT NULL CONSTRAINT variants_price_counts CHECK (price_minor >= 0),
     compare_at_price_minor bigint,
     on_sale                boolean NOT NULL DEFAULT true,
-    CONSTRAINT variants_place_once UNIQUE (product_id, position)
+    -- Checked at commit: variants swap places within one import.
+    CONSTRAINT variants_place_once UNIQUE (product_id, position) DEFERRABLE INITIALLY DEFERRED
 );
 
 -- Every price that was ever in force, so that an audit can recompute orders.

@@ -1,0 +1,151 @@
+//! `GET /v1/categories`, `/v1/products` and `/v1/products/{slug}`: answered from memory, the same for everyone.
+
+use axum::Router;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use region_core_web::{Path, Query};
+use serde::{Deserialize, Serialize};
+use shared::Problem;
+use shared::api::catalog::{CategoryList, ProductPage};
+
+use crate::live::Catalog;
+use crate::snapshot::Snapshot;
+
+/// Names an answer's parts, so that an edge can purge by them.
+const CACHE_TAG: HeaderName = HeaderName::from_static("cache-tag");
+
+/// Seconds that an edge may answer without asking again, may go on while it asks, and may go on while the core is away.
+const CACHING: HeaderValue =
+    HeaderValue::from_static("public, max-age=30, stale-while-revalidate=60, stale-if-error=86400");
+
+const MAX_LIMIT: u32 = 100;
+
+/// The catalog's routes.
+pub fn router(catalog: Catalog) -> Router {
+    Router::new()
+        .route("/v1/categories", get(list_categories))
+        .route("/v1/products", get(list_products))
+        .route("/v1/products/{slug}", get(get_product))
+        .with_state(catalog)
+}
+
+async fn list_categories(State(catalog): State<Catalog>, headers: HeaderMap) -> Result<Response, Problem> {
+    let snapshot = catalog.snapshot();
+    let tag = format!("\"catalog-{}\"", snapshot.version());
+    answer(&headers, &tag, "catalog", || CategoryList { items: snapshot.categories() })
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Listing {
+    category: Option<String>,
+    #[serde(default = "default_limit")]
+    limit: u32,
+    cursor: Option<String>,
+}
+
+const fn default_limit() -> u32 {
+    24
+}
+
+async fn list_products(
+    State(catalog): State<Catalog>,
+    Query(listing): Query<Listing>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    if !(1..=MAX_LIMIT).contains(&listing.limit) {
+        return Err(Problem::invalid("limit", format!("{} is not 1 to {MAX_LIMIT}", listing.limit)));
+    }
+    let after = listing.cursor.as_deref().map(Cursor::parse).transpose()?;
+    let snapshot = catalog.snapshot();
+    let page = page(&snapshot, &listing, after.as_ref())?;
+    let tag = format!("\"catalog-{}\"", snapshot.version());
+    let tags = listing.category.as_ref().map_or("catalog".to_owned(), |slug| format!("catalog,category:{slug}"));
+    answer(&headers, &tag, &tags, || page)
+}
+
+fn page(snapshot: &Snapshot, listing: &Listing, after: Option<&Cursor>) -> Result<ProductPage, Problem> {
+    let items = match &listing.category {
+        None => snapshot.items(),
+        Some(slug) => snapshot.items_in(slug).ok_or_else(|| {
+            Problem::not_found().detail("no such category, or nothing on sale in it").field("category")
+        })?,
+    };
+    let from = after.map_or(0, |after| items.partition_point(|item| item.place() <= (&after.title, &after.slug)));
+    let rest = &items[from..];
+    let shown = &rest[..rest.len().min(listing.limit as usize)];
+    let next = shown.last().filter(|_| shown.len() < rest.len());
+    Ok(ProductPage {
+        items: shown.iter().map(|item| item.summary()).collect(),
+        next_cursor: next.map(|last| Cursor { title: last.sort_key.to_string(), slug: last.slug.to_string() }.text()),
+        catalog_version: snapshot.version(),
+    })
+}
+
+async fn get_product(
+    State(catalog): State<Catalog>,
+    Path(slug): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let snapshot = catalog.snapshot();
+    let item = snapshot.find_by_slug(&slug).ok_or_else(Problem::not_found)?;
+    let tag = format!("\"product-{}\"", item.version);
+    answer(&headers, &tag, &format!("catalog,product:{}", item.slug), || item.product())
+}
+
+/// The last product of a page. Opaque to clients.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Cursor {
+    title: String,
+    slug: String,
+}
+
+impl Cursor {
+    fn text(&self) -> String {
+        // Two strings: serialising cannot fail.
+        URL_SAFE_NO_PAD.encode(serde_json::to_vec(&(&self.title, &self.slug)).unwrap_or_default())
+    }
+
+    fn parse(text: &str) -> Result<Self, Problem> {
+        let read = || {
+            let (title, slug) = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(text).ok()?).ok()?;
+            Some(Self { title, slug })
+        };
+        read().ok_or_else(|| Problem::invalid("cursor", "take the cursor from next_cursor of the page before"))
+    }
+}
+
+/// A cacheable answer, or 304 if the client has it.
+fn answer<T: Serialize>(
+    request: &HeaderMap,
+    etag: &str,
+    cache_tag: &str,
+    body: impl FnOnce() -> T,
+) -> Result<Response, Problem> {
+    let internal = |_| Problem::new(shared::ProblemKind::Internal);
+    let mut response = if has(request, etag) {
+        StatusCode::NOT_MODIFIED.into_response()
+    } else {
+        let json = serde_json::to_vec(&body()).map_err(|_| Problem::new(shared::ProblemKind::Internal))?;
+        ([(CONTENT_TYPE, HeaderValue::from_static("application/json"))], json).into_response()
+    };
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, CACHING);
+    headers.insert(ETAG, HeaderValue::from_str(etag).map_err(internal)?);
+    headers.insert(CACHE_TAG, HeaderValue::from_str(cache_tag).map_err(internal)?);
+    Ok(response)
+}
+
+/// Whether `If-None-Match` names the tag; weak comparison (RFC 9110 section 13.1.2).
+fn has(request: &HeaderMap, etag: &str) -> bool {
+    let named = |value: &HeaderValue| {
+        let mut tags = value.to_str().unwrap_or("").split(',').map(str::trim);
+        tags.any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)
+    };
+    request.get_all(IF_NONE_MATCH).iter().any(named)
+}
