@@ -5,13 +5,40 @@
 //! decides about money or stock. Deliberately absent: listeners, TLS, rate limits and anything else of a host; those
 //! implement [`Platform`].
 
+mod api;
+mod app;
+mod asset;
+mod cache_status;
+mod cookie;
+mod core;
+mod gate;
+mod guard;
+mod page;
+mod picture;
 pub mod platform;
-
-pub use platform::{ClientAddress, Page, Platform, UpstreamError};
+mod route;
+mod secure;
+mod session;
+mod stored;
 
 use std::sync::Arc;
 
-use http::{HeaderName, HeaderValue};
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware::from_fn_with_state;
+use axum::routing::{any, get, post};
+use bytes::Bytes;
+use http::header::IF_NONE_MATCH;
+use http::{HeaderName, HeaderValue, Response, StatusCode};
+use shared::api::MAX_BODY_BYTES;
+
+pub use platform::{ClientAddress, Page, Platform, UpstreamError};
+
+use crate::app::App;
+use crate::cache_status::Source;
+use crate::page::{account, cart, checkout, order};
+use crate::route::PublicRoute;
+use crate::stored::Served;
 
 /// An answer from memory, made without a router.
 #[derive(Clone, Debug)]
@@ -24,20 +51,91 @@ pub struct Hit {
     pub headers: Vec<(HeaderName, HeaderValue)>,
 }
 
-/// Answers a public page from memory, byte for byte as [`router`] would; `None` sends the request to the router.
+impl Hit {
+    /// The bytes to send: none with 304.
+    #[must_use]
+    pub fn body(&self) -> Bytes {
+        if self.status == 304 { Bytes::new() } else { self.page.body.clone() }
+    }
+
+    /// The answer with `http`'s types.
+    #[must_use]
+    pub fn into_http(self) -> Response<Bytes> {
+        let mut response = Response::new(self.body());
+        *response.status_mut() = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        response.headers_mut().extend(self.headers);
+        response
+    }
+}
+
+fn hit_response(hit: Hit) -> axum::response::Response {
+    hit.into_http().map(axum::body::Body::from)
+}
+
+/// Answers a public page or document from memory, byte for byte as [`router`] would; `None` sends the request to the
+/// router.
 ///
-/// `path` and `query` are as on the wire (`query` without `?`, empty if there is none). `header` is asked for few names.
+/// `path` and `query` are as on the wire (`query` without `?`, empty if there is none). `header` is asked for
+/// `If-None-Match` alone, and only on a hit.
 pub fn fast<P: Platform>(
-    _platform: &P,
-    _method: &str,
-    _path: &str,
-    _query: &str,
-    _header: impl Fn(&HeaderName) -> Option<String>,
+    platform: &P,
+    method: &str,
+    path: &str,
+    query: &str,
+    header: impl Fn(&HeaderName) -> Option<String>,
 ) -> Option<Hit> {
-    None
+    if method != "GET" {
+        return None;
+    }
+    let page = platform.mem_get(&PublicRoute::parse(path, query)?.key())?;
+    let now_ms = platform.now_ms();
+    if !Served::is_fresh(&page, now_ms) {
+        return None;
+    }
+    let served = Served { page, source: Source::Memory };
+    Some(served.hit(platform.cache_name(), now_ms, header(&IF_NONE_MATCH).as_deref()))
 }
 
 /// The whole storefront. Hosts put a [`ClientAddress`] into each request's extensions.
-pub fn router<P: Platform>(platform: P) -> axum::Router {
-    axum::Router::new().with_state(platform)
+pub fn router<P: Platform>(platform: P) -> Router {
+    let app = App::new(platform);
+    let public = Router::new()
+        .route("/", get(gate::public_page::<P>))
+        .route("/about", get(gate::public_page::<P>))
+        .route("/search", get(gate::public_page::<P>))
+        .route("/c/{slug}", get(gate::public_page::<P>))
+        .route("/p/{slug}", get(gate::public_page::<P>))
+        .route("/img/{file}", get(picture::serve))
+        .route("/static/{file}", get(asset::serve))
+        .route("/favicon.svg", get(asset::icon))
+        .route("/robots.txt", get(asset::robots))
+        .route("/v1/{*rest}", any(api::any::<P>));
+    public
+        .merge(personal(&app))
+        .fallback(gate::absent::<P>)
+        .method_not_allowed_fallback(gate::wrong_method::<P>)
+        .layer(from_fn_with_state(app.clone(), gate::finish::<P>))
+        .with_state(app)
+}
+
+/// Pages that know their visitor; form posts live here and nowhere else.
+fn personal<P: Platform>(app: &App<P>) -> Router<App<P>> {
+    Router::new()
+        .route("/cart", get(cart::show::<P>))
+        .route("/cart/count", get(cart::count::<P>))
+        .route("/cart/add", post(cart::add::<P>))
+        .route("/cart/set", post(cart::set::<P>))
+        .route("/cart/remove", post(cart::remove::<P>))
+        .route("/checkout", get(checkout::show::<P>).post(checkout::place::<P>))
+        .route("/orders", get(order::list::<P>))
+        .route("/orders/{order_id}", get(order::show::<P>))
+        .route("/orders/{order_id}/status", get(order::status::<P>))
+        .route("/orders/{order_id}/confirm", post(order::confirm::<P>))
+        .route("/orders/{order_id}/again", post(order::again::<P>))
+        .route("/account", get(account::show::<P>))
+        .route("/sign-in", get(account::sign_in_form::<P>).post(account::sign_in::<P>))
+        .route("/sign-up", get(account::sign_up_form::<P>).post(account::sign_up::<P>))
+        .route("/sign-out", post(account::sign_out::<P>))
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .layer(from_fn_with_state(app.clone(), gate::visit::<P>))
 }

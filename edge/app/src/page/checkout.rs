@@ -1,0 +1,494 @@
+//! Checkout: one form that works without any script.
+//!
+//! The form carries all of what it orders: the items, the cart's version, the total that was shown, and the idempotency
+//! key. So whoever presses twice, or presses "reload", sends the same order again and gets the same answer. After a definite
+//! refusal the key is a new one; while nobody knows what became of the first try it stays the same.
+
+use askama::Template;
+use axum::Extension;
+use axum::extract::{Form, State};
+use axum::response::{IntoResponse, Redirect, Response};
+use http::StatusCode;
+use serde::Deserialize;
+use shared::api::cart::Cart;
+use shared::api::order::{Address, Order, OrderItem, PlaceOrder, Quote, QuoteRequest};
+use shared::{Currency, EmailAddress, IdempotencyKey, Money, Problem, ProblemKind, Quantity};
+
+use super::country::{self, COUNTRIES};
+use super::{Shell, answer, cart};
+use crate::app::App;
+use crate::core::{self, Call};
+use crate::platform::Platform;
+use crate::session::Visit;
+
+/// Seconds that the core may hold its answer, so that most orders are shown paid at once.
+const WAIT_SECONDS: u32 = 3;
+
+/// The form as sent, and as shown again.
+#[derive(Clone, Default, Deserialize)]
+pub(crate) struct CheckoutForm {
+    key: String,
+    /// `SKU:UNITS`, separated by commas.
+    items: String,
+    cart_version: String,
+    /// Minor units.
+    total: String,
+    currency: String,
+    #[serde(default)]
+    email: String,
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    line1: String,
+    #[serde(default)]
+    line2: String,
+    #[serde(default)]
+    city: String,
+    #[serde(default)]
+    region: String,
+    #[serde(default)]
+    postal_code: String,
+    #[serde(default)]
+    country: String,
+    #[serde(default)]
+    payment: String,
+    #[serde(skip)]
+    errors: Vec<(&'static str, &'static str)>,
+}
+
+#[derive(Template)]
+#[template(path = "checkout.html")]
+struct CheckoutPage {
+    shell: Shell,
+    form: CheckoutForm,
+    quote: Option<Quote>,
+    problem: Option<Trouble>,
+    guest: bool,
+    countries: &'static [(&'static str, &'static str)],
+    ways: &'static [Way],
+}
+
+/// What went wrong, for a person.
+pub(super) struct Trouble {
+    /// In a few words.
+    pub title: &'static str,
+    /// In a sentence or two.
+    pub text: String,
+    /// The fields concerned, by id.
+    pub fields: Vec<(&'static str, &'static str)>,
+    /// Whether it is mended in the basket.
+    pub to_cart: bool,
+}
+
+/// A way to pay at the sandbox.
+struct Way {
+    token: &'static str,
+    name: &'static str,
+    text: &'static str,
+}
+
+const WAYS: &[Way] = &[
+    Way { token: "tok_success", name: "The bank says yes", text: "The usual case: paid within a moment." },
+    Way { token: "tok_challenge", name: "The bank asks you to confirm", text: "You confirm on the next page." },
+    Way { token: "tok_decline", name: "The bank says no", text: "The order is cancelled and the items go back." },
+    Way { token: "tok_timeout", name: "The bank does not answer", text: "We keep asking until it is certain." },
+    Way { token: "tok_late", name: "The bank answers late", text: "Too late for the order: any money is given back." },
+];
+
+/// A line of the address form.
+struct Field<'a> {
+    name: &'static str,
+    label: &'static str,
+    autocomplete: &'static str,
+    max: usize,
+    required: bool,
+    value: &'a str,
+    error: Option<&'static str>,
+}
+
+impl CheckoutForm {
+    fn error(&self, field: &str) -> Option<&'static str> {
+        self.errors.iter().find(|(own, _)| *own == field).map(|(_, text)| *text)
+    }
+
+    fn address(&self) -> [Field<'_>; 6] {
+        let field = |name, label, autocomplete, max, required, value| Field {
+            name,
+            label,
+            autocomplete,
+            max,
+            required,
+            value,
+            error: self.error(name),
+        };
+        [
+            field("name", "Full name", "name", 100, true, self.name.as_str()),
+            field("line1", "Street and number", "address-line1", 200, true, self.line1.as_str()),
+            field("line2", "Flat, company", "address-line2", 200, false, self.line2.as_str()),
+            field("city", "Town or city", "address-level2", 100, true, self.city.as_str()),
+            field("region", "County or state", "address-level1", 100, false, self.region.as_str()),
+            field("postal_code", "Postcode", "postal-code", 20, false, self.postal_code.as_str()),
+        ]
+    }
+
+    fn money(&self) -> Option<Money> {
+        Money::new(self.total.parse().ok()?, self.currency.parse::<Currency>().ok()?).ok()
+    }
+
+    fn shown_total(&self) -> String {
+        self.money().map(|money| money.to_string()).unwrap_or_default()
+    }
+
+    fn order_items(&self) -> Option<Vec<OrderItem>> {
+        let pairs = self.items.split(',').map(|pair| pair.rsplit_once(':'));
+        pairs
+            .map(|pair| {
+                let (sku, units) = pair?;
+                Some(OrderItem { sku: sku.parse().ok()?, quantity: Quantity::new(units.parse().ok()?).ok()? })
+            })
+            .collect()
+    }
+
+    /// A form for this cart: only what can be bought.
+    fn for_cart(cart: &Cart) -> Self {
+        let lines = cart.lines.iter().filter(|line| line.unit_price.is_some());
+        let items: Vec<_> = lines.map(|line| format!("{}:{}", line.sku, line.quantity)).collect();
+        Self {
+            items: items.join(","),
+            cart_version: cart.version.to_string(),
+            country: "GB".to_owned(),
+            payment: "tok_success".to_owned(),
+            ..Self::default()
+        }
+    }
+
+    fn promise(&mut self, total: Money) {
+        self.total = total.minor().to_string();
+        self.currency = total.currency().code().to_owned();
+    }
+
+    fn new_key<P: Platform>(&mut self, app: &App<P>) {
+        let mut random = [0; 16];
+        app.platform.fill_random(&mut random);
+        self.key = random.iter().map(|byte| format!("{byte:02x}")).collect();
+    }
+
+    /// The order, or the fields that a person must mend.
+    fn order(&self) -> Result<PlaceOrder, Vec<(&'static str, &'static str)>> {
+        let mut errors = Vec::new();
+        for field in self.address() {
+            let length = field.value.trim().chars().count();
+            if (field.required && length == 0) || length > field.max {
+                errors.push((field.name, missing(field.name)));
+            }
+        }
+        if !country::is_known(&self.country) {
+            errors.push(("country", "Choose a country"));
+        }
+        let email = match self.email.trim() {
+            "" => None,
+            text => text
+                .parse::<EmailAddress>()
+                .map_err(|_| errors.push(("email", "Enter an e-mail address like name@example.org")))
+                .ok(),
+        };
+        if !WAYS.iter().any(|way| way.token == self.payment) {
+            errors.push(("tok_success", "Choose how the pretend bank shall answer"));
+        }
+        let typed = [&self.name, &self.line1, &self.line2, &self.city, &self.region, &self.postal_code];
+        if typed.into_iter().any(|text| shared::text::holds_card_number(text)) {
+            errors.push(("line1", "Leave card numbers out of the address"));
+        }
+        let sealed = (self.order_items(), self.money(), self.cart_version.parse().ok());
+        let (Some(items), Some(expected_total), Some(version)) = sealed else {
+            return Err(errors);
+        };
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        Ok(PlaceOrder {
+            items,
+            shipping_address: self.shipping_address(),
+            payment_token: self.payment.clone(),
+            expected_total,
+            cart_version: Some(version),
+            email,
+            user_id: None,
+        })
+    }
+
+    fn shipping_address(&self) -> Address {
+        let optional = |text: &str| Some(text.trim().to_owned()).filter(|text| !text.is_empty());
+        Address {
+            name: self.name.trim().to_owned(),
+            line1: self.line1.trim().to_owned(),
+            line2: optional(&self.line2),
+            city: self.city.trim().to_owned(),
+            region: optional(&self.region),
+            postal_code: optional(&self.postal_code),
+            country: self.country.clone(),
+        }
+    }
+}
+
+fn missing(field: &str) -> &'static str {
+    match field {
+        "name" => "Enter the name of the person who receives it, at most 100 characters",
+        "line1" => "Enter street and number, at most 200 characters",
+        "city" => "Enter the town or city, at most 100 characters",
+        "postal_code" => "Enter a postcode of at most 20 characters",
+        _ => "This is too long",
+    }
+}
+
+/// `GET /checkout`.
+pub(crate) async fn show<P: Platform>(
+    State(app): State<App<P>>,
+    Extension(visit): Extension<Visit>,
+) -> Result<Response, Problem> {
+    let Some(user) = visit.user() else { return empty(&app, &visit).await };
+    let cart = cart::fetch(&app, &visit, &user).await?;
+    if cart.lines.iter().any(|line| line.unit_price.is_none()) {
+        return Ok(Redirect::to("/cart").into_response());
+    }
+    let form = CheckoutForm::for_cart(&cart);
+    let Some(items) = form.order_items() else { return empty(&app, &visit).await };
+    let quote: Quote =
+        Call::post("/v1/quotes", &QuoteRequest { items }).bearer(&user.token).json(&app.platform, visit.client).await?;
+    afresh(&app, &visit, form, Some(quote), None).await
+}
+
+async fn empty<P: Platform>(app: &App<P>, visit: &Visit) -> Result<Response, Problem> {
+    page(app, visit, CheckoutForm::default(), None, None).await
+}
+
+/// The form with a new key, promising the quote's total.
+async fn afresh<P: Platform>(
+    app: &App<P>,
+    visit: &Visit,
+    mut form: CheckoutForm,
+    quote: Option<Quote>,
+    problem: Option<Trouble>,
+) -> Result<Response, Problem> {
+    if let Some(quote) = &quote {
+        form.promise(quote.total);
+    }
+    form.new_key(app);
+    page(app, visit, form, quote, problem).await
+}
+
+async fn page<P: Platform>(
+    app: &App<P>,
+    visit: &Visit,
+    form: CheckoutForm,
+    quote: Option<Quote>,
+    problem: Option<Trouble>,
+) -> Result<Response, Problem> {
+    let shell = Shell::personal(app, visit, "Checkout").await;
+    let guest = visit.member().is_none();
+    let failed = problem.is_some();
+    let page = CheckoutPage { shell, form, quote, problem, guest, countries: COUNTRIES, ways: WAYS };
+    let mut response = answer(&page)?;
+    if failed {
+        *response.status_mut() = StatusCode::UNPROCESSABLE_ENTITY;
+    }
+    Ok(response)
+}
+
+/// `POST /checkout`.
+pub(crate) async fn place<P: Platform>(
+    State(app): State<App<P>>,
+    Extension(visit): Extension<Visit>,
+    Form(mut form): Form<CheckoutForm>,
+) -> Result<Response, Problem> {
+    let Some(user) = visit.user() else { return Ok(Redirect::to("/checkout").into_response()) };
+    let order = match form.order() {
+        Ok(order) => order,
+        Err(fields) if fields.is_empty() => return Ok(Redirect::to("/checkout").into_response()),
+        Err(fields) => {
+            form.errors.clone_from(&fields);
+            let quote = requote(&app, &visit, &form, &user.token).await;
+            let title = "Please look at these fields again";
+            let trouble = Trouble { title, text: "Nothing has been ordered yet.".to_owned(), fields, to_cart: false };
+            return page(&app, &visit, form, quote, Some(trouble)).await;
+        }
+    };
+    let Ok(key) = form.key.parse::<IdempotencyKey>() else { return Ok(Redirect::to("/checkout").into_response()) };
+    let call = Call::post("/v1/orders", &order).bearer(&user.token).idempotency_key(key.as_str()).wait(WAIT_SECONDS);
+    match call.json::<Order>(&app.platform, visit.client).await {
+        Ok(placed) => {
+            // The cart is another one now; which version, the next look at it says.
+            visit.forget_cart();
+            Ok(Redirect::to(&format!("/orders/{}", placed.order_id)).into_response())
+        }
+        Err(problem) if problem.status == 401 => Err(problem),
+        Err(problem) => refused(&app, &visit, form, &user.token, &problem).await,
+    }
+}
+
+async fn requote<P: Platform>(app: &App<P>, visit: &Visit, form: &CheckoutForm, token: &str) -> Option<Quote> {
+    let request = QuoteRequest { items: form.order_items()? };
+    let quote: Quote = Call::post("/v1/quotes", &request).bearer(token).json(&app.platform, visit.client).await.ok()?;
+    // A summary that disagrees with the form would promise two totals.
+    (Some(quote.total) == form.money()).then_some(quote)
+}
+
+async fn refused<P: Platform>(
+    app: &App<P>,
+    visit: &Visit,
+    form: CheckoutForm,
+    token: &str,
+    problem: &Problem,
+) -> Result<Response, Problem> {
+    let new_quote = problem.members.get("quote").and_then(|quote| serde_json::from_value::<Quote>(quote.clone()).ok());
+    let quote = match new_quote {
+        Some(quote) => Some(quote),
+        None => requote(app, visit, &form, token).await,
+    };
+    let trouble = trouble(problem, quote.as_ref());
+    if core::is_unknown(problem) || core::is_passing(problem) {
+        return page(app, visit, form, quote, Some(trouble)).await;
+    }
+    afresh(app, visit, form, quote, Some(trouble)).await
+}
+
+/// The problem in a shopper's words.
+fn trouble(problem: &Problem, quote: Option<&Quote>) -> Trouble {
+    let say = |title, text: &str| Trouble { title, text: text.to_owned(), fields: Vec::new(), to_cart: false };
+    let total = quote.map(|quote| quote.total.to_string()).unwrap_or_default();
+    if problem.is(ProblemKind::SoldOut) {
+        let text = format!("{} Nothing has been ordered. Please change your basket.", short_items(problem, quote));
+        Trouble { to_cart: true, ..say("Not enough left", &text) }
+    } else if problem.is(ProblemKind::StockInTransit) {
+        say(
+            "Almost there",
+            "Some of your items are just moving between our stores. Please press the button again in a moment.",
+        )
+    } else if problem.is(ProblemKind::QuoteChanged) {
+        say(
+            "The total has changed",
+            &format!(
+                "A price has changed since you looked: the total is now {total}. Nothing has been ordered. If that is all right, place the order again."
+            ),
+        )
+    } else if problem.is(ProblemKind::CartChanged) {
+        Trouble {
+            to_cart: true,
+            ..say(
+                "Your basket has changed",
+                "Perhaps on another device, or the order was already placed. Please look at it again before you order.",
+            )
+        }
+    } else if problem.is(ProblemKind::UnknownSku) {
+        Trouble {
+            to_cart: true,
+            ..say(
+                "Something is no longer sold",
+                "One of your items has left the shop. Please remove it from the basket.",
+            )
+        }
+    } else if problem.is(ProblemKind::Invalid) {
+        invalid(problem)
+    } else if problem.is(ProblemKind::SlowDown) {
+        say("One moment, please", "That was a lot at once. Wait a second, then press the button again.")
+    } else if core::is_unknown(problem) || core::is_passing(problem) {
+        say(
+            "We did not hear back",
+            "We do not know yet whether your order arrived. Please press the button again: it can never be ordered or charged twice.",
+        )
+    } else {
+        say("That did not work", "Nothing has been ordered. Please try again.")
+    }
+}
+
+/// `Only 2 of “Red mug” are left.`
+fn short_items(problem: &Problem, quote: Option<&Quote>) -> String {
+    let items = problem.members.get("items").and_then(|items| items.as_array()).cloned().unwrap_or_default();
+    let sentences = items.iter().take(5).filter_map(|item| {
+        let sku = item.get("sku")?.as_str()?;
+        let lines = quote.map(|quote| quote.lines.as_slice()).unwrap_or_default();
+        let title = lines.iter().find(|line| line.sku.as_str() == sku).map_or(sku, |line| line.title.as_str());
+        Some(match item.get("available")?.as_u64()? {
+            0 => format!("“{title}” is sold out."),
+            1 => format!("Only one of “{title}” is left."),
+            units => format!("Only {units} of “{title}” are left."),
+        })
+    });
+    let text = sentences.collect::<Vec<_>>().join(" ");
+    if text.is_empty() { "One of your items is sold out.".to_owned() } else { text }
+}
+
+fn invalid(problem: &Problem) -> Trouble {
+    let field = problem.members.get("field").and_then(|field| field.as_str()).unwrap_or_default();
+    let known = ["email", "name", "line1", "line2", "city", "region", "postal_code", "country"];
+    let id = known.into_iter().find(|id| field.rsplit('.').next() == Some(id));
+    let fields = id.map(|id| (id, "Please check this field")).into_iter().collect();
+    let detail = problem.detail.clone().unwrap_or_default();
+    Trouble {
+        title: "Please look at this again",
+        text: format!("Nothing has been ordered. {detail}"),
+        fields,
+        to_cart: false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filled() -> CheckoutForm {
+        CheckoutForm {
+            key: "k".into(),
+            items: "MUG:2,A:B/1:3".into(),
+            cart_version: "7".into(),
+            total: "1250".into(),
+            currency: "GBP".into(),
+            name: "Ada".into(),
+            line1: "1 High Street".into(),
+            city: "York".into(),
+            country: "GB".into(),
+            payment: "tok_success".into(),
+            ..CheckoutForm::default()
+        }
+    }
+
+    #[test]
+    fn the_form_alone_makes_the_order() {
+        let form = CheckoutForm { items: "MUG:2,A/1:3".into(), ..filled() };
+        let order = form.order().unwrap();
+        assert_eq!(order.items.len(), 2);
+        assert_eq!((order.expected_total.minor(), order.cart_version), (1250, Some(7)));
+        assert_eq!(order.shipping_address.line2, None);
+        assert_eq!(form.order().unwrap(), order, "the same form is the same request");
+    }
+
+    #[test]
+    fn what_a_person_cannot_mend_names_no_field() {
+        assert_eq!(filled().order().unwrap_err(), []);
+        let tampered = CheckoutForm { items: "MUG:0".into(), ..filled() };
+        assert_eq!(tampered.order().unwrap_err(), []);
+    }
+
+    #[test]
+    fn every_empty_required_field_is_named() {
+        let form = CheckoutForm {
+            name: " ".into(),
+            city: String::new(),
+            country: "XX".into(),
+            email: "x".into(),
+            payment: String::new(),
+            items: "MUG:1".into(),
+            ..filled()
+        };
+        let named: Vec<_> = form.order().unwrap_err().into_iter().map(|(field, _)| field).collect();
+        assert_eq!(named, ["name", "city", "country", "email", "tok_success"]);
+    }
+
+    #[test]
+    fn sold_out_names_the_thing() {
+        let problem = Problem::new(ProblemKind::SoldOut)
+            .with("items", serde_json::json!([{"sku": "MUG", "wanted": 3, "available": 1}, {"sku": "CUP", "wanted": 1, "available": 0}]));
+        assert_eq!(short_items(&problem, None), "Only one of “MUG” is left. “CUP” is sold out.");
+        assert!(trouble(&problem, None).to_cart);
+    }
+}

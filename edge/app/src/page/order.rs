@@ -1,0 +1,343 @@
+//! Orders: the list, one of them, confirming its payment, and buying its items again.
+
+use askama::Template;
+use axum::Extension;
+use axum::extract::{Path, Query, State};
+use axum::response::{IntoResponse, Redirect, Response};
+use serde::Deserialize;
+use shared::api::cart::CartChange;
+use shared::api::order::{Address, Order, OrderPage, OrderStatus, OrderSummary, PaymentStatus};
+use shared::{Money, OrderId, Problem, ProblemKind};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::{Shell, answer, cart};
+use crate::app::App;
+use crate::core::Call;
+use crate::platform::Platform;
+use crate::session::{User, Visit};
+
+/// Most lines put back into the basket at once: each is one call to a core.
+const MAX_AGAIN: usize = 40;
+
+#[derive(Template)]
+#[template(path = "order.html")]
+struct OrderDetail {
+    shell: Shell,
+    order: Order,
+    short_id: String,
+    tone: &'static str,
+    headline: &'static str,
+    explanation: String,
+    notice: Option<&'static str>,
+    live: bool,
+    challenge: bool,
+    cancelled: bool,
+    steps: [Step; 4],
+    address: Vec<String>,
+    placed: String,
+    placed_machine: String,
+    payment: &'static str,
+}
+
+struct Step {
+    name: &'static str,
+    class: &'static str,
+    said: &'static str,
+    now: bool,
+}
+
+#[derive(Template)]
+#[template(path = "orders.html")]
+struct Orders {
+    shell: Shell,
+    orders: Vec<Row>,
+    next: Option<OrderId>,
+    signed_in: bool,
+}
+
+struct Row {
+    id: OrderId,
+    short_id: String,
+    placed: String,
+    status: &'static str,
+    tone: &'static str,
+    units: u64,
+    total: Money,
+}
+
+impl From<OrderSummary> for Row {
+    fn from(order: OrderSummary) -> Self {
+        Self {
+            short_id: short(order.order_id),
+            id: order.order_id,
+            placed: day(order.created_at),
+            status: status_name(order.status),
+            tone: tone(order.status),
+            units: order.units,
+            total: order.total,
+        }
+    }
+}
+
+/// Where in the list.
+#[derive(Deserialize)]
+pub(crate) struct Place {
+    cursor: Option<OrderId>,
+}
+
+/// `GET /orders`.
+pub(crate) async fn list<P: Platform>(
+    State(app): State<App<P>>,
+    Extension(visit): Extension<Visit>,
+    Query(from): Query<Place>,
+) -> Result<Response, Problem> {
+    let shell = Shell::personal(&app, &visit, "Your orders").await;
+    let signed_in = visit.member().is_some();
+    let Some(user) = visit.user() else {
+        return answer(&Orders { shell, orders: Vec::new(), next: None, signed_in });
+    };
+    let cursor = from.cursor.map(|cursor| format!("&cursor={cursor}")).unwrap_or_default();
+    let path = format!("/v1/orders?limit=20{cursor}");
+    let page: OrderPage = Call::get(&path).bearer(&user.token).json(&app.platform, visit.client).await?;
+    let orders = page.items.into_iter().map(Row::from).collect();
+    answer(&Orders { shell, orders, next: page.next_cursor, signed_in })
+}
+
+/// What the page was led to by.
+#[derive(Deserialize)]
+pub(crate) struct Led {
+    #[serde(default)]
+    notice: String,
+}
+
+/// `GET /orders/{order_id}`.
+pub(crate) async fn show<P: Platform>(
+    State(app): State<App<P>>,
+    Extension(visit): Extension<Visit>,
+    Path(id): Path<String>,
+    Query(led): Query<Led>,
+) -> Result<Response, Problem> {
+    let order = find(&app, &visit, &id).await?.1;
+    let shell = Shell::personal(&app, &visit, &format!("Order {}", short(order.order_id))).await;
+    let notice = match led.notice.as_str() {
+        "state" => Some("There was nothing to confirm any more."),
+        "busy" => Some("We could not reach the bank just now. Please try again."),
+        _ => None,
+    };
+    answer(&detail(shell, order, notice, app.platform.now_ms()))
+}
+
+/// `GET /orders/{order_id}/status`: what the page's script looks for a change in.
+pub(crate) async fn status<P: Platform>(
+    State(app): State<App<P>>,
+    Extension(visit): Extension<Visit>,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let order = find(&app, &visit, &id).await?.1;
+    let body = serde_json::json!({ "version": order.version, "status": order.status, "payment": order.payment });
+    Ok(axum::Json(body).into_response())
+}
+
+async fn find<P: Platform>(app: &App<P>, visit: &Visit, id: &str) -> Result<(User, Order), Problem> {
+    let id: OrderId = id.parse().map_err(|_| Problem::not_found())?;
+    let user = visit.user().ok_or(Problem::new(ProblemKind::NotSignedIn))?;
+    let order = Call::get(&format!("/v1/orders/{id}")).bearer(&user.token).json(&app.platform, visit.client).await?;
+    Ok((user, order))
+}
+
+/// `POST /orders/{order_id}/confirm`: the shopper passes the bank's challenge.
+pub(crate) async fn confirm<P: Platform>(
+    State(app): State<App<P>>,
+    Extension(visit): Extension<Visit>,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let id: OrderId = id.parse().map_err(|_| Problem::not_found())?;
+    let user = visit.user().ok_or(Problem::new(ProblemKind::NotSignedIn))?;
+    let path = format!("/v1/orders/{id}/payment/confirm");
+    let call = Call::post(&path, &serde_json::Map::new()).bearer(&user.token);
+    let notice = match call.send(&app.platform, visit.client).await {
+        Ok(_) => "",
+        Err(problem) if problem.is(ProblemKind::OrderState) => "?notice=state",
+        Err(problem) if problem.status >= 500 || problem.status == 429 => "?notice=busy",
+        Err(problem) => return Err(problem),
+    };
+    Ok(Redirect::to(&format!("/orders/{id}{notice}")).into_response())
+}
+
+/// `POST /orders/{order_id}/again`: its items go into the basket.
+pub(crate) async fn again<P: Platform>(
+    State(app): State<App<P>>,
+    Extension(visit): Extension<Visit>,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let order = find(&app, &visit, &id).await?.1;
+    let mut code = "again";
+    for line in order.lines.into_iter().take(MAX_AGAIN) {
+        match cart::apply(&app, &visit, CartChange::Set { sku: line.sku, quantity: line.quantity }).await {
+            Ok(_) => {}
+            Err(problem) if problem.is(ProblemKind::UnknownSku) => code = "gone",
+            Err(problem) => return Err(problem),
+        }
+    }
+    Ok(Redirect::to(&format!("/cart?notice={code}")).into_response())
+}
+
+fn detail(shell: Shell, order: Order, notice: Option<&'static str>, now_ms: u64) -> OrderDetail {
+    let pending = order.status == OrderStatus::Pending;
+    let challenge = pending && order.payment == PaymentStatus::ChallengeRequired;
+    // After its time an order ends by itself, some seconds later: look a little longer, not for ever.
+    let last_look = order.expires_at.unix_timestamp().saturating_add(120);
+    let in_time = i64::try_from(now_ms / 1000).is_ok_and(|now| now < last_look);
+    let (headline, explanation) = words(&order);
+    OrderDetail {
+        shell,
+        short_id: short(order.order_id),
+        tone: tone(order.status),
+        headline,
+        explanation,
+        notice,
+        live: pending && !challenge && in_time,
+        challenge,
+        cancelled: order.status == OrderStatus::Cancelled,
+        steps: steps(order.status),
+        address: lines_of(&order.shipping_address),
+        placed: moment(order.created_at),
+        placed_machine: order.created_at.format(&Rfc3339).unwrap_or_default(),
+        payment: payment_name(order.payment),
+        order,
+    }
+}
+
+fn words(order: &Order) -> (&'static str, String) {
+    match (order.status, order.payment) {
+        (OrderStatus::Pending, PaymentStatus::ChallengeRequired) => {
+            ("One more step", "Your bank asks you to confirm this payment. Your items are held meanwhile.".to_owned())
+        }
+        (OrderStatus::Pending, _) => {
+            ("We are taking the payment", "Your items are held for you. This page follows along by itself.".to_owned())
+        }
+        (OrderStatus::Confirmed, _) => {
+            ("Thank you, it is yours", "The payment went through. We are packing.".to_owned())
+        }
+        (OrderStatus::Shipped, _) => ("On its way", "Your parcel is with the carrier.".to_owned()),
+        (OrderStatus::Delivered, _) => ("Delivered", "We hope you like it.".to_owned()),
+        (OrderStatus::Cancelled, PaymentStatus::Declined) => (
+            "The payment was declined",
+            "Your bank said no, so nothing was charged and the order is cancelled.".to_owned(),
+        ),
+        (OrderStatus::Cancelled, payment) => {
+            let reason = order.cancel_reason.as_deref().unwrap_or("It was not paid in time.");
+            let money = if payment == PaymentStatus::Refunded {
+                "The money is on its way back to you."
+            } else {
+                "Nothing was charged."
+            };
+            ("This order was cancelled", format!("{} {money}", sentence(reason)))
+        }
+    }
+}
+
+/// With a capital and a full stop.
+fn sentence(text: &str) -> String {
+    let mut characters = text.trim().trim_end_matches('.').chars();
+    let first: String = characters.next().map(|c| c.to_uppercase().collect()).unwrap_or_default();
+    format!("{first}{}.", characters.as_str())
+}
+
+fn steps(status: OrderStatus) -> [Step; 4] {
+    let reached = match status {
+        OrderStatus::Pending | OrderStatus::Cancelled => 0,
+        OrderStatus::Confirmed => 1,
+        OrderStatus::Shipped => 2,
+        OrderStatus::Delivered => 3,
+    };
+    let stopped = status == OrderStatus::Cancelled;
+    let mut at = 0;
+    ["Placed", "Paid", "Shipped", "Delivered"].map(|name| {
+        let (class, said) = match (at <= reached, stopped && at > 0) {
+            (true, _) => ("done", ", done"),
+            (false, true) => ("never", ", will not happen"),
+            (false, false) => ("ahead", ", still to come"),
+        };
+        let now = at == reached && !stopped;
+        at += 1;
+        Step { name, class, said, now }
+    })
+}
+
+fn lines_of(address: &Address) -> Vec<String> {
+    let all = [
+        Some(&address.name),
+        Some(&address.line1),
+        address.line2.as_ref(),
+        Some(&address.city),
+        address.region.as_ref(),
+        address.postal_code.as_ref(),
+        Some(&address.country),
+    ];
+    all.into_iter().flatten().cloned().collect()
+}
+
+const fn tone(status: OrderStatus) -> &'static str {
+    match status {
+        OrderStatus::Pending => "waiting",
+        OrderStatus::Confirmed | OrderStatus::Shipped | OrderStatus::Delivered => "good",
+        OrderStatus::Cancelled => "bad",
+    }
+}
+
+const fn status_name(status: OrderStatus) -> &'static str {
+    match status {
+        OrderStatus::Pending => "Being paid",
+        OrderStatus::Confirmed => "Paid",
+        OrderStatus::Shipped => "Shipped",
+        OrderStatus::Delivered => "Delivered",
+        OrderStatus::Cancelled => "Cancelled",
+    }
+}
+
+const fn payment_name(payment: PaymentStatus) -> &'static str {
+    match payment {
+        PaymentStatus::Processing => "Under way",
+        PaymentStatus::ChallengeRequired => "Waits for you to confirm",
+        PaymentStatus::Captured => "Paid",
+        PaymentStatus::Declined => "Declined",
+        PaymentStatus::Voided => "Not taken",
+        PaymentStatus::Refunded => "Given back",
+    }
+}
+
+/// The last eight characters: enough to tell one's own orders apart.
+fn short(id: OrderId) -> String {
+    let text = id.to_string();
+    text[text.len() - 8..].to_uppercase()
+}
+
+/// `21 November 2026`.
+fn day(at: OffsetDateTime) -> String {
+    format!("{} {} {}", at.day(), at.month(), at.year())
+}
+
+/// `21 November 2026, 18:05 UTC`.
+fn moment(at: OffsetDateTime) -> String {
+    format!("{}, {:02}:{:02} UTC", day(at), at.hour(), at.minute())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_never_promises_what_a_cancelled_order_will_not_do() {
+        assert!(steps(OrderStatus::Cancelled).iter().skip(1).all(|step| step.class == "never" && !step.now));
+        let shipped: Vec<_> = steps(OrderStatus::Shipped).iter().map(|step| step.class).collect();
+        assert_eq!(shipped, ["done", "done", "done", "ahead"]);
+    }
+
+    #[test]
+    fn a_reason_reads_as_a_sentence() {
+        assert_eq!(sentence("the payment expired"), "The payment expired.");
+        assert_eq!(sentence("Late."), "Late.");
+    }
+}

@@ -1,0 +1,174 @@
+// Makes pages quicker to use. Everything here also works as plain forms and links, without this file.
+const one = (selector, within = document) => within.querySelector(selector);
+const all = (selector, within = document) => [...within.querySelectorAll(selector)];
+const json = { headers: { accept: "application/json" }, credentials: "same-origin" };
+
+const post = async (form) => {
+  const response = await fetch(form.action, { ...json, method: "POST", body: new URLSearchParams(new FormData(form)) });
+  if (!response.ok) throw new Error(String(response.status));
+  return response.json();
+};
+
+// The number beside the basket.
+const badge = one("[data-count]");
+const showCount = (units) => {
+  badge.textContent = units > 999 ? "999+" : String(units);
+  badge.hidden = units === 0;
+};
+const askCount = () =>
+  fetch("/cart/count", json).then((r) => (r.ok ? r.json() : null)).then((said) => said && showCount(said.units)).catch(() => {});
+if (badge) {
+  if (badge.hidden) askCount();
+  else if (badge.textContent === "0") badge.hidden = true;
+  // A page that the browser kept, shown again with "back", has an old number.
+  addEventListener("pageshow", (event) => event.persisted && askCount());
+}
+
+// What just happened, said aloud too.
+const toast = one("[data-toast]");
+let toastTimer;
+const say = (text, link) => {
+  one("[data-toast-text]").textContent = text;
+  one("a", toast).hidden = !link;
+  toast.hidden = false;
+  clearTimeout(toastTimer);
+  toastTimer = setTimeout(() => (toast.hidden = true), 7000);
+};
+
+const busy = (form, on) => all("button", form).forEach((button) => button.setAttribute("aria-busy", String(on)));
+
+// Into the basket without leaving the page. If that fails, the form is sent as a form.
+for (const form of all("form[data-add]")) {
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    if (form.ariaBusy === "true") return;
+    form.ariaBusy = "true";
+    busy(form, true);
+    try {
+      const said = await post(form);
+      showCount(said.units);
+      say(`Added: ${form.dataset.add}.`, true);
+    } catch {
+      form.submit();
+    } finally {
+      form.ariaBusy = "false";
+      busy(form, false);
+    }
+  });
+}
+
+// Minus and plus around a number.
+const stepper = (input, changed) => {
+  const frame = document.createElement("span");
+  frame.className = "stepper";
+  const label = input.labels[0]?.textContent.trim() ?? "Quantity";
+  const button = (sign, by, name) => {
+    const made = document.createElement("button");
+    made.type = "button";
+    made.textContent = sign;
+    made.setAttribute("aria-label", `${name}: ${label}`);
+    made.addEventListener("click", () => {
+      const wanted = (Number.parseInt(input.value, 10) || 0) + by;
+      input.value = String(Math.min(Math.max(wanted, Number(input.min || 0)), Number(input.max)));
+      changed?.();
+    });
+    return made;
+  };
+  input.before(frame);
+  frame.append(button("−", -1, "One less"), input, button("+", 1, "One more"));
+};
+for (const input of all(".buy-form input[type=number]")) stepper(input);
+
+// The basket: a changed number takes effect at once.
+const applyCart = (said) => {
+  showCount(said.units);
+  for (const node of all("[data-total]")) node.textContent = said.total;
+  for (const node of all("[data-units]")) node.textContent = String(said.units);
+  for (const row of all("[data-line]")) {
+    const line = said.lines.find((own) => own.sku === row.dataset.line);
+    if (!line) row.remove();
+    else one("[data-line-total]", row).textContent = line.total;
+  }
+  if (said.lines.length === 0) location.reload();
+};
+for (const form of all("form[data-set], form[data-remove]")) {
+  let timer;
+  let latest = 0;
+  const send = async () => {
+    const turn = ++latest;
+    try {
+      const said = await post(form);
+      if (turn !== latest) return;
+      applyCart(said);
+      say(form.matches("[data-remove]") ? "Removed from your basket." : `Your basket now comes to ${said.total}.`, false);
+    } catch {
+      form.submit();
+    }
+  };
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    clearTimeout(timer);
+    send();
+  });
+  const input = one("input[type=number]", form);
+  if (!input) continue;
+  const soon = () => {
+    clearTimeout(timer);
+    timer = setTimeout(() => input.reportValidity() && send(), 450);
+  };
+  stepper(input, soon);
+  input.addEventListener("change", soon);
+  one("button[type=submit]", form).classList.add("hidden");
+}
+
+// Stock as it is now; the page may be half a minute old.
+const hints = all("[data-stock]");
+const choice = one(".buy-form select[name=sku]");
+const showHint = () => {
+  for (const hint of hints) hint.hidden = Boolean(choice) && hint.dataset.stock !== choice.value;
+};
+choice?.addEventListener("change", showHint);
+if (hints.length > 0) {
+  const query = new URLSearchParams(hints.map((hint) => ["sku", hint.dataset.stock]));
+  fetch(`/v1/stock?${query}`, json).then((r) => (r.ok ? r.json() : null)).then((levels) => {
+    for (const level of levels?.items ?? []) {
+      const hint = hints.find((own) => own.dataset.stock === level.sku);
+      if (!hint) continue;
+      const [kind, text] =
+        level.units === 0 ? ["out", "Sold out for now"] : level.units < 10 ? ["few", `Only ${level.units} left`] : ["plenty", "In stock"];
+      hint.className = `stock ${kind}`;
+      hint.textContent = text;
+    }
+  }).catch(() => {});
+}
+
+// A form that must not be sent twice by a hasty finger. (If it is, nothing happens twice; it only looks calmer.)
+for (const form of all("form[data-once]")) {
+  form.addEventListener("submit", (event) => {
+    if (form.ariaBusy === "true") event.preventDefault();
+    form.ariaBusy = "true";
+    busy(form, true);
+  });
+  addEventListener("pageshow", () => {
+    form.ariaBusy = "false";
+    busy(form, false);
+  });
+}
+
+// An order being paid: look now and then, ever more slowly, and show the page anew when something changed.
+const live = one("[data-live]");
+if (live) {
+  let wait = 800;
+  const look = async () => {
+    try {
+      const said = await fetch(live.dataset.live, json).then((r) => (r.ok ? r.json() : null));
+      if (said && String(said.version) !== live.dataset.version) return location.reload();
+    } catch { /* The next look may reach it. */ }
+    wait = Math.min(wait * 1.4, 8000);
+    setTimeout(look, wait);
+  };
+  setTimeout(look, wait);
+}
+
+// What went wrong gets the focus.
+one("[data-focus]")?.focus();
