@@ -6,6 +6,7 @@
 use std::fs::File;
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use shared_clock::Entropy;
 
@@ -17,11 +18,11 @@ const LAST_FREE: u16 = 31_999;
 /// How many ports are tried before giving up.
 const TRIES: usize = 500;
 
-/// A port, ours until dropped.
-#[derive(Debug)]
+/// A port, ours until the last clone is dropped.
+#[derive(Clone, Debug)]
 pub struct Port {
     number: u16,
-    _lease: Option<File>,
+    _lease: Option<Arc<File>>,
 }
 
 impl Port {
@@ -68,7 +69,7 @@ fn free(entropy: &Entropy) -> Result<Port, SystemError> {
         let path = leases.join(number.to_string());
         let lease = File::create(&path).map_err(file("create", &path))?;
         if lease.try_lock().is_ok() && is_free(number) {
-            return Ok(Port { number, _lease: Some(lease) });
+            return Ok(Port { number, _lease: Some(Arc::new(lease)) });
         }
     }
     Err(SystemError::NoFreePort { first: FIRST_FREE, last: LAST_FREE })

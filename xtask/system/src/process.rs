@@ -96,6 +96,10 @@ impl ProcessSpec {
         let log = open_log(&self.log)?;
         let errors = log.try_clone().map_err(file("open", &self.log))?;
         let mut command = Command::new(&self.program);
+        // A part is described by its configuration; our own settings are not for it.
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"MERIDIAN_")) {
+            command.env_remove(name);
+        }
         command
             .args(&self.arguments)
             .envs(self.environment.iter().map(|(name, value)| (name, value)))

@@ -1,0 +1,10 @@
+//! The commands, one file each.
+
+pub(crate) mod check;
+pub(crate) mod down;
+pub(crate) mod logs;
+pub(crate) mod sqlx;
+pub(crate) mod status;
+pub(crate) mod test;
+pub(crate) mod tools;
+pub(crate) mod up;

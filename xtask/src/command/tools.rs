@@ -1,0 +1,36 @@
+//! `cargo xtask tools`: installs everything that the other commands would.
+
+use std::sync::Arc;
+
+use xtask_system::tools::node::NodeTools;
+use xtask_system::tools::{Tools, cargo_tool, servers, wasm};
+
+use crate::console::Console;
+use crate::workspace::Workspace;
+
+pub(crate) async fn run(workspace: &Workspace) -> anyhow::Result<()> {
+    let console = Arc::new(Console::new());
+    let told = console.clone();
+    let tools = Tools::new(move |line| told.say(line))?;
+    let root = &workspace.root;
+    let toolchain = console.step("wasm toolchain", wasm::toolchain(&tools)).await?;
+    console.step("postgres", servers::postgres(&tools)).await?;
+    let redis = console.step("redis", servers::redis(&tools)).await?;
+    let node = console.step("npm tools", NodeTools::install(&tools, root)).await?;
+    let worker_build = console.step("worker-build", cargo_tool::worker_build(&tools)).await?;
+    let wasm_bindgen = console.step("wasm-bindgen", cargo_tool::wasm_bindgen(&tools, root)).await?;
+    let chromium = console.step("chromium", servers::chromium(&tools)).await?;
+    console.clear();
+    for (name, value) in toolchain.variables {
+        println!("{name}={value}");
+    }
+    println!("WASM_BINDGEN_BIN={}", wasm_bindgen.display());
+    println!("ESBUILD_BIN={}", node.program("esbuild").display());
+    println!("WASM_OPT_BIN={}", node.program("wasm-opt").display());
+    println!("worker-build  {}", worker_build.display());
+    println!("wrangler      {}", node.program("wrangler").display());
+    println!("node          {}", node.node.display());
+    println!("redis         {}", redis.display());
+    println!("chromium      {}", chromium.display());
+    Ok(())
+}

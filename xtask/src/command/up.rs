@@ -1,0 +1,201 @@
+//! `cargo xtask up`: everything on one machine, in the foreground, until Ctrl-C.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use futures::future::join_all;
+use shared_clock::{Clock, Entropy};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::Instant;
+use xtask_system::tools::{Tools, servers};
+use xtask_system::{Guardian, Layout, Part, Plan, Ports, Programs, ServiceUser, System};
+
+use crate::build;
+use crate::console::Console;
+use crate::instance::{Instance, State};
+use crate::workspace::Workspace;
+
+/// The shop's goods on a developer's machine.
+const DEMO_CATALOG: &str = "infra/demo/catalog.csv";
+/// Units of each product, as a multiple of what the file says was sold.
+const STOCK_FACTOR: &str = "10";
+/// A part that ends by itself is started again this often; then it stays down.
+const RESTARTS: u32 = 3;
+
+/// How to start.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// Core processes in each region.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=8))]
+    cores: u16,
+    /// Forgets all data of earlier runs first.
+    #[arg(long)]
+    fresh: bool,
+    /// The first of the ports: the Worker's. The shop at the PoP has the next, cores are 100 and 200 further.
+    #[arg(long, default_value_t = 7_100, value_parser = clap::value_parser!(u16).range(1_024..=65_000))]
+    port_base: u16,
+    /// Takes any free ports instead.
+    #[arg(long, conflicts_with = "port_base")]
+    free_ports: bool,
+    /// Runs no Worker; the shop is then served by the PoP alone.
+    #[arg(long)]
+    no_worker: bool,
+    /// Also answers /v1 on the cores' plain listeners, for development.
+    #[arg(long)]
+    plain_api: bool,
+}
+
+pub(crate) async fn run(workspace: &Workspace, instance: &Instance, options: &Options) -> anyhow::Result<()> {
+    let console = std::sync::Arc::new(Console::new());
+    let _running = instance.claim()?;
+    let begun = Instant::now();
+    let mut end = End::new()?;
+    let starting = start(workspace, instance, options, &console);
+    let system = tokio::select! {
+        system = starting => system?,
+        () = end.wanted() => {
+            console.clear();
+            anyhow::bail!("interrupted while starting; everything that had started was ended");
+        }
+    };
+    console.clear();
+    announce(instance, &system, begun.elapsed());
+    let mut system = system;
+    tokio::select! {
+        () = end.wanted() => {}
+        () = supervise(&mut system, &console) => {}
+    }
+    console.say("stopping");
+    instance.forget();
+    system.stop().await.context("while stopping")
+}
+
+async fn start(
+    workspace: &Workspace,
+    instance: &Instance,
+    options: &Options,
+    console: &std::sync::Arc<Console>,
+) -> anyhow::Result<System> {
+    let guardian = instance.guardian()?;
+    let user = ServiceUser::for_databases()?;
+    if options.fresh {
+        Layout::create(&instance.root, user.as_ref())?.remove()?;
+    }
+    let layout = Layout::create(&instance.root, user.as_ref())?;
+    if !layout.databases().starts_with(layout.root()) {
+        console
+            .say(&format!("databases lie in {}: their user cannot reach the repository", layout.databases().display()));
+    }
+    layout.rotate_logs()?;
+    let programs = programs(workspace, console, !options.no_worker).await?;
+    let plan = plan(options);
+    let system = launch(&plan, programs, layout, guardian, console).await?;
+    let demo = workspace.root.join(DEMO_CATALOG);
+    let arguments = [&demo.to_string_lossy(), "--currency", plan.currency.as_str(), "--stock-factor", STOCK_FACTOR];
+    console.step("demo catalog", system.region_core(&plan.regions[0].name, "import", &arguments)).await?;
+    instance.write(&State::of(&system, Clock::system().unix_seconds()))?;
+    Ok(system)
+}
+
+async fn launch(
+    plan: &Plan,
+    programs: Programs,
+    layout: Layout,
+    guardian: Guardian,
+    console: &Console,
+) -> anyhow::Result<System> {
+    Ok(System::start(plan, programs, layout, guardian, console).await?)
+}
+
+fn plan(options: &Options) -> Plan {
+    let ports = if options.free_ports { Ports::Free(Entropy::system()) } else { Ports::From(options.port_base) };
+    let mut plan = Plan::two_regions(ports);
+    plan.cores = options.cores;
+    plan.worker = !options.no_worker;
+    plan.plain_api = options.plain_api;
+    plan
+}
+
+/// Finds or installs what is needed and compiles our own, as much of it at once as can be.
+pub(crate) async fn programs(
+    workspace: &Workspace,
+    console: &std::sync::Arc<Console>,
+    worker: bool,
+) -> anyhow::Result<Programs> {
+    let told = console.clone();
+    let tools = Tools::new(move |line| told.say(line))?;
+    let worker =
+        async { if worker { Ok(Some(build::worker(workspace, &tools, console).await?)) } else { anyhow::Ok(None) } };
+    let servers = async { anyhow::Ok((servers::postgres(&tools).await?, servers::redis(&tools).await?)) };
+    let natives = console.step("programs", build::natives(workspace));
+    let ((postgres, redis), (), worker) = tokio::try_join!(servers, natives, worker)?;
+    let own = |name: &str| workspace.programs.join(name);
+    Ok(Programs {
+        region_core: own("region-core"),
+        edge_pop: own("edge-pop"),
+        payment_sandbox: own("payment-sandbox"),
+        postgres,
+        redis,
+        worker,
+    })
+}
+
+fn announce(instance: &Instance, system: &System, took: Duration) {
+    println!("Meridian is up after {:.1} s.\n", took.as_secs_f64());
+    println!("  shop (PoP)     {}", system.addresses.shop);
+    if let Some(worker) = &system.addresses.worker {
+        println!("  shop (Worker)  {worker}");
+    }
+    println!("  metrics        {}/ops/metrics", system.addresses.pop_ops);
+    for core in &system.cores {
+        println!("  {:<14} {}/ops/metrics", core.part.name(), core.ops);
+    }
+    println!("  data and logs  {}", instance.root.display());
+    println!(
+        "\n`cargo xtask status` asks every part, `cargo xtask logs` shows what they write. Ctrl-C stops everything."
+    );
+}
+
+/// Starts again what ends by itself; returns never, for a part that stays down leaves the others running.
+async fn supervise(system: &mut System, console: &Console) {
+    join_all(system.parts_mut().map(|part| keep_running(part, console))).await;
+    std::future::pending::<()>().await;
+}
+
+async fn keep_running(part: &mut Part, console: &Console) {
+    for attempt in 1..=RESTARTS {
+        let ended = part.watch().await;
+        console.say(&format!("{ended}\nstarting {} again ({attempt} of {RESTARTS})", part.name()));
+        if let Err(error) = part.restart().await {
+            console.say(&error.to_string());
+        } else {
+            console.say(&format!("{} answers again", part.name()));
+        }
+    }
+    console.say(&format!("{}\n{} stays down", part.watch().await, part.name()));
+}
+
+/// What a person or a supervisor sends when it is enough.
+struct End {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+    hang_up: tokio::signal::unix::Signal,
+}
+
+impl End {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn wanted(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            _ = self.hang_up.recv() => {}
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! The configuration files of cores and PoPs, in the words that their binaries read.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use crate::error::SystemError;
+use crate::layout::write_private;
+
+/// `region-core --config`.
+#[derive(Clone, Debug, Serialize)]
+pub struct CoreConfig {
+    /// Its region.
+    pub region: String,
+    /// This process.
+    pub name: String,
+    /// Where it listens.
+    pub listen: CoreListen,
+    /// How it proves itself.
+    pub tls: Tls,
+    /// The region's catalog.
+    pub catalog: Catalog,
+    /// All shards of the store.
+    pub shards: Vec<Shard>,
+    /// Copies of carts and of revocations.
+    pub redis: Url,
+    /// How access tokens are signed.
+    pub token: Token,
+    /// Who moves the money.
+    pub payment: Payment,
+    /// The cores of the other regions.
+    pub peers: BTreeMap<String, Vec<String>>,
+    /// Rules of the shop.
+    pub order: Order,
+    /// What is allowed on a developer's machine only.
+    pub dev: Dev,
+}
+
+/// A core's listeners.
+#[derive(Clone, Debug, Serialize)]
+pub struct CoreListen {
+    /// HTTP/3 with mutual TLS.
+    pub quic: String,
+    /// Health and metrics, plain.
+    pub ops: String,
+}
+
+/// Certificate files.
+#[derive(Clone, Debug, Serialize)]
+pub struct Tls {
+    /// The authority's certificate.
+    pub ca: PathBuf,
+    /// The own one.
+    pub certificate: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+}
+
+impl Tls {
+    /// The files of `name` in a folder that [`crate::certificates::Keys`] filled.
+    #[must_use]
+    pub fn of(folder: &Path, name: &str) -> Self {
+        Self {
+            ca: folder.join("ca.pem"),
+            certificate: folder.join(format!("{name}.pem")),
+            key: folder.join(format!("{name}.key")),
+        }
+    }
+}
+
+/// Where the catalog is read and where it is written.
+#[derive(Clone, Debug, Serialize)]
+pub struct Catalog {
+    /// This region's copy.
+    pub url: String,
+    /// The primary.
+    pub primary_url: String,
+}
+
+/// One shard.
+#[derive(Clone, Debug, Serialize)]
+pub struct Shard {
+    /// Its number.
+    pub id: u16,
+    /// Its region.
+    pub region: String,
+    /// Its database.
+    pub url: String,
+}
+
+/// A server that is named by a URL alone.
+#[derive(Clone, Debug, Serialize)]
+pub struct Url {
+    /// The URL.
+    pub url: String,
+}
+
+/// How access tokens are signed.
+#[derive(Clone, Debug, Serialize)]
+pub struct Token {
+    /// A PKCS#8 file.
+    pub signing_key: PathBuf,
+}
+
+/// Who moves the money.
+#[derive(Clone, Debug, Serialize)]
+pub struct Payment {
+    /// Its kind.
+    pub provider: String,
+    /// Where it is.
+    pub url: String,
+}
+
+/// Rules of the shop.
+#[derive(Clone, Debug, Serialize)]
+pub struct Order {
+    /// How long units are held for an unpaid order, in seconds.
+    pub reservation_seconds: u64,
+    /// ISO 4217 code of the shop's one currency.
+    pub currency: String,
+}
+
+/// What is allowed on a developer's machine only.
+#[derive(Clone, Debug, Serialize)]
+pub struct Dev {
+    /// `/v1` on the plain listener too.
+    pub plain_api: bool,
+}
+
+/// `edge-pop --config`.
+#[derive(Clone, Debug, Serialize)]
+pub struct PopConfig {
+    /// Its name.
+    pub name: String,
+    /// The region of those who have no slot yet.
+    pub nearest: String,
+    /// Where it listens.
+    pub listen: PopListen,
+    /// How it proves itself.
+    pub tls: Tls,
+    /// The regions that it reaches.
+    pub regions: BTreeMap<String, Cores>,
+    /// How Workers prove themselves.
+    pub uplink: Uplink,
+    /// Who may ask how often.
+    pub limits: Limits,
+}
+
+/// A PoP's listeners.
+#[derive(Clone, Debug, Serialize)]
+pub struct PopListen {
+    /// For shoppers.
+    pub public: String,
+    /// For Workers.
+    pub uplink: String,
+    /// Health and metrics.
+    pub ops: String,
+}
+
+/// The cores of a region.
+#[derive(Clone, Debug, Serialize)]
+pub struct Cores {
+    /// Their QUIC addresses.
+    pub cores: Vec<String>,
+}
+
+/// How Workers prove themselves.
+#[derive(Clone, Debug, Serialize)]
+pub struct Uplink {
+    /// The key file.
+    pub keys: PathBuf,
+}
+
+/// Who may ask how often.
+#[derive(Clone, Debug, Serialize)]
+pub struct Limits {
+    /// Address blocks that no address limit holds for.
+    pub exempt: Vec<String>,
+}
+
+/// Writes a configuration, readable by its owner alone: it holds passwords.
+///
+/// # Errors
+/// [`SystemError::File`].
+pub fn write(path: &Path, config: &impl Serialize) -> Result<(), SystemError> {
+    let text = toml::to_string(config).map_err(|error| SystemError::File {
+        action: "write",
+        path: path.to_owned(),
+        source: std::io::Error::other(error),
+    })?;
+    write_private(path, text.as_bytes())
+}

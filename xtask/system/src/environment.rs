@@ -1,0 +1,75 @@
+//! How `cargo xtask test` tells the tests what it has installed and built.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use crate::error::SystemError;
+use crate::guardian::GuardianProgram;
+use crate::plan::Programs;
+use crate::postgres::PostgresPrograms;
+use crate::redis;
+use crate::tools::node::NodeTools;
+use crate::worker::WorkerPrograms;
+
+/// A Postgres whose databases tests may make and drop; its user may do anything.
+pub const POSTGRES_URL: &str = "MERIDIAN_TEST_POSTGRES_URL";
+/// A Redis that tests share.
+pub const REDIS_URL: &str = "MERIDIAN_TEST_REDIS_URL";
+/// The folder of our own programs.
+pub const PROGRAMS: &str = "MERIDIAN_TEST_PROGRAMS";
+/// The `wrangler.toml` of a Worker that was built.
+pub const WRANGLER_CONFIG: &str = "MERIDIAN_TEST_WRANGLER_CONFIG";
+/// The `node` to use.
+pub const NODE: &str = "MERIDIAN_TEST_NODE";
+/// The `node_modules` folder with wrangler and Playwright's driver.
+pub const NODE_MODULES: &str = "MERIDIAN_TEST_NODE_MODULES";
+/// The Chromium to use.
+pub const CHROMIUM: &str = "MERIDIAN_TEST_CHROMIUM";
+
+/// The programs that a system runs.
+///
+/// # Errors
+/// [`SystemError::Missing`], naming the variable that is not set or the program that is not there.
+pub fn programs() -> Result<Programs, SystemError> {
+    let folder = PathBuf::from(variable(PROGRAMS)?);
+    let own = |name: &'static str| {
+        let program = folder.join(name);
+        if program.is_file() { Ok(program) } else { Err(missing(name, &format!("it is not in {}", folder.display()))) }
+    };
+    Ok(Programs {
+        region_core: own("region-core")?,
+        edge_pop: own("edge-pop")?,
+        payment_sandbox: own("payment-sandbox")?,
+        postgres: PostgresPrograms::find().ok_or_else(|| missing("Postgres", RUN))?,
+        redis: redis::find().ok_or_else(|| missing("Redis", RUN))?,
+        worker: worker().ok(),
+    })
+}
+
+/// The guardian's program.
+///
+/// # Errors
+/// [`SystemError::Missing`] if the variable is not set.
+pub fn guardian() -> Result<GuardianProgram, SystemError> {
+    let program = PathBuf::from(variable(PROGRAMS)?).join("meridian-guardian");
+    Ok(GuardianProgram { program, arguments: Vec::new() })
+}
+
+/// What runs the Worker.
+///
+/// # Errors
+/// [`SystemError::Missing`] if one of its variables is not set.
+pub fn worker() -> Result<WorkerPrograms, SystemError> {
+    let node = NodeTools { modules: variable(NODE_MODULES)?.into(), node: variable(NODE)?.into() };
+    Ok(WorkerPrograms { node, config: variable(WRANGLER_CONFIG)?.into() })
+}
+
+const RUN: &str = "run the tests with `cargo xtask test`";
+
+fn variable(name: &'static str) -> Result<OsString, SystemError> {
+    std::env::var_os(name).ok_or_else(|| missing(name, RUN))
+}
+
+fn missing(tool: &'static str, advice: &str) -> SystemError {
+    SystemError::Missing { tool, advice: advice.to_owned() }
+}
