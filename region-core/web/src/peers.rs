@@ -9,6 +9,7 @@ use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{Method, Request, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use shared::idempotency::IDEMPOTENCY_KEY;
 use shared::problem::PROBLEM_JSON;
 use shared::{Problem, ProblemKind, RegionName};
 
@@ -65,7 +66,9 @@ impl Peers {
         Self(Arc::new(transport))
     }
 
-    /// Calls an `/internal` route and reads its answer. An empty answer reads as `()`.
+    /// Calls an `/internal` route that does nothing twice, and reads its answer. An empty answer reads as `()`.
+    ///
+    /// The request carries an `Idempotency-Key`: it tells the transport that delivering it a second time is harmless.
     ///
     /// # Errors
     /// The peer's problem as it sent it, a problem of the transport, or 502 when the answer is out of shape.
@@ -95,7 +98,11 @@ fn request<Req: Serialize + ?Sized>(method: Method, path: &str, body: &Req) -> R
         Problem::new(ProblemKind::Internal)
     };
     let body = serde_json::to_vec(body).map_err(|error| internal(&error))?;
-    let mut request = Request::builder().method(method).uri(path).header(CONTENT_TYPE, "application/json");
+    let mut request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header(CONTENT_TYPE, "application/json")
+        .header(IDEMPOTENCY_KEY, "repeatable");
     if let Some(trace) = TraceParent::current() {
         request = request.header(TRACEPARENT, trace.to_string());
     }
