@@ -1,0 +1,183 @@
+//! A whole store, started for tests.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+
+use shared_clock::Entropy;
+use xtask_system::postgres::PostgresPrograms;
+use xtask_system::tools::node::NodeTools;
+use xtask_system::tools::{Tools, servers};
+use xtask_system::worker::WorkerPrograms;
+use xtask_system::{
+    Addresses, Guardian, GuardianProgram, Layout, Plan, Ports, Programs, RegionPlan, ServiceUser, System,
+};
+
+use crate::{goods, place};
+
+/// What to start.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Regions with the numbers of their shards; the first is nearest to the PoP.
+    pub regions: &'static [(&'static str, &'static [u16])],
+    /// Cores in each region.
+    pub cores: u16,
+    /// Whether the Worker runs beside the PoP.
+    pub worker: bool,
+    /// Whether the demo shop's catalog is imported beside the goods for tests.
+    pub demo_catalog: bool,
+}
+
+impl Options {
+    /// Two regions, the Worker and the demo shop's catalog.
+    pub const WHOLE: Self =
+        Self { regions: &[("eu", &[1, 2]), ("us", &[3])], cores: 1, worker: true, demo_catalog: true };
+    /// One region, one shard, one core.
+    pub const SMALL: Self = Self { regions: &[("eu", &[1])], cores: 1, worker: false, demo_catalog: false };
+
+    fn shards(&self) -> usize {
+        self.regions.iter().map(|(_, shards)| shards.len()).sum()
+    }
+
+    fn plan(&self) -> Plan {
+        let region = |(name, shards): &(&str, &[u16])| RegionPlan { name: (*name).to_owned(), shards: shards.to_vec() };
+        let mut plan = Plan::two_regions(Ports::Free(Entropy::system()));
+        plan.regions = self.regions.iter().map(region).collect();
+        plan.cores = self.cores;
+        plan.worker = self.worker;
+        plan.exempt = vec!["127.0.0.0/8".to_owned()];
+        plan
+    }
+}
+
+/// Where the parts of a store are.
+#[derive(Clone, Debug)]
+pub struct Sites {
+    /// What shoppers and operators reach.
+    pub addresses: Addresses,
+    /// The shards' databases by number.
+    pub shards: BTreeMap<u16, String>,
+    /// The cores: region, `host:port` of HTTP/3, `http://host:port` of health and metrics.
+    pub cores: Vec<(String, String, String)>,
+    /// Certificates and keys.
+    pub tls: PathBuf,
+    /// The parts' logs.
+    pub logs: PathBuf,
+}
+
+impl Sites {
+    /// `host:port` of a region's cores.
+    #[must_use]
+    pub fn quic(&self, region: &str) -> Vec<String> {
+        self.cores.iter().filter(|(own, ..)| own == region).map(|(_, quic, _)| quic.clone()).collect()
+    }
+}
+
+/// A running store, to be broken by the test that owns it. Dropping it kills it.
+#[derive(Debug)]
+pub struct Store {
+    /// Where its parts are.
+    pub sites: Sites,
+    /// Its parts.
+    pub system: System,
+}
+
+impl Store {
+    /// Starts a store in a folder of that name, with nothing left of an earlier one, and imports the goods.
+    ///
+    /// # Panics
+    /// If any part does not start.
+    pub async fn start(name: &str, options: &Options) -> Self {
+        let root = place::system(name);
+        // Held until the guardian of an earlier run of this test has ended its processes.
+        let guardian = guardian(&root.with_extension("lock"));
+        let layout = emptied(&root);
+        let system = System::start(&options.plan(), programs(options.worker).await, layout, guardian, &()).await;
+        let system = system.unwrap_or_else(|error| panic!("the store {name} did not start: {error}"));
+        let file = system.layout.path("goods.csv");
+        goods::write(&file, options.shards());
+        import(&system, options, &file).await;
+        if options.demo_catalog {
+            import(&system, options, &place::repository().join("infra/demo/catalog.csv")).await;
+        }
+        let store = Self { sites: sites(&system), system };
+        store.ready().await;
+        store
+    }
+
+    /// Starts a store that lives as long as this process, for many tests to share.
+    ///
+    /// # Panics
+    /// If it does not start.
+    #[must_use]
+    pub fn shared(name: &'static str, options: Options) -> Sites {
+        let (tell, told) = mpsc::channel();
+        // Its processes belong to a runtime that outlives each test's; at the end the guardian sees to them.
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let store = Self::start(name, &options).await;
+                tell.send(store.sites.clone()).unwrap();
+                std::future::pending::<()>().await;
+                drop(store);
+            });
+        });
+        told.recv().unwrap_or_else(|_| panic!("the store {name} did not start; its message stands above"))
+    }
+
+    /// Waits until the goods that were imported can be bought through the PoP.
+    async fn ready(&self) {
+        let client = crate::Client::new(&self.sites.addresses.shop);
+        let path = "/v1/products/test-dear";
+        let found = async || (client.get(path).await.status == 200).then_some(());
+        crate::until("the imported goods are for sale at the PoP", std::time::Duration::from_secs(30), found).await;
+    }
+}
+
+async fn import(system: &System, options: &Options, file: &Path) {
+    let region = options.regions[0].0;
+    let imported = system.region_core(region, "import", &[file.to_str().unwrap()]).await;
+    imported.unwrap_or_else(|error| panic!("{} was not imported: {error}", file.display()));
+}
+
+fn guardian(lock: &Path) -> Guardian {
+    let program = GuardianProgram { program: place::program("meridian-guardian"), arguments: Vec::new() };
+    Guardian::start(&program, lock).unwrap()
+}
+
+fn emptied(root: &Path) -> Layout {
+    let user = ServiceUser::for_databases().unwrap();
+    if root.exists() {
+        Layout::create(root, user.as_ref()).unwrap().remove().unwrap();
+    }
+    Layout::create(root, user.as_ref()).unwrap()
+}
+
+async fn programs(worker: bool) -> Programs {
+    let tools = Tools::new(|line| eprintln!("{line}")).unwrap();
+    Programs {
+        region_core: place::program("region-core"),
+        edge_pop: place::program("edge-pop"),
+        payment_sandbox: place::program("payment-sandbox"),
+        postgres: PostgresPrograms::find().expect("Postgres' server programs; `cargo xtask test` installs them"),
+        redis: servers::redis(&tools).await.unwrap(),
+        worker: if worker { Some(worker_programs(&tools).await) } else { None },
+    }
+}
+
+async fn worker_programs(tools: &Tools) -> WorkerPrograms {
+    let root = place::repository();
+    let node = NodeTools::install(tools, root).await.unwrap();
+    WorkerPrograms { node, config: root.join("wrangler.toml") }
+}
+
+fn sites(system: &System) -> Sites {
+    let cores = system.cores.iter().map(|core| (core.region.clone(), core.quic.clone(), core.ops.clone()));
+    Sites {
+        addresses: system.addresses.clone(),
+        shards: system.shards.iter().map(|(id, server)| (*id, server.url("shard"))).collect(),
+        cores: cores.collect(),
+        tls: system.layout.path("tls"),
+        logs: system.layout.path("logs"),
+    }
+}
