@@ -42,7 +42,9 @@ impl NodeTools {
                 std::fs::copy(from.join(name), partial.join(name)).map_err(file("copy", &from))?;
             }
             let mut npm = tokio::process::Command::new("npm");
-            npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]).current_dir(partial);
+            // `install` keeps to the lock file as `ci` does, but forgives that a package for another operating system is
+            // not to be had.
+            npm.args(["install", "--ignore-scripts", "--no-audit", "--no-fund"]).current_dir(partial);
             run("a tool from npm", &mut npm, INSTALLED_WITHIN).await.map(|_| ())
         });
         let modules = place.await?.join("node_modules");
