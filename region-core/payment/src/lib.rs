@@ -1,1 +1,145 @@
-//! region-core-payment
+//! Payments: one for each order, driven at a provider by what orders say.
+//!
+//! Create (moves nothing), commit the provider's reference, authorize, wait for the order's claim, capture until the answer
+//! is definite; a cancelled order's payment is voided, or refunded if the money moved after all. Each effect has one key
+//! for ever, and an outcome that nobody knows is read back by reference before anything is repeated. No connection is
+//! held while the provider thinks.
+//!
+//! Deliberately absent: card numbers, webhooks (the sandbox sends none), partial refunds.
+
+mod confirm;
+mod driver;
+mod events;
+mod exchange;
+pub mod provider;
+mod routes;
+pub mod rules;
+mod sandbox;
+mod store;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use region_core_events::Wakes;
+use region_core_store::{Shard, Shards};
+use shared::OrderId;
+use shared_clock::{Clock, Entropy};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+pub use confirm::ConfirmError;
+pub use events::OrderNews;
+pub use routes::{FindOrder, router};
+pub use sandbox::{Deadlines, Sandbox, SandboxError};
+
+use crate::driver::Driver;
+use crate::events::Mint;
+use crate::provider::Provider;
+
+/// The bounds of payment.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Most exchanges with the provider at a time, for each shard and process.
+    pub concurrency: usize,
+    /// Longest time without looking for what is due.
+    pub poll: Duration,
+    /// How long a payment is kept off other workers; longer than any exchange (two calls with their deadlines).
+    pub lease: Duration,
+    /// Pause after the first attempt without progress; doubles with each.
+    pub first_pause: Duration,
+    /// Longest such pause.
+    pub longest_pause: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            concurrency: 64,
+            poll: Duration::from_millis(250),
+            lease: Duration::from_secs(20),
+            first_pause: Duration::from_millis(250),
+            longest_pause: Duration::from_secs(30),
+        }
+    }
+}
+
+/// The payments of this region's shards, at one provider. Cheap to clone.
+#[derive(Debug)]
+pub struct Payments<P = Sandbox> {
+    shards: Shards,
+    provider: Arc<P>,
+    events: Wakes,
+    wakes: Wakes,
+    mint: Mint,
+    settings: Settings,
+}
+
+impl<P> Clone for Payments<P> {
+    fn clone(&self) -> Self {
+        Self {
+            shards: self.shards.clone(),
+            provider: Arc::clone(&self.provider),
+            events: self.events.clone(),
+            wakes: self.wakes.clone(),
+            mint: self.mint.clone(),
+            settings: self.settings.clone(),
+        }
+    }
+}
+
+impl<P: Provider> Payments<P> {
+    /// Payments at `provider`; `events` are the bus's wakes, told when something was said.
+    #[must_use]
+    pub fn new(shards: Shards, events: Wakes, provider: Arc<P>, clock: Clock, entropy: Entropy) -> Self {
+        let wakes = Wakes::new(shards.all().map(Shard::id));
+        let mint = Mint { clock, entropy };
+        Self { shards, provider, events, wakes, mint, settings: Settings::default() }
+    }
+
+    /// The same under other bounds.
+    #[must_use]
+    pub fn bounded_by(self, settings: Settings) -> Self {
+        Self { settings, ..self }
+    }
+
+    /// What hears the orders: for the bus's [`region_core_events::Runner`].
+    #[must_use]
+    pub fn news(&self) -> OrderNews {
+        OrderNews { provider: self.provider.name(), mint: self.mint.clone(), wakes: self.wakes.clone() }
+    }
+
+    /// Drives the payments of every shard until `shutdown`; exchanges under way are finished.
+    ///
+    /// # Panics
+    /// If a driver does.
+    pub async fn drive(self, shutdown: CancellationToken) {
+        let mut drivers = JoinSet::new();
+        for shard in self.shards.all() {
+            let driver = Driver::new(
+                shard.clone(),
+                Arc::clone(&self.provider),
+                self.mint.clone(),
+                self.settings.clone(),
+                self.wakes.of(shard.id()),
+                self.events.of(shard.id()),
+            );
+            drivers.spawn(driver.run(shutdown.clone()));
+        }
+        while let Some(ended) = drivers.join_next().await {
+            if let Err(error) = ended {
+                std::panic::resume_unwind(error.into_panic());
+            }
+        }
+    }
+
+    /// The shopper answered the provider's question about this order's payment: has the provider asked about it, soon.
+    /// The caller has checked whose order it is. Repeats are harmless.
+    ///
+    /// # Errors
+    /// [`ConfirmError`]; nothing is changed then.
+    pub async fn confirm_challenge(&self, order: OrderId) -> Result<(), ConfirmError> {
+        confirm::confirm(&self.shards, order).await?;
+        self.wakes.of(self.shards.here(order.slot()).map_err(ConfirmError::from)?.id()).notify();
+        Ok(())
+    }
+}

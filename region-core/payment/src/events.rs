@@ -1,0 +1,131 @@
+//! What payment hears from orders, and what it says.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use region_core_events::contract::{
+    OrderCancelled, OrderClaimed, OrderCreated, Payload, PaymentAuthorized, PaymentCaptured, PaymentChallengeRequired,
+    PaymentFailed, PaymentRefunded, PaymentVoided,
+};
+use region_core_events::{Consumer, Event, HandleError, NewEvent, Wakes, append};
+use region_core_store::StoreError;
+use shared::{EventId, OrderId, PaymentId, ShardId};
+use shared_clock::{Clock, Entropy};
+use sqlx::PgConnection;
+
+use crate::rules::{self, Payment, Said};
+use crate::store::{self, Change, NewRow};
+
+/// Mints what payment needs names for.
+#[derive(Clone, Debug)]
+pub(crate) struct Mint {
+    pub(crate) clock: Clock,
+    pub(crate) entropy: Entropy,
+}
+
+impl Mint {
+    fn event(&self) -> EventId {
+        EventId::mint(self.clock.unix_ms(), self.entropy.bytes())
+    }
+
+    fn payment(&self, order: OrderId) -> PaymentId {
+        PaymentId::mint(self.clock.unix_ms(), order.slot(), self.entropy.bytes())
+    }
+
+    /// The event that tells `said`, counted in the payment's version.
+    pub(crate) fn say(&self, payment: &mut Payment, said: Said) -> NewEvent {
+        payment.version += 1;
+        let (order_id, payment_id, amount) = (payment.order_id, payment.payment_id, payment.amount);
+        let (id, version) = (self.event(), payment.version);
+        match said {
+            Said::Authorized => NewEvent::new(id, version, &PaymentAuthorized { order_id, payment_id }),
+            Said::ChallengeRequired(challenge_id) => {
+                NewEvent::new(id, version, &PaymentChallengeRequired { order_id, payment_id, challenge_id })
+            }
+            Said::Failed(reason) => NewEvent::new(id, version, &PaymentFailed { order_id, payment_id, reason }),
+            Said::Captured => NewEvent::new(id, version, &PaymentCaptured { order_id, payment_id, amount }),
+            Said::Voided => NewEvent::new(id, version, &PaymentVoided { order_id, payment_id }),
+            Said::Refunded => NewEvent::new(id, version, &PaymentRefunded { order_id, payment_id, amount }),
+        }
+    }
+}
+
+/// Hears what became of orders and sets their payments to what is to be done next.
+#[derive(Clone, Debug)]
+pub struct OrderNews {
+    pub(crate) provider: &'static str,
+    pub(crate) mint: Mint,
+    pub(crate) wakes: Wakes,
+}
+
+impl Consumer for OrderNews {
+    fn name(&self) -> &'static str {
+        "payment"
+    }
+
+    fn kinds(&self) -> &'static [&'static str] {
+        &[OrderCreated::KIND, OrderClaimed::KIND, OrderCancelled::KIND]
+    }
+
+    fn handle<'a>(&'a self, conn: &'a mut PgConnection, events: &'a [Event]) -> BoxFuture<'a, Result<(), HandleError>> {
+        Box::pin(async move {
+            self.take_orders(conn, events).await?;
+            self.follow_orders(conn, events).await
+        })
+    }
+
+    fn committed(&self, shard: ShardId) {
+        self.wakes.of(shard).notify();
+    }
+}
+
+impl OrderNews {
+    /// A payment for each new order.
+    async fn take_orders(&self, conn: &mut PgConnection, events: &[Event]) -> Result<(), HandleError> {
+        let mut new = Vec::new();
+        for event in events {
+            if let Some(OrderCreated { order_id, total, payment_token, .. }) = event.read()? {
+                new.push(NewRow { payment_id: self.mint.payment(order_id), order_id, amount: total, payment_token });
+            }
+        }
+        if !new.is_empty() {
+            store::insert(conn, self.provider, &new).await?;
+        }
+        Ok(())
+    }
+
+    /// Claims and cancellations, each order's in their order.
+    async fn follow_orders(&self, conn: &mut PgConnection, events: &[Event]) -> Result<(), HandleError> {
+        let orders: Vec<_> =
+            events.iter().filter(|event| !event.is::<OrderCreated>()).map(|event| event.aggregate_id).collect();
+        if orders.is_empty() {
+            return Ok(());
+        }
+        let locked = store::lock_of_orders(conn, &orders).await?;
+        let mut payments: HashMap<_, _> = locked.into_iter().map(|payment| (payment.order_id, payment)).collect();
+        let (mut changed, mut said) = (BTreeMap::new(), Vec::new());
+        for event in events.iter().filter(|event| !event.is::<OrderCreated>()) {
+            let payment = payments.get_mut(&event.aggregate_id);
+            let payment =
+                payment.ok_or_else(|| HandleError::Rejected(format!("{} has no payment", event.aggregate_id)))?;
+            if let Some((mut next, says)) = next(payment, event) {
+                said.extend(says.map(|says| self.mint.say(&mut next, says)));
+                *payment = next.clone();
+                changed.insert(next.payment_id, Change { payment: next, pause: Duration::ZERO, leased: false });
+            }
+        }
+        let changed: Vec<_> = changed.into_values().collect();
+        store::update(conn, &changed, Duration::ZERO).await?;
+        Ok::<_, StoreError>(append(conn, &said).await?).map_err(HandleError::from)
+    }
+}
+
+/// What the order's event makes of its payment.
+fn next(payment: &Payment, event: &Event) -> Option<(Payment, Option<Said>)> {
+    if event.is::<OrderCancelled>() {
+        rules::cancelled(payment)
+    } else {
+        rules::claimed(payment).map(|payment| (payment, None))
+    }
+}

@@ -1,0 +1,76 @@
+//! One exchange with the provider about one payment. No database here: nothing is held while the provider thinks.
+
+use tokio::time::Instant;
+
+use crate::provider::{NewPayment, Provider, ProviderError, ProviderPayment, Shown};
+use crate::rules::{self, Answer, Call, Payment};
+
+/// Asks for what the payment waits for. After an attempt whose outcome nobody knows the payment is read first, and asked
+/// for again, under the same key, only if it did not happen.
+pub(crate) async fn exchange<P: Provider>(provider: &P, payment: &Payment) -> Answer {
+    let Some(call) = payment.call() else {
+        return Answer::Unknown("nothing to ask for".to_owned());
+    };
+    let started = Instant::now();
+    let answer = match read_first(provider, payment).await {
+        Ok(Some(shown)) => Answer::Shown(shown),
+        Ok(None) => ask(provider, payment, &call).await,
+        Err(error) => Answer::Unknown(error.to_string()),
+    };
+    let result = match answer {
+        Answer::Shown(_) => "shown",
+        Answer::Refused(_) => "refused",
+        Answer::Unknown(_) => "unknown",
+    };
+    metrics::histogram!("payment_exchange_seconds", "call" => call.verb(), "result" => result)
+        .record(started.elapsed().as_secs_f64());
+    answer
+}
+
+/// How the payment stands, if an earlier attempt may have happened and did.
+async fn read_first<P: Provider>(provider: &P, payment: &Payment) -> Result<Option<ProviderPayment>, ProviderError> {
+    if payment.attempts <= 1 {
+        return Ok(None);
+    }
+    let shown = match &payment.provider_reference {
+        Some(reference) => Some(provider.get(reference).await?),
+        None => provider.find(payment.payment_id).await?,
+    };
+    Ok(shown.filter(|shown| rules::settle(payment, &Answer::Shown(shown.clone())).progress))
+}
+
+async fn ask<P: Provider>(provider: &P, payment: &Payment, call: &Call) -> Answer {
+    match make(provider, payment, call).await {
+        Ok(shown) => Answer::Shown(shown),
+        Err(ProviderError::Unknown(cause)) => Answer::Unknown(cause),
+        Err(ProviderError::Refused(cause)) => refused(provider, payment, cause).await,
+    }
+}
+
+async fn make<P: Provider>(provider: &P, payment: &Payment, call: &Call) -> Shown {
+    let key = call.key(payment.payment_id);
+    let Some(reference) = &payment.provider_reference else {
+        let Payment { payment_id, amount, payment_token, .. } = payment;
+        return provider.create(NewPayment { payment_id: *payment_id, amount: *amount, payment_token }, &key).await;
+    };
+    match call {
+        Call::Create => provider.get(reference).await,
+        Call::Authorize => provider.authorize(reference, &key).await,
+        Call::Confirm { challenge_id } => provider.confirm(reference, challenge_id, &key).await,
+        Call::Capture => provider.capture(reference, &key).await,
+        Call::Void => provider.void(reference, &key).await,
+        Call::Refund { amount_minor } => provider.refund(reference, *amount_minor, &key).await,
+    }
+}
+
+/// A payment that is refused stands otherwise than we thought: how it stands decides.
+async fn refused<P: Provider>(provider: &P, payment: &Payment, cause: String) -> Answer {
+    let Some(reference) = &payment.provider_reference else {
+        return Answer::Refused(cause);
+    };
+    match provider.get(reference).await {
+        Ok(shown) if rules::settle(payment, &Answer::Shown(shown.clone())).progress => Answer::Shown(shown),
+        Ok(_) => Answer::Refused(cause),
+        Err(error) => Answer::Unknown(error.to_string()),
+    }
+}

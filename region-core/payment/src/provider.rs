@@ -1,0 +1,115 @@
+//! What any payment provider must be able to do for us.
+
+use std::future::Future;
+
+use serde::Deserialize;
+use shared::{Money, PaymentId};
+
+/// Where a payment stands at the provider.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProviderStatus {
+    /// Known; nothing was asked of the bank.
+    Created,
+    /// The shopper must answer first.
+    ChallengeRequired,
+    /// The amount is kept ready.
+    Authorized,
+    /// The bank said no.
+    Declined,
+    /// The money moved.
+    Captured,
+    /// Let go before the money moved.
+    Voided,
+    /// All of it moved back.
+    Refunded,
+}
+
+impl ProviderStatus {
+    /// Every status.
+    pub const ALL: &'static [Self] = &[
+        Self::Created,
+        Self::ChallengeRequired,
+        Self::Authorized,
+        Self::Declined,
+        Self::Captured,
+        Self::Voided,
+        Self::Refunded,
+    ];
+}
+
+/// A payment as the provider shows it.
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+pub struct ProviderPayment {
+    /// The provider's name for it.
+    pub reference: String,
+    /// Our name for it: the payment's id.
+    pub merchant_reference: String,
+    /// What it is about.
+    pub amount: Money,
+    /// Where it stands.
+    pub status: ProviderStatus,
+    /// The question to the shopper, once there was one.
+    pub challenge_id: Option<String>,
+    /// Why the bank said no.
+    pub decline_reason: Option<String>,
+    /// Minor units that moved to us.
+    pub captured_minor: i64,
+    /// Minor units that moved back.
+    pub refunded_minor: i64,
+}
+
+/// A payment to create.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NewPayment<'a> {
+    /// Our name for it; the provider keeps one payment under it.
+    pub payment_id: PaymentId,
+    /// What it is about.
+    pub amount: Money,
+    /// Names a way to pay.
+    pub payment_token: &'a str,
+}
+
+/// Why there is no answer.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum ProviderError {
+    /// The provider refused it for good; it had no effect.
+    #[error("refused: {0}")]
+    Refused(String),
+    /// Nobody knows whether it had an effect: no connection, no answer in time, or an error after the fact.
+    #[error("unknown: {0}")]
+    Unknown(String),
+}
+
+/// An answer of the provider.
+pub type Shown = Result<ProviderPayment, ProviderError>;
+
+/// A payment provider. `key` makes an effect happen at most once however often it is asked for. Every call has a deadline.
+pub trait Provider: Send + Sync + 'static {
+    /// Kept with each payment.
+    fn name(&self) -> &'static str;
+
+    /// Makes a payment known; nothing moves.
+    fn create(&self, new: NewPayment<'_>, key: &str) -> impl Future<Output = Shown> + Send;
+
+    /// Has the amount kept ready.
+    fn authorize(&self, reference: &str, key: &str) -> impl Future<Output = Shown> + Send;
+
+    /// Passes on that the shopper answered the question.
+    fn confirm(&self, reference: &str, challenge_id: &str, key: &str) -> impl Future<Output = Shown> + Send;
+
+    /// Moves the money.
+    fn capture(&self, reference: &str, key: &str) -> impl Future<Output = Shown> + Send;
+
+    /// Lets the amount go.
+    fn void(&self, reference: &str, key: &str) -> impl Future<Output = Shown> + Send;
+
+    /// Moves money back.
+    fn refund(&self, reference: &str, amount_minor: i64, key: &str) -> impl Future<Output = Shown> + Send;
+
+    /// How the payment of that name of the provider's stands.
+    fn get(&self, reference: &str) -> impl Future<Output = Shown> + Send;
+
+    /// How the payment of that name of ours stands, if the provider knows it.
+    fn find(&self, payment: PaymentId) -> impl Future<Output = Result<Option<ProviderPayment>, ProviderError>> + Send;
+}

@@ -1,0 +1,488 @@
+//! What becomes of a payment: its state, what it hears from orders and from the provider, and what follows. No I/O.
+//!
+//! Money moves only on a provider's reference that is already committed: no state but `to_create` lacks one.
+
+use std::time::Duration;
+
+use shared::{Money, OrderId, PaymentId};
+
+use crate::provider::{ProviderPayment, ProviderStatus};
+
+macro_rules! states {
+    ($($(#[$doc:meta])* $name:ident = $text:literal;)*) => {
+        /// Where a payment stands; `To…` says what is to be done next.
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+        pub enum State {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl State {
+            /// Every state.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// How the database keeps it.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+
+            /// The state of that name.
+            #[must_use]
+            pub fn parse(name: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|state| state.name() == name)
+            }
+        }
+    };
+}
+
+states! {
+    /// The provider is to be told of it; nothing moves.
+    ToCreate = "to_create";
+    /// The provider is to keep the amount ready.
+    ToAuthorize = "to_authorize";
+    /// The shopper is to answer the provider.
+    ChallengeRequired = "challenge_required";
+    /// The shopper says that he answered.
+    ToConfirm = "to_confirm";
+    /// The amount is kept ready; the order decides.
+    Authorized = "authorized";
+    /// The order is claimed: the money is to move.
+    ToCapture = "to_capture";
+    /// The money is ours.
+    Captured = "captured";
+    /// There will be no money.
+    Declined = "declined";
+    /// The order was cancelled: the amount is to be let go.
+    ToVoid = "to_void";
+    /// It was let go.
+    Voided = "voided";
+    /// The order was cancelled, yet the money moved: it is to move back.
+    ToRefund = "to_refund";
+    /// It moved back.
+    Refunded = "refunded";
+    /// The order was cancelled before the provider knew of it.
+    Abandoned = "abandoned";
+}
+
+/// A payment as our shard keeps it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Payment {
+    /// The provider knows it by this.
+    pub payment_id: PaymentId,
+    /// What it pays for.
+    pub order_id: OrderId,
+    /// The provider's name for it, once committed here.
+    pub provider_reference: Option<String>,
+    /// The provider's question to the shopper.
+    pub challenge_id: Option<String>,
+    /// Names a way to pay.
+    pub payment_token: String,
+    /// What is to be paid.
+    pub amount: Money,
+    /// Minor units that moved to us.
+    pub captured_minor: i64,
+    /// Minor units that moved back.
+    pub refunded_minor: i64,
+    /// Where it stands.
+    pub state: State,
+    /// Leases taken for this state.
+    pub attempts: i32,
+    /// Events said about it.
+    pub version: i64,
+    /// What went wrong last.
+    pub last_error: Option<String>,
+}
+
+/// What the provider is asked for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Call {
+    /// Take note of it.
+    Create,
+    /// Keep the amount ready.
+    Authorize,
+    /// Hear the shopper's answer.
+    Confirm {
+        /// The question.
+        challenge_id: String,
+    },
+    /// Move the money.
+    Capture,
+    /// Let it go.
+    Void,
+    /// Move it back.
+    Refund {
+        /// How much, in minor units.
+        amount_minor: i64,
+    },
+}
+
+impl Call {
+    /// One word, for keys and metrics; never changes.
+    #[must_use]
+    pub const fn verb(&self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Authorize => "authorize",
+            Self::Confirm { .. } => "confirm",
+            Self::Capture => "capture",
+            Self::Void => "void",
+            Self::Refund { .. } => "refund",
+        }
+    }
+
+    /// The key of this effect on this payment: the same for ever, so that no repeat has a second effect.
+    #[must_use]
+    pub fn key(&self, payment: PaymentId) -> String {
+        format!("{payment}:{}", self.verb())
+    }
+}
+
+/// What is said about a payment.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Said {
+    /// The amount is kept ready.
+    Authorized,
+    /// The shopper must answer.
+    ChallengeRequired(String),
+    /// There will be no money, because of this.
+    Failed(String),
+    /// The money is ours.
+    Captured,
+    /// It was let go.
+    Voided,
+    /// It moved back.
+    Refunded,
+}
+
+/// What the provider made of a call.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Answer {
+    /// How the payment stands there.
+    Shown(ProviderPayment),
+    /// Refused for good, without effect.
+    Refused(String),
+    /// Nobody knows whether it happened.
+    Unknown(String),
+}
+
+/// What follows from an answer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Settled {
+    /// The payment from now on.
+    pub payment: Payment,
+    /// What is to be said about it.
+    pub said: Option<Said>,
+    /// False if the same call is to be made again later.
+    pub progress: bool,
+}
+
+impl Payment {
+    /// The call that this state waits for, if it waits for the provider.
+    #[must_use]
+    pub fn call(&self) -> Option<Call> {
+        match self.state {
+            State::ToCreate => Some(Call::Create),
+            State::ToAuthorize => Some(Call::Authorize),
+            State::ToConfirm => Some(Call::Confirm { challenge_id: self.challenge_id.clone().unwrap_or_default() }),
+            State::ToCapture => Some(Call::Capture),
+            State::ToVoid => Some(Call::Void),
+            State::ToRefund => Some(Call::Refund { amount_minor: self.captured_minor - self.refunded_minor }),
+            State::ChallengeRequired
+            | State::Authorized
+            | State::Captured
+            | State::Declined
+            | State::Voided
+            | State::Refunded
+            | State::Abandoned => None,
+        }
+    }
+
+    fn moved_to(&self, state: State) -> Self {
+        Self { state, attempts: 0, last_error: None, ..self.clone() }
+    }
+}
+
+/// The order was claimed for this payment: its money may move. `None` if that changes nothing.
+#[must_use]
+pub fn claimed(payment: &Payment) -> Option<Payment> {
+    (payment.state == State::Authorized).then(|| payment.moved_to(State::ToCapture))
+}
+
+/// The shopper says that he answered the provider. `None` if nothing was asked.
+#[must_use]
+pub fn confirmed(payment: &Payment) -> Option<Payment> {
+    (payment.state == State::ChallengeRequired).then(|| payment.moved_to(State::ToConfirm))
+}
+
+/// The order was cancelled: whatever was paid or is kept ready goes back. `None` if that changes nothing.
+#[must_use]
+pub fn cancelled(payment: &Payment) -> Option<(Payment, Option<Said>)> {
+    match payment.state {
+        // A create under way moves nothing; its payment stays empty at the provider.
+        State::ToCreate => Some((payment.moved_to(State::Abandoned), Some(Said::Voided))),
+        State::ToAuthorize | State::ChallengeRequired | State::ToConfirm | State::Authorized | State::ToCapture => {
+            Some((payment.moved_to(State::ToVoid), None))
+        }
+        State::Captured => Some((payment.moved_to(State::ToRefund), None)),
+        State::Declined | State::ToVoid | State::Voided | State::ToRefund | State::Refunded | State::Abandoned => None,
+    }
+}
+
+/// What follows from the provider's answer to the call that `payment` waited for.
+#[must_use]
+pub fn settle(payment: &Payment, answer: &Answer) -> Settled {
+    match answer {
+        Answer::Unknown(cause) => again(payment, cause),
+        Answer::Refused(cause) if payment.state == State::ToCreate => fail(payment, cause),
+        Answer::Refused(cause) => again(payment, cause),
+        Answer::Shown(shown) => match mismatch(payment, shown) {
+            Some(cause) => again(payment, &cause),
+            None => settle_shown(payment, shown),
+        },
+    }
+}
+
+fn settle_shown(payment: &Payment, shown: &ProviderPayment) -> Settled {
+    let payment = &Payment {
+        provider_reference: Some(shown.reference.clone()),
+        challenge_id: shown.challenge_id.clone(),
+        ..payment.clone()
+    };
+    match payment.state {
+        State::ToCreate | State::ToAuthorize | State::ToConfirm => settle_authorizing(payment, shown),
+        State::ToCapture => settle_capturing(payment, shown),
+        State::ToVoid => settle_voiding(payment, shown),
+        State::ToRefund => settle_refunding(payment, shown),
+        State::ChallengeRequired
+        | State::Authorized
+        | State::Captured
+        | State::Declined
+        | State::Voided
+        | State::Refunded
+        | State::Abandoned => Settled { payment: payment.clone(), said: None, progress: true },
+    }
+}
+
+fn settle_authorizing(payment: &Payment, shown: &ProviderPayment) -> Settled {
+    match shown.status {
+        ProviderStatus::Created if payment.state == State::ToCreate => to(payment, State::ToAuthorize, None),
+        ProviderStatus::Created => again(payment, "not authorized yet"),
+        ProviderStatus::ChallengeRequired if payment.state == State::ToConfirm => again(payment, "not confirmed yet"),
+        ProviderStatus::ChallengeRequired => {
+            let challenge = shown.challenge_id.clone().unwrap_or_default();
+            to(payment, State::ChallengeRequired, Some(Said::ChallengeRequired(challenge)))
+        }
+        ProviderStatus::Authorized => to(payment, State::Authorized, Some(Said::Authorized)),
+        ProviderStatus::Declined => fail(payment, shown.decline_reason.as_deref().unwrap_or("declined")),
+        ProviderStatus::Voided => fail(payment, "voided at the provider"),
+        // Nobody asked for the money and the order is not claimed: it goes back, and the order ends.
+        ProviderStatus::Captured => {
+            let said = Some(Said::Failed("captured without being asked".to_owned()));
+            to(&with_capture(payment), State::ToRefund, said)
+        }
+        ProviderStatus::Refunded => {
+            let said = Some(Said::Failed("captured without being asked, and refunded".to_owned()));
+            to(&with_refund(payment), State::Refunded, said)
+        }
+    }
+}
+
+fn settle_capturing(payment: &Payment, shown: &ProviderPayment) -> Settled {
+    match shown.status {
+        ProviderStatus::Captured => to(&with_capture(payment), State::Captured, Some(Said::Captured)),
+        ProviderStatus::Authorized => again(payment, "not captured yet"),
+        ProviderStatus::Refunded => {
+            to(&with_refund(payment), State::Refunded, Some(Said::Failed("refunded".to_owned())))
+        }
+        ProviderStatus::Voided | ProviderStatus::Declined => fail(payment, "the authorization is gone"),
+        ProviderStatus::Created | ProviderStatus::ChallengeRequired => fail(payment, "there was no authorization"),
+    }
+}
+
+fn settle_voiding(payment: &Payment, shown: &ProviderPayment) -> Settled {
+    match shown.status {
+        ProviderStatus::Voided | ProviderStatus::Declined => to(payment, State::Voided, Some(Said::Voided)),
+        ProviderStatus::Created | ProviderStatus::ChallengeRequired | ProviderStatus::Authorized => {
+            again(payment, "not voided yet")
+        }
+        ProviderStatus::Captured => to(&with_capture(payment), State::ToRefund, None),
+        ProviderStatus::Refunded => to(&with_refund(payment), State::Refunded, Some(Said::Refunded)),
+    }
+}
+
+fn settle_refunding(payment: &Payment, shown: &ProviderPayment) -> Settled {
+    match shown.status {
+        ProviderStatus::Refunded => to(&with_refund(payment), State::Refunded, Some(Said::Refunded)),
+        ProviderStatus::Captured => again(payment, "not refunded yet"),
+        ProviderStatus::Created
+        | ProviderStatus::ChallengeRequired
+        | ProviderStatus::Authorized
+        | ProviderStatus::Declined
+        | ProviderStatus::Voided => again(payment, "the provider has forgotten the capture"),
+    }
+}
+
+/// The provider must speak of the same payment, and of all of its amount: anything else is for a person to look at.
+fn mismatch(payment: &Payment, shown: &ProviderPayment) -> Option<String> {
+    let all_moved = !matches!(shown.status, ProviderStatus::Captured | ProviderStatus::Refunded)
+        || shown.captured_minor == payment.amount.minor();
+    let same = shown.merchant_reference == payment.payment_id.to_string()
+        && shown.amount == payment.amount
+        && payment.provider_reference.as_ref().is_none_or(|reference| *reference == shown.reference);
+    (!same || !all_moved).then(|| format!("the provider speaks of another payment: {shown:?}"))
+}
+
+fn with_capture(payment: &Payment) -> Payment {
+    Payment { captured_minor: payment.amount.minor(), ..payment.clone() }
+}
+
+fn with_refund(payment: &Payment) -> Payment {
+    Payment { refunded_minor: payment.amount.minor(), ..with_capture(payment) }
+}
+
+fn to(payment: &Payment, state: State, said: Option<Said>) -> Settled {
+    Settled { payment: payment.moved_to(state), said, progress: true }
+}
+
+fn fail(payment: &Payment, cause: &str) -> Settled {
+    let payment = Payment { last_error: Some(cause.to_owned()), ..payment.moved_to(State::Declined) };
+    Settled { payment, said: Some(Said::Failed(cause.to_owned())), progress: true }
+}
+
+fn again(payment: &Payment, cause: &str) -> Settled {
+    let payment = Payment { last_error: Some(cause.to_owned()), ..payment.clone() };
+    Settled { payment, said: None, progress: false }
+}
+
+/// Pause after that many attempts without progress: doubles from `first` up to `longest`.
+#[must_use]
+pub fn pause(attempts: i32, first: Duration, longest: Duration) -> Duration {
+    let doublings = u32::try_from(attempts.saturating_sub(1)).unwrap_or(0).min(16);
+    first.saturating_mul(1 << doublings).min(longest)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use shared::Currency;
+    use shared::id::Slot;
+
+    use super::*;
+
+    fn payment(state: State) -> Payment {
+        let slot = Slot::new(7).unwrap();
+        let captured = matches!(state, State::Captured | State::ToRefund | State::Refunded);
+        Payment {
+            payment_id: PaymentId::mint(1_800_000_000_000, slot, [1; 8]),
+            order_id: OrderId::mint(1_800_000_000_000, slot, [2; 8]),
+            provider_reference: (state != State::ToCreate).then(|| "pay_1".to_owned()),
+            challenge_id: Some("chl_1".to_owned()),
+            payment_token: "tok".to_owned(),
+            amount: Money::new(1250, Currency::GBP).unwrap(),
+            captured_minor: if captured { 1250 } else { 0 },
+            refunded_minor: if state == State::Refunded { 1250 } else { 0 },
+            state,
+            attempts: 1,
+            version: 3,
+            last_error: None,
+        }
+    }
+
+    fn shown(status: ProviderStatus) -> Answer {
+        let moved = matches!(status, ProviderStatus::Captured | ProviderStatus::Refunded);
+        Answer::Shown(ProviderPayment {
+            reference: "pay_1".to_owned(),
+            merchant_reference: payment(State::ToCreate).payment_id.to_string(),
+            amount: Money::new(1250, Currency::GBP).unwrap(),
+            status,
+            challenge_id: Some("chl_1".to_owned()),
+            decline_reason: Some("no".to_owned()),
+            captured_minor: if moved { 1250 } else { 0 },
+            refunded_minor: if status == ProviderStatus::Refunded { 1250 } else { 0 },
+        })
+    }
+
+    #[test]
+    fn a_reference_is_committed_before_anything_else_is_asked() {
+        let created = settle(&payment(State::ToCreate), &shown(ProviderStatus::Created));
+        assert_eq!((created.payment.state, created.said), (State::ToAuthorize, None));
+        assert_eq!(created.payment.provider_reference.as_deref(), Some("pay_1"));
+    }
+
+    #[test]
+    fn a_success_after_the_order_was_cancelled_goes_back() {
+        let (voiding, _) = cancelled(&payment(State::ToCapture)).unwrap();
+        let late = settle(&voiding, &shown(ProviderStatus::Captured)).payment;
+        assert_eq!((late.state, late.captured_minor), (State::ToRefund, 1250));
+        let back = settle(&late, &shown(ProviderStatus::Refunded));
+        assert_eq!((back.payment.refunded_minor, back.said), (1250, Some(Said::Refunded)));
+        assert_eq!(cancelled(&payment(State::Captured)).unwrap().0.state, State::ToRefund);
+    }
+
+    #[test]
+    fn a_claim_moves_money_only_on_an_authorization() {
+        for state in State::ALL {
+            let moved = claimed(&payment(*state)).map(|payment| payment.state);
+            assert_eq!(moved, (*state == State::Authorized).then_some(State::ToCapture), "{state:?}");
+        }
+    }
+
+    #[test]
+    fn what_the_provider_says_of_another_payment_changes_nothing() {
+        let Answer::Shown(mut other) = shown(ProviderStatus::Captured) else { unreachable!() };
+        other.captured_minor = 1249;
+        let settled = settle(&payment(State::ToCapture), &Answer::Shown(other));
+        assert_eq!((settled.payment.state, settled.progress), (State::ToCapture, false));
+    }
+
+    #[test]
+    fn the_key_of_an_effect_never_changes() {
+        let id = payment(State::ToCreate).payment_id;
+        assert_eq!(Call::Capture.key(id), format!("{id}:capture"));
+        assert_eq!(Call::Capture.key(id), Call::Capture.key(id));
+    }
+
+    #[test]
+    fn pauses_double_up_to_their_bound() {
+        let seconds = |attempts| pause(attempts, Duration::from_secs(1), Duration::from_secs(30)).as_secs();
+        assert_eq!([1, 2, 3, 5, 6, i32::MAX].map(seconds), [1, 2, 4, 16, 30, 30]);
+    }
+
+    fn any_state() -> impl Strategy<Value = State> {
+        proptest::sample::select(State::ALL)
+    }
+
+    fn any_answer() -> impl Strategy<Value = Answer> {
+        prop_oneof![
+            proptest::sample::select(ProviderStatus::ALL).prop_map(shown),
+            Just(Answer::Refused("no".to_owned())),
+            Just(Answer::Unknown("lost".to_owned())),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_answered_the_tables_rules_hold(state in any_state(), answer in any_answer(), cancel: bool) {
+            let before = payment(state);
+            let mut after = settle(&before, &answer).payment;
+            if cancel && let Some((changed, _)) = cancelled(&after) {
+                after = changed;
+            }
+            let nameless = matches!(after.state, State::ToCreate | State::Declined | State::Abandoned);
+            prop_assert!(after.provider_reference.is_some() || nameless, "{after:?}");
+            prop_assert!([0, 1250].contains(&after.captured_minor));
+            prop_assert!((0..=after.captured_minor).contains(&after.refunded_minor));
+            prop_assert!(after.state != State::Captured || after.captured_minor == 1250);
+            prop_assert!(after.state != State::Refunded || after.refunded_minor == 1250);
+        }
+
+        #[test]
+        fn settling_twice_is_settling_once(state in any_state(), answer in any_answer()) {
+            let once = settle(&payment(state), &answer);
+            if once.progress && once.payment.call().is_none() {
+                let twice = settle(&once.payment, &answer);
+                prop_assert_eq!((&twice.payment.state, &twice.said), (&once.payment.state, &None));
+            }
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! The `payments` table, each function inside its caller's transaction. Rows are locked in the order of their ids, by
+//! everyone.
+
+use std::time::Duration;
+
+use region_core_store::{StoreError, expect_rows};
+use shared::{Currency, Money, OrderId, PaymentId};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::rules::{Payment, State};
+
+/// A payment that is not kept yet.
+#[derive(Clone, Debug)]
+pub(crate) struct NewRow {
+    pub(crate) payment_id: PaymentId,
+    pub(crate) order_id: OrderId,
+    pub(crate) amount: Money,
+    pub(crate) payment_token: String,
+}
+
+/// A payment as it is to be kept from now on.
+#[derive(Clone, Debug)]
+pub(crate) struct Change {
+    pub(crate) payment: Payment,
+    /// When its next call is due.
+    pub(crate) pause: Duration,
+    /// Whether the present worker goes on with it at once.
+    pub(crate) leased: bool,
+}
+
+/// Keeps new payments; an order that has one keeps it.
+pub(crate) async fn insert(conn: &mut PgConnection, provider: &str, new: &[NewRow]) -> Result<(), StoreError> {
+    let ids: Vec<_> = new.iter().map(|row| row.payment_id.as_uuid()).collect();
+    let orders: Vec<_> = new.iter().map(|row| row.order_id.as_uuid()).collect();
+    let tokens: Vec<_> = new.iter().map(|row| row.payment_token.clone()).collect();
+    let currencies: Vec<_> = new.iter().map(|row| row.amount.currency().code().to_owned()).collect();
+    let amounts: Vec<_> = new.iter().map(|row| row.amount.minor()).collect();
+    sqlx::query!(
+        r#"
+        INSERT INTO payments (payment_id, order_id, provider, payment_token, currency, amount_minor, state)
+        SELECT payment_id, order_id, $1, payment_token, currency, amount_minor, 'to_create'
+        FROM UNNEST($2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::bigint[])
+            AS new (payment_id, order_id, payment_token, currency, amount_minor)
+        ON CONFLICT (order_id) DO NOTHING
+        "#,
+        provider,
+        &ids,
+        &orders,
+        &tokens,
+        &currencies,
+        &amounts,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// The payments of these orders, locked.
+pub(crate) async fn lock_of_orders(conn: &mut PgConnection, orders: &[OrderId]) -> Result<Vec<Payment>, StoreError> {
+    let orders: Vec<_> = orders.iter().map(|order| order.as_uuid()).collect();
+    sqlx::query_as!(
+        PaymentRow,
+        r#"
+        SELECT payment_id, order_id, provider_reference, challenge_id, payment_token, currency, amount_minor,
+               captured_minor, refunded_minor, state, attempts, version, last_error
+        FROM payments WHERE order_id = ANY ($1) ORDER BY payment_id FOR UPDATE
+        "#,
+        &orders,
+    )
+    .fetch_all(conn)
+    .await?
+    .into_iter()
+    .map(Payment::try_from)
+    .collect()
+}
+
+/// These payments, locked.
+pub(crate) async fn lock(conn: &mut PgConnection, payments: &[PaymentId]) -> Result<Vec<Payment>, StoreError> {
+    let payments: Vec<_> = payments.iter().map(|payment| payment.as_uuid()).collect();
+    sqlx::query_as!(
+        PaymentRow,
+        r#"
+        SELECT payment_id, order_id, provider_reference, challenge_id, payment_token, currency, amount_minor,
+               captured_minor, refunded_minor, state, attempts, version, last_error
+        FROM payments WHERE payment_id = ANY ($1) ORDER BY payment_id FOR UPDATE
+        "#,
+        &payments,
+    )
+    .fetch_all(conn)
+    .await?
+    .into_iter()
+    .map(Payment::try_from)
+    .collect()
+}
+
+/// Takes at most `limit` payments whose call is due, those due longest first, and keeps others off them for `lease`.
+pub(crate) async fn lease(
+    conn: &mut PgConnection,
+    provider: &str,
+    limit: i64,
+    lease: Duration,
+) -> Result<Vec<Payment>, StoreError> {
+    sqlx::query_as!(
+        PaymentRow,
+        r#"
+        UPDATE payments SET leased_until = shard_now() + make_interval(secs => $3), attempts = attempts + 1
+        WHERE payment_id IN (
+            SELECT payment_id FROM payments
+            WHERE state IN ('to_create', 'to_authorize', 'to_confirm', 'to_capture', 'to_void', 'to_refund')
+              AND next_attempt_at <= shard_now() AND (leased_until IS NULL OR leased_until < shard_now())
+              AND provider = $1
+            ORDER BY next_attempt_at LIMIT $2 FOR UPDATE SKIP LOCKED
+        )
+        RETURNING payment_id, order_id, provider_reference, challenge_id, payment_token, currency, amount_minor,
+                  captured_minor, refunded_minor, state, attempts, version, last_error
+        "#,
+        provider,
+        limit,
+        lease.as_secs_f64(),
+    )
+    .fetch_all(conn)
+    .await?
+    .into_iter()
+    .map(Payment::try_from)
+    .collect()
+}
+
+/// Keeps what changed about payments that are locked. One that stays leased counts as leased anew.
+pub(crate) async fn update(conn: &mut PgConnection, changes: &[Change], lease: Duration) -> Result<(), StoreError> {
+    if changes.is_empty() {
+        return Ok(());
+    }
+    let payments = || changes.iter().map(|change| &change.payment);
+    let ids: Vec<_> = payments().map(|payment| payment.payment_id.as_uuid()).collect();
+    let references: Vec<_> = payments().map(|payment| payment.provider_reference.clone()).collect();
+    let challenges: Vec<_> = payments().map(|payment| payment.challenge_id.clone()).collect();
+    let captured: Vec<_> = payments().map(|payment| payment.captured_minor).collect();
+    let refunded: Vec<_> = payments().map(|payment| payment.refunded_minor).collect();
+    let states: Vec<_> = payments().map(|payment| payment.state.name().to_owned()).collect();
+    let attempts: Vec<_> = payments().map(|payment| payment.attempts).collect();
+    let errors: Vec<_> = payments().map(|payment| payment.last_error.clone()).collect();
+    let versions: Vec<_> = payments().map(|payment| payment.version).collect();
+    let pauses: Vec<_> = changes.iter().map(|change| change.pause.as_secs_f64()).collect();
+    let leased: Vec<_> = changes.iter().map(|change| change.leased).collect();
+    let done = sqlx::query!(
+        r#"
+        UPDATE payments SET
+            provider_reference = new.provider_reference, challenge_id = new.challenge_id,
+            captured_minor = new.captured_minor, refunded_minor = new.refunded_minor, state = new.state,
+            attempts = new.attempts, last_error = new.last_error, version = new.version,
+            next_attempt_at = shard_now() + make_interval(secs => new.pause), changed_at = shard_now(),
+            leased_until = CASE WHEN new.leased THEN shard_now() + make_interval(secs => $12) END
+        FROM UNNEST($1::uuid[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::text[], $7::integer[],
+                    $8::text[], $9::bigint[], $10::float8[], $11::boolean[])
+            AS new (payment_id, provider_reference, challenge_id, captured_minor, refunded_minor, state, attempts,
+                    last_error, version, pause, leased)
+        WHERE payments.payment_id = new.payment_id
+        "#,
+        &ids,
+        &references as &[Option<String>],
+        &challenges as &[Option<String>],
+        &captured,
+        &refunded,
+        &states,
+        &attempts,
+        &errors as &[Option<String>],
+        &versions,
+        &pauses,
+        &leased,
+        lease.as_secs_f64(),
+    )
+    .execute(conn)
+    .await?;
+    expect_rows("payments", done.rows_affected(), ids.len() as u64)
+}
+
+/// How many payments wait for their provider, and for how many seconds the oldest has.
+pub(crate) async fn backlog(conn: &mut PgConnection, provider: &str) -> Result<(i64, f64), StoreError> {
+    let row = sqlx::query!(
+        r#"
+        SELECT count(*) AS "count!",
+               coalesce(extract(epoch FROM shard_now() - min(changed_at)), 0)::float8 AS "oldest_seconds!"
+        FROM payments
+        WHERE state IN ('to_create', 'to_authorize', 'to_confirm', 'to_capture', 'to_void', 'to_refund')
+          AND provider = $1
+        "#,
+        provider,
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok((row.count, row.oldest_seconds))
+}
+
+/// A payments row as read.
+struct PaymentRow {
+    payment_id: Uuid,
+    order_id: Uuid,
+    provider_reference: Option<String>,
+    challenge_id: Option<String>,
+    payment_token: String,
+    currency: String,
+    amount_minor: i64,
+    captured_minor: i64,
+    refunded_minor: i64,
+    state: String,
+    attempts: i32,
+    version: i64,
+    last_error: Option<String>,
+}
+
+impl TryFrom<PaymentRow> for Payment {
+    type Error = StoreError;
+
+    fn try_from(row: PaymentRow) -> Result<Self, StoreError> {
+        let currency: Currency =
+            row.currency.parse().map_err(|_| StoreError::corrupt("payments.currency", &row.currency))?;
+        let amount = Money::new(row.amount_minor, currency)
+            .map_err(|_| StoreError::corrupt("payments.amount_minor", row.amount_minor))?;
+        let state = State::parse(&row.state).ok_or_else(|| StoreError::corrupt("payments.state", &row.state))?;
+        Ok(Self {
+            payment_id: PaymentId::from_uuid(row.payment_id),
+            order_id: OrderId::from_uuid(row.order_id),
+            provider_reference: row.provider_reference,
+            challenge_id: row.challenge_id,
+            payment_token: row.payment_token,
+            amount,
+            captured_minor: row.captured_minor,
+            refunded_minor: row.refunded_minor,
+            state,
+            attempts: row.attempts,
+            version: row.version,
+            last_error: row.last_error,
+        })
+    }
+}
