@@ -38,7 +38,7 @@ fn unsigned(what: &'static str, units: i64) -> Result<u64, StoreError> {
 
 /// Books receipts and adds their units to *free*. Those whose reference is booked already are left out.
 ///
-/// Returns how many were new.
+/// Returns how many units were new.
 ///
 /// # Errors
 /// When the database fails.
@@ -60,7 +60,7 @@ pub async fn receive(conn: &mut PgConnection, receipts: &[Receipt]) -> Result<u6
             SELECT sku, sum(units)::bigint FROM booked GROUP BY sku ORDER BY sku
             ON CONFLICT (sku) DO UPDATE SET free = allotments.free + excluded.free
         )
-        SELECT count(*) AS "count!" FROM booked
+        SELECT coalesce(sum(units), 0)::bigint AS "units!" FROM booked
         "#,
         &references,
         &skus,
@@ -68,7 +68,7 @@ pub async fn receive(conn: &mut PgConnection, receipts: &[Receipt]) -> Result<u6
     )
     .fetch_one(conn)
     .await?;
-    unsigned("count", booked)
+    unsigned("ledger.units", booked)
 }
 
 /// Books units as lost and takes them from *free*. Returns whether the reference was new.

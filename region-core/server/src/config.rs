@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail, ensure};
 use figment::Figment;
 use figment::providers::{Env, Format, Toml};
+use ipnet::IpNet;
 use secrecy::SecretString;
 use serde::Deserialize;
 use shared::{Currency, RegionName, ShardId};
@@ -35,6 +36,8 @@ pub(crate) struct Config {
     pub(crate) peers: BTreeMap<RegionName, Vec<String>>,
     #[serde(default)]
     pub(crate) order: Order,
+    #[serde(default)]
+    pub(crate) limits: Limits,
     #[serde(default)]
     pub(crate) dev: Dev,
 }
@@ -121,6 +124,14 @@ impl Default for Order {
     }
 }
 
+/// Who the address limits do not hold for.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Limits {
+    /// Networks of load tools, such as `127.0.0.1/32`.
+    pub(crate) exempt: Vec<IpNet>,
+}
+
 /// Doors that only a developer's machine opens.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -142,7 +153,9 @@ impl Config {
             .map_err(|error| anyhow::anyhow!("{}: {}", file.display(), describe(&error)))?;
         config.check().with_context(|| file.display().to_string())?;
         let folder = file.parent().unwrap_or(Path::new("."));
-        for path in [&mut config.tls.ca, &mut config.tls.certificate, &mut config.tls.key, &mut config.token.signing_key] {
+        for path in
+            [&mut config.tls.ca, &mut config.tls.certificate, &mut config.tls.key, &mut config.token.signing_key]
+        {
             *path = folder.join(&*path);
         }
         Ok(config)
@@ -236,7 +249,10 @@ mod tests {
             (GOOD.replace("\"sandbox\"", "\"bank\""), "payment.provider"),
             (format!("{GOOD}\n[order]\nreservation_seconds = 0"), "order.reservation_seconds"),
             (format!("{GOOD}\n[order]\ncurrency = \"POUNDS\""), "order.currency"),
-            (GOOD.replace("ops = \"127.0.0.1:0\"", "ops = \"0.0.0.0:0\"") + "\n[dev]\nplain_api = true", "dev.plain_api"),
+            (
+                GOOD.replace("ops = \"127.0.0.1:0\"", "ops = \"0.0.0.0:0\"") + "\n[dev]\nplain_api = true",
+                "dev.plain_api",
+            ),
             (GOOD.replace("[redis]", "[reddis]"), "reddis"),
         ];
         for (text, key) in cases {

@@ -5,10 +5,12 @@
 
 mod command;
 mod config;
+mod directory;
 mod ops;
 mod peers;
 mod prices;
 mod refresh;
+mod region;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -39,7 +41,8 @@ async fn main() -> ExitCode {
 
 /// Structured logs: JSON lines for machines, plain lines on a terminal. `RUST_LOG` chooses what is said.
 fn log_to_stderr() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,sqlx=warn,tantivy=warn,fred=warn"));
+    let filter =
+        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,sqlx=warn,tantivy=warn,fred=warn"));
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     if std::io::stderr().is_terminal() {
         logs.init();

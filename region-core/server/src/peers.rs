@@ -38,7 +38,9 @@ impl PeerTransport for LinkedPeers {
     ) -> BoxFuture<'a, Result<Response<Bytes>, Problem>> {
         async move {
             let Some(pool) = self.0.get(region) else {
-                return Err(Problem::new(ProblemKind::Unavailable).detail(format!("no way to region {region} is configured")));
+                return Err(
+                    Problem::new(ProblemKind::Unavailable).detail(format!("no way to region {region} is configured"))
+                );
             };
             pool.send(request, deadline).await.map_err(|error| problem(region, &error))
         }

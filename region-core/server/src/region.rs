@@ -1,0 +1,229 @@
+//! Every service of a region, built from values, and the work that goes on between requests.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use axum::{Router, middleware};
+use backon::{ConstantBuilder, Retryable};
+use futures::FutureExt;
+use region_core_account::{Accounts, Hasher, Limits, Signer};
+use region_core_cart::{Carts, Prices};
+use region_core_catalog::Catalog;
+use region_core_control::{list_keys, load_slot_map, publish_key};
+use region_core_events::{Consumer, Runner, Settings, Wakes};
+use region_core_inventory::levels::StockLevels;
+use region_core_order::{Orders, PaymentNews, PriceList};
+use region_core_payment::{FindOrder, Payments};
+use region_core_search::Search;
+use region_core_store::redis::Redis;
+use region_core_store::{PoolLimits, Shard, Shards};
+use region_core_web::{AddressSource, Front, Peers, Verifier};
+use secrecy::{ExposeSecret, SecretString};
+use shared::{Problem, SlotMap};
+use shared_clock::{Clock, Entropy};
+use shared_link::Tls;
+use shared_link::peer::only_cores;
+use sqlx::PgPool;
+use sqlx::postgres::PgPoolOptions;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::{Config, ProviderKind, ShardAddress};
+use crate::peers::LinkedPeers;
+use crate::prices::CatalogPrices;
+use crate::{directory, refresh};
+
+/// How often the region's copy of the catalog is asked for a newer version.
+const CATALOG_PERIOD: Duration = Duration::from_millis(250);
+/// How often what unfinished business left behind is swept up.
+const SWEEP_PERIOD: Duration = Duration::from_secs(60);
+/// Passwords hashed at once: each takes 19 MiB and a core for its time.
+const PASSWORDS_AT_ONCE: usize = 2;
+/// How often a database that is not there yet is asked again while starting.
+const START_PAUSE: Duration = Duration::from_millis(200);
+
+/// A region that can serve.
+pub(crate) struct Region {
+    shards: Shards,
+    catalog: Catalog,
+    search: Search,
+    carts: Carts,
+    accounts: Accounts,
+    orders: Orders,
+    payments: Payments,
+    verifier: Verifier,
+    wakes: Wakes,
+    control: PgPool,
+    entropy: Entropy,
+}
+
+impl Region {
+    /// Waits for the catalog database and reads from it what a core cannot start without, then builds the services.
+    /// Shards and Redis may still be away: they are reached at first use.
+    pub(crate) async fn build(config: &Config, tls: &Arc<Tls>) -> anyhow::Result<Self> {
+        let (clock, entropy) = (Clock::system(), Entropy::system());
+        let control = catalog_pool(&config.catalog.url).context("catalog.url")?;
+        let map = patiently("the slot map", async || slot_map(&control).await).await?;
+        let signer = signer(config)?;
+        let verifier = patiently("the signing keys", async || publish(config, &control, &signer, &clock).await).await?;
+        let catalog = patiently("the catalog", async || Ok(Catalog::load(control.clone()).await?)).await?;
+        let shards = shards(config, config.own_shards(), map)?;
+        let redis = Redis::connect(config.redis.url.expose_secret()).context("redis.url")?;
+        let prices = Arc::new(CatalogPrices { catalog: catalog.clone(), currency: config.order.currency });
+        let carts = Carts::new(shards.clone(), redis, Arc::clone(&prices) as Arc<dyn Prices>);
+        let wakes = Wakes::new(shards.all().map(Shard::id));
+        let peers = Peers::new(LinkedPeers::connect(&config.peers, tls).context("peers")?);
+        let accounts = Accounts::new(region_core_account::Parts {
+            shards: shards.clone(),
+            peers,
+            carts: carts.clone(),
+            signer,
+            hasher: Hasher::new(PASSWORDS_AT_ONCE, entropy.clone()),
+            limits: Limits::new(clock.clone(), config.limits.exempt.clone()),
+            clock: clock.clone(),
+            entropy: entropy.clone(),
+        });
+        let payments = payments(config, &shards, &wakes, &clock, &entropy)?;
+        let orders = Orders::new(region_core_order::Parts {
+            shards: shards.clone(),
+            carts: carts.clone(),
+            prices: prices as Arc<dyn PriceList>,
+            wakes: wakes.clone(),
+            clock,
+            entropy: entropy.clone(),
+            hold: time::Duration::seconds(i64::from(config.order.reservation_seconds)),
+        });
+        let search = Search::start(catalog.snapshot()).await.context("the search index")?;
+        Ok(Self { shards, catalog, search, carts, accounts, orders, payments, verifier, wakes, control, entropy })
+    }
+
+    /// What stands before every route, for a listener that learns addresses in that way.
+    pub(crate) fn front(&self, addresses: AddressSource) -> Front {
+        Front { verifier: self.verifier.clone(), entropy: self.entropy.clone(), addresses }
+    }
+
+    /// `/v1`: for points of presence, for cores, and for a developer's plain listener.
+    pub(crate) fn public(&self) -> Router {
+        Router::new()
+            .merge(directory::router(self.shards.clone(), self.verifier.clone()))
+            .merge(region_core_catalog::router(self.catalog.clone()))
+            .merge(region_core_search::router(self.search.clone()))
+            .merge(region_core_inventory::router(StockLevels::new(self.shards.clone())))
+            .merge(region_core_account::router(self.accounts.clone()))
+            .merge(region_core_cart::router(self.carts.clone()))
+            .merge(region_core_order::router(self.orders.clone()))
+            .merge(region_core_payment::router(self.payments.clone(), find_order(&self.orders)))
+    }
+
+    /// Everything that goes over the link: `/v1`, and `/internal` for cores alone.
+    pub(crate) fn linked(&self) -> Router {
+        let internal = region_core_account::internal_router(self.accounts.clone());
+        let routes = self.public().merge(internal.layer(middleware::from_fn(only_cores)));
+        self.front(AddressSource::Gateway).wrap(routes)
+    }
+
+    /// Starts what goes on between requests; ends with `shutdown`.
+    pub(crate) fn start(&self, tasks: &TaskTracker, shutdown: &CancellationToken) {
+        let stop = || shutdown.clone();
+        let catalog = self.catalog.clone();
+        tasks.spawn({
+            let stop = stop();
+            async move { catalog.follow(CATALOG_PERIOD, stop).await }
+        });
+        let (search, catalog) = (self.search.clone(), self.catalog.clone());
+        tasks.spawn({
+            let stop = stop();
+            async move { search.follow(&catalog, stop).await }
+        });
+        tasks.spawn(refresh::keep_fresh(self.control.clone(), self.shards.clone(), self.verifier.clone(), stop()));
+        let consumers: Vec<Arc<dyn Consumer>> =
+            vec![Arc::new(PaymentNews::new(self.orders.clone())), Arc::new(self.payments.news())];
+        tasks.spawn(Runner::new(self.shards.clone(), self.wakes.clone(), consumers, Settings::default()).run(stop()));
+        tasks.spawn(self.payments.clone().drive(stop()));
+        tasks.spawn(region_core_order::sweep(self.orders.clone(), stop()));
+        tasks.spawn(tidy(self.accounts.clone(), self.carts.clone(), stop()));
+    }
+}
+
+/// How payment learns whose order it is asked about.
+fn find_order(orders: &Orders) -> FindOrder {
+    let orders = orders.clone();
+    Arc::new(move |caller, order| {
+        let orders = orders.clone();
+        async move { orders.find(caller, order).await.map_err(Problem::from) }.boxed()
+    })
+}
+
+/// Sweeps up, once a minute. Failures are logged where they happen and tried again in the next round.
+async fn tidy(accounts: Accounts, carts: Carts, shutdown: CancellationToken) {
+    while tokio::time::timeout(SWEEP_PERIOD, shutdown.cancelled()).await.is_err() {
+        let _ = accounts.sweep().await;
+        let _ = carts.prune().await;
+    }
+}
+
+/// Tries until it works: a database that starts at the same time is no error. The caller gives up on shutdown.
+async fn patiently<T>(what: &'static str, work: impl AsyncFn() -> anyhow::Result<T>) -> anyhow::Result<T> {
+    (async || work().await)
+        .retry(ConstantBuilder::default().with_delay(START_PAUSE).without_max_times())
+        .notify(|error, _| tracing::info!(error = format!("{error:#}"), "waiting for {what}"))
+        .await
+}
+
+pub(crate) fn catalog_pool(url: &SecretString) -> anyhow::Result<PgPool> {
+    let pool = PgPoolOptions::new().max_connections(4).acquire_timeout(Duration::from_secs(2));
+    Ok(pool.connect_lazy(url.expose_secret())?)
+}
+
+pub(crate) async fn slot_map(control: &PgPool) -> anyhow::Result<SlotMap> {
+    load_slot_map(control).await?.context("no slot map is published: run `region-core migrate`")
+}
+
+pub(crate) fn signer(config: &Config) -> anyhow::Result<Signer> {
+    let file = &config.token.signing_key;
+    let key = std::fs::read(file).with_context(|| format!("token.signing_key: {} cannot be read", file.display()))?;
+    Signer::from_pkcs8(&config.region, &key).with_context(|| format!("token.signing_key: {}", file.display()))
+}
+
+/// Publishes this region's key unless it stands already, and makes a verifier of all that are published. A region whose
+/// own copy has its key starts without the primary.
+async fn publish(config: &Config, control: &PgPool, signer: &Signer, clock: &Clock) -> anyhow::Result<Verifier> {
+    let own = signer.public_key();
+    let mut keys = list_keys(control).await?;
+    if keys.find(&own.kid).is_none() {
+        let primary = catalog_pool(&config.catalog.primary_url).context("catalog.primary_url")?;
+        let bytes = own.bytes().context("token.signing_key: no Ed25519 key")?;
+        publish_key(&primary, &config.region, &own.kid, &bytes).await.context("catalog.primary_url")?;
+        // The copy follows by replication; this process knows its own key at once.
+        keys.keys.push(own);
+    }
+    Ok(Verifier::new(keys, clock.clone()))
+}
+
+pub(crate) fn shards<'a>(
+    config: &Config,
+    of: impl IntoIterator<Item = &'a ShardAddress>,
+    map: SlotMap,
+) -> anyhow::Result<Shards> {
+    let shard = |shard: &ShardAddress| {
+        Shard::new(shard.id, &shard.url, PoolLimits::default()).with_context(|| format!("shard {}: url", shard.id))
+    };
+    let shards = of.into_iter().map(shard).collect::<anyhow::Result<Vec<_>>>()?;
+    Ok(Shards::new(config.region.clone(), shards, map))
+}
+
+fn payments(
+    config: &Config,
+    shards: &Shards,
+    wakes: &Wakes,
+    clock: &Clock,
+    entropy: &Entropy,
+) -> anyhow::Result<Payments> {
+    match config.payment.provider {
+        ProviderKind::Sandbox => {
+            let sandbox = region_core_payment::Sandbox::new(&config.payment.url).context("payment.url")?;
+            Ok(Payments::new(shards.clone(), wakes.clone(), Arc::new(sandbox), clock.clone(), entropy.clone()))
+        }
+    }
+}
