@@ -52,10 +52,11 @@ impl LinkError {
     #[must_use]
     pub fn problem(&self) -> Problem {
         match self {
-            Self::Overloaded { .. } | Self::Unreachable { .. } | Self::Lost { .. } => ProblemKind::Unavailable.into(),
+            Self::Overloaded { .. } | Self::Unreachable { .. } => ProblemKind::Unavailable.into(),
             // It takes an operator to mend, so clients need not hurry.
             Self::Unauthenticated { .. } => Problem::new(ProblemKind::Unavailable).retry_after(30),
-            Self::Deadline => ProblemKind::Timeout.into(),
+            // Both say that nobody knows what became of a write; 503 would say that nothing did.
+            Self::Lost { .. } | Self::Deadline => ProblemKind::Timeout.into(),
             Self::BadAnswer { .. } => ProblemKind::BadGateway.into(),
             Self::TooLarge => ProblemKind::BodyTooLarge.into(),
         }

@@ -1,0 +1,124 @@
+//! What this process offers the storefront: memory, the way to the cores, ring, the clock and random bytes.
+
+use std::future::Future;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use edge_app::{Page, Platform, UpstreamError};
+use http::{Request, Response};
+use moka::Expiry;
+use moka::sync::Cache;
+use ring::signature::{ED25519, UnparsedPublicKey};
+use shared_clock::{Clock, Entropy};
+use shared_link::LinkError;
+use tokio::sync::Semaphore;
+
+use crate::upstream::Upstream;
+
+/// Deferred jobs at once; more are dropped, as the app allows.
+const MAX_DEFERRED: usize = 256;
+
+/// The storefront's host. Clones share it.
+#[derive(Clone)]
+pub struct Host(Arc<Inner>);
+
+struct Inner {
+    name: String,
+    pages: Cache<String, Arc<Page>>,
+    upstream: Upstream,
+    clock: Clock,
+    entropy: Entropy,
+    deferred: Arc<Semaphore>,
+}
+
+/// Drops a page once nobody may be shown it.
+struct UntilStale;
+
+impl Expiry<String, Arc<Page>> for UntilStale {
+    fn expire_after_create(&self, _: &String, page: &Arc<Page>, _: Instant) -> Option<Duration> {
+        Some(Duration::from_millis(page.stale_until_ms.saturating_sub(page.stored_at_ms)))
+    }
+
+    fn expire_after_update(
+        &self,
+        key: &String,
+        page: &Arc<Page>,
+        at: Instant,
+        _: Option<Duration>,
+    ) -> Option<Duration> {
+        self.expire_after_create(key, page, at)
+    }
+}
+
+impl Host {
+    /// A host called `name` that keeps up to `memory_bytes` of pages.
+    #[must_use]
+    pub fn new(name: String, memory_bytes: u64, upstream: Upstream, clock: Clock, entropy: Entropy) -> Self {
+        let weigh =
+            |key: &String, page: &Arc<Page>| page.weight().saturating_add(u32::try_from(key.len()).unwrap_or(u32::MAX));
+        let pages = Cache::builder().max_capacity(memory_bytes).weigher(weigh).expire_after(UntilStale).build();
+        let deferred = Arc::new(Semaphore::new(MAX_DEFERRED));
+        Self(Arc::new(Inner { name, pages, upstream, clock, entropy, deferred }))
+    }
+}
+
+impl Platform for Host {
+    fn cache_name(&self) -> &str {
+        &self.0.name
+    }
+
+    fn mem_get(&self, key: &str) -> Option<Arc<Page>> {
+        self.0.pages.get(key)
+    }
+
+    fn mem_put(&self, key: String, page: Arc<Page>) {
+        self.0.pages.insert(key, page);
+    }
+
+    /// Memory is the only tier here; a second copy of it would only cost.
+    async fn kv_get(&self, _: &str) -> Option<Bytes> {
+        None
+    }
+
+    async fn kv_put(&self, _: String, _: Bytes, _: u32) {}
+
+    async fn upstream(&self, request: Request<Bytes>, client: IpAddr) -> Result<Response<Bytes>, UpstreamError> {
+        let asked = request.uri().path().to_owned();
+        self.0.upstream.send(request, client).await.map_err(|error| {
+            tracing::warn!(path = asked, %error, "a core did not answer");
+            match error {
+                LinkError::Overloaded { .. } | LinkError::Unreachable { .. } | LinkError::Unauthenticated { .. } => {
+                    UpstreamError::Unavailable
+                }
+                LinkError::Lost { .. } | LinkError::Deadline => UpstreamError::Timeout,
+                LinkError::BadAnswer { .. } | LinkError::TooLarge => UpstreamError::Malformed,
+            }
+        })
+    }
+
+    async fn verify_ed25519(&self, key: &[u8; 32], message: &[u8], signature: &[u8; 64]) -> bool {
+        UnparsedPublicKey::new(&ED25519, key).verify(message, signature).is_ok()
+    }
+
+    fn defer(&self, job: impl Future<Output = ()> + Send + 'static) {
+        match Arc::clone(&self.0.deferred).try_acquire_owned() {
+            Ok(permit) => drop(tokio::spawn(async move {
+                job.await;
+                drop(permit);
+            })),
+            Err(_) => metrics::counter!("pop_deferred_dropped_total").increment(1),
+        }
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.0.clock.unix_ms()
+    }
+
+    fn fill_random(&self, bytes: &mut [u8]) {
+        for chunk in bytes.chunks_mut(32) {
+            chunk.copy_from_slice(&self.0.entropy.bytes::<32>()[..chunk.len()]);
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! Puts the parts together, and takes them down in order.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics_exporter_prometheus::PrometheusHandle;
+use shared_clock::{Clock, Entropy};
+use shared_link::{PeerName, Tls, TlsError};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+use crate::host::Host;
+use crate::keys::{Keys, KeysError};
+use crate::limits::Limiter;
+use crate::listener::{self, Guard};
+use crate::ops::{self, OpsState};
+use crate::signed::{self, UplinkState};
+use crate::upstream::Upstream;
+
+/// How often files of secrets and certificates are looked at.
+const FILES: Duration = Duration::from_secs(1);
+/// How often the slot map is read again.
+const SLOT_MAP: Duration = Duration::from_secs(3);
+
+/// A running point of presence.
+pub struct Pop {
+    /// Where shoppers come.
+    pub public: SocketAddr,
+    /// Where Workers come.
+    pub uplink: SocketAddr,
+    /// Where operators come.
+    pub ops: SocketAddr,
+    task: JoinHandle<()>,
+}
+
+/// Why a PoP did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The certificates cannot be used.
+    #[error("tls: {0}")]
+    Tls(#[from] TlsError),
+    /// The certificate is another machine's.
+    #[error("tls.certificate: it says {found}, and this is {wanted}")]
+    Name {
+        /// What it says.
+        found: PeerName,
+        /// What it should say.
+        wanted: PeerName,
+    },
+    /// The uplink keys cannot be used.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
+    /// An address cannot be had.
+    #[error("{field}: {address}: {reason}")]
+    Listen {
+        /// The configuration's key.
+        field: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        reason: io::Error,
+    },
+    /// No UDP socket for the link.
+    #[error("no UDP socket for the link to the cores: {0}")]
+    Link(io::Error),
+}
+
+impl Pop {
+    /// Starts a PoP, which runs until `shutdown` and then drains.
+    ///
+    /// # Errors
+    /// Names what is wrong; nothing runs then.
+    pub async fn start(
+        config: Config,
+        metrics: PrometheusHandle,
+        clock: Clock,
+        shutdown: CancellationToken,
+    ) -> Result<Self, StartError> {
+        let tls = Tls::load(config.tls_files())?;
+        let (found, wanted) = (tls.name(), PeerName::Pop(config.name.clone()));
+        if found != wanted {
+            return Err(StartError::Name { found, wanted });
+        }
+        let keys = Keys::load(config.uplink.keys.clone())?;
+        let [public, uplink, ops] = [
+            bind("listen.public", config.listen.public).await?,
+            bind("listen.uplink", config.listen.uplink).await?,
+            bind("listen.ops", config.listen.ops).await?,
+        ];
+        let entropy = Entropy::system();
+        let upstream = Upstream::start(&config, &tls, entropy.clone()).map_err(StartError::Link)?;
+        let parts = Parts { config, clock, entropy, metrics, tls, keys, upstream, shutdown };
+        let addresses = [&public, &uplink, &ops].map(|(_, address)| *address);
+        let task = tokio::spawn(parts.run(public.0, uplink.0, ops.0));
+        Ok(Self { public: addresses[0], uplink: addresses[1], ops: addresses[2], task })
+    }
+
+    /// Waits until it has drained.
+    pub async fn stopped(self) {
+        if let Err(error) = self.task.await {
+            tracing::error!(%error, "the PoP's main task failed");
+        }
+    }
+}
+
+async fn bind(field: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+    let refuse = |reason| StartError::Listen { field, address, reason };
+    let socket = TcpListener::bind(address).await.map_err(refuse)?;
+    let bound = socket.local_addr().map_err(refuse)?;
+    Ok((socket, bound))
+}
+
+struct Parts {
+    config: Config,
+    clock: Clock,
+    entropy: Entropy,
+    metrics: PrometheusHandle,
+    tls: Arc<Tls>,
+    keys: Arc<Keys>,
+    upstream: Upstream,
+    shutdown: CancellationToken,
+}
+
+impl Parts {
+    async fn run(self, public: TcpListener, uplink: TcpListener, ops: TcpListener) {
+        let connections = self.config.limits.connections;
+        // Operators can look until everything else has drained.
+        let last = CancellationToken::new();
+        let _stop = last.clone().drop_guard();
+        tokio::spawn(Arc::clone(&self.tls).reload_on_change(FILES, last.clone()));
+        tokio::spawn(Arc::clone(&self.keys).reload_on_change(FILES, last.clone()));
+        tokio::spawn(self.upstream.clone().keep_map(SLOT_MAP, last.clone()));
+        let operators = tokio::spawn(listener::serve(ops, self.ops_router(), connections, last.clone()));
+        tokio::join!(
+            listener::serve(public, self.public_router(), connections, self.shutdown.clone()),
+            listener::serve(uplink, self.uplink_router(), connections, self.shutdown.clone()),
+        );
+        last.cancel();
+        if let Err(error) = operators.await {
+            tracing::error!(%error, "the operators' listener failed");
+        }
+    }
+
+    fn public_router(&self) -> axum::Router {
+        let Self { config, upstream, clock, entropy, .. } = self;
+        let (name, memory_bytes) = (config.name.clone(), config.cache.memory_bytes);
+        let host = Host::new(name, memory_bytes, upstream.clone(), clock.clone(), entropy.clone());
+        self.guarded("public", edge_app::router(host), Some(self.limiter()))
+    }
+
+    fn uplink_router(&self) -> axum::Router {
+        let (upstream, keys) = (self.upstream.clone(), Arc::clone(&self.keys));
+        let state = UplinkState { upstream, keys, limiter: self.limiter(), clock: self.clock.clone() };
+        self.guarded("uplink", signed::router(state), None)
+    }
+
+    fn ops_router(&self) -> axum::Router {
+        let (upstream, metrics) = (self.upstream.clone(), self.metrics.clone());
+        let router = ops::router(OpsState { upstream, metrics, draining: self.shutdown.clone() });
+        self.guarded("ops", router, None)
+    }
+
+    fn guarded(&self, listener: &'static str, router: axum::Router, limiter: Option<Limiter>) -> axum::Router {
+        listener::guarded(router, Guard { listener, limiter, entropy: self.entropy.clone() })
+    }
+
+    fn limiter(&self) -> Limiter {
+        Limiter::new(&self.config.limits, self.clock.clone())
+    }
+}

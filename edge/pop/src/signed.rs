@@ -1,0 +1,98 @@
+//! The uplink: `/v1` for Workers, who sign every request. The signature makes the client's address believable, and
+//! nothing else; the user's token goes on to the core as it came.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::to_bytes;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use http::HeaderMap;
+use shared::api::MAX_BODY_BYTES;
+use shared::uplink::{self, CLIENT_ADDRESS, SIGNATURE, Signed, TIMESTAMP, UplinkError};
+use shared::{Problem, ProblemKind};
+use shared_clock::Clock;
+
+use crate::headers;
+use crate::keys::Keys;
+use crate::limits::Limiter;
+use crate::listener;
+use crate::upstream::Upstream;
+
+/// What the uplink needs.
+#[derive(Clone)]
+pub struct UplinkState {
+    /// The way to the cores.
+    pub upstream: Upstream,
+    /// What Workers sign with.
+    pub keys: Arc<Keys>,
+    /// Limits by the signed client address.
+    pub limiter: Limiter,
+    /// For the signature's window.
+    pub clock: Clock,
+}
+
+/// Routes of the uplink: everything below `/v1`, and nothing else.
+pub fn router(state: UplinkState) -> Router {
+    Router::new()
+        .route("/v1/{*rest}", axum::routing::any(pass))
+        .fallback(|| async { Problem::not_found() })
+        .with_state(state)
+}
+
+async fn pass(State(state): State<UplinkState>, request: Request) -> Result<Response, Problem> {
+    let (mut parts, body) = request.into_parts();
+    // The claim's shape first: what is not signed at all need not be read.
+    let claim = Claim::read(&parts.headers).map_err(refuse)?;
+    let body = to_bytes(body, MAX_BODY_BYTES).await.map_err(|_| Problem::new(ProblemKind::BodyTooLarge))?;
+    let signed = Signed {
+        method: parts.method.as_str(),
+        path_and_query: parts.uri.path_and_query().map_or("/", |path| path.as_str()),
+        body: &body,
+        timestamp: claim.timestamp,
+        client_address: claim.client,
+    };
+    let now = state.clock.unix_seconds();
+    state.keys.with(|keys| uplink::verify(keys, &claim.signature, &signed, now)).map_err(refuse)?;
+    state.limiter.take(claim.client).map_err(listener::slow_down)?;
+    headers::drop_claims(&mut parts.headers);
+    let answer = state.upstream.send(Request::from_parts(parts, body), claim.client).await.map_err(|error| {
+        tracing::warn!(%error, "a core did not answer");
+        error.problem()
+    })?;
+    let (mut head, body) = answer.into_parts();
+    headers::drop_hop(&mut head.headers);
+    head.version = http::Version::default();
+    Ok((head.status, head.headers, body).into_response())
+}
+
+/// What a Worker says about a request, not believed yet.
+struct Claim {
+    timestamp: u64,
+    client: IpAddr,
+    signature: String,
+}
+
+impl Claim {
+    fn read(headers: &HeaderMap) -> Result<Self, UplinkError> {
+        let text = |name: &'static str| {
+            let mut values = headers.get_all(name).iter();
+            match (values.next().and_then(|value| value.to_str().ok()), values.next()) {
+                (Some(value), None) => Ok(value),
+                _ => Err(UplinkError::Header(name)),
+            }
+        };
+        Ok(Self {
+            timestamp: text(TIMESTAMP)?.parse().map_err(|_| UplinkError::Header(TIMESTAMP))?,
+            client: text(CLIENT_ADDRESS)?.parse().map_err(|_| UplinkError::Header(CLIENT_ADDRESS))?,
+            signature: text(SIGNATURE)?.to_owned(),
+        })
+    }
+}
+
+fn refuse(error: UplinkError) -> Problem {
+    tracing::info!(%error, "an uplink request was refused");
+    metrics::counter!("pop_uplink_refused_total").increment(1);
+    Problem::new(ProblemKind::NotSignedIn).detail(error)
+}

@@ -1,0 +1,90 @@
+//! Start, health, hostile connections and the end.
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::support::{PATIENT, Store, seen, token};
+
+#[tokio::test]
+async fn a_pop_is_ready_once_its_nearest_region_answers() {
+    let mut store = Store::new();
+    store.eu.stop().await;
+    let pop = store.start("pop.p1", "").await.unwrap();
+    assert_eq!(pop.ready().await, 503);
+    let health = pop.http.get(format!("http://{}/ops/health", pop.pop.ops)).send().await.unwrap();
+    assert_eq!(health.status(), 200);
+    let metrics = pop.http.get(format!("http://{}/ops/metrics", pop.pop.ops)).send().await.unwrap();
+    assert_eq!(metrics.status(), 200);
+    let outside = pop.http.get(pop.public("/ops/metrics")).send().await.unwrap();
+    assert_eq!(outside.status(), 404, "operators' routes are not public");
+}
+
+#[tokio::test]
+async fn a_pop_does_not_start_as_someone_else() {
+    let store = Store::new();
+    let error = store.start("pop.p2", "").await.err().unwrap().to_string();
+    assert!(error.contains("tls.certificate") && error.contains("pop.p2"), "{error}");
+}
+
+#[tokio::test]
+async fn nobody_outside_says_who_he_is_or_where() {
+    let store = Store::new();
+    let pop = store.pop("").await;
+    let request = pop.http.get(pop.public("/v1/account")).bearer_auth(token(7));
+    let request = request
+        .header("meridian-client-address", "6.6.6.6")
+        .header("x-user-id", "1")
+        .header("forwarded", "for=6.6.6.6");
+    let seen = seen(request.send().await.unwrap()).await;
+    let headers = seen["headers"].as_object().unwrap();
+    assert_eq!(headers["meridian-client-address"], "127.0.0.1");
+    assert!(!headers.contains_key("x-user-id") && !headers.contains_key("forwarded"));
+    assert!(edge_pop::rules::is_trace_parent(headers["traceparent"].as_str().unwrap()));
+}
+
+/// The answer to raw bytes, read until the PoP closes.
+async fn raw(pop: &crate::support::RunningPop, bytes: &str) -> String {
+    let mut socket = TcpStream::connect(pop.pop.public).await.unwrap();
+    socket.write_all(bytes.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    tokio::time::timeout(PATIENT, socket.read_to_end(&mut answer)).await.expect("the PoP closes").unwrap();
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[tokio::test]
+async fn misframed_requests_are_refused_and_reach_no_core() {
+    let store = Store::new();
+    let pop = store.pop("").await;
+    let cases = [
+        "POST /v1/guests HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+        "POST /v1/guests HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+        "POST /v1/guests HTTP/1.0\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "POST /v1/guests HTTP/1.1\r\nHost: x\r\nContent-Length: +1\r\n\r\na",
+        "GET /v1/account HTTP/1.1\r\nHost: x\r\nA: b\r\n folded\r\n\r\n",
+    ];
+    for case in cases {
+        let answer = raw(&pop, case).await;
+        assert!(answer.starts_with("HTTP/1.1 400"), "{case:?} was met with {answer:?}");
+    }
+    assert_eq!((store.eu.calls(), store.us.calls()), (0, 0));
+}
+
+#[tokio::test]
+async fn a_head_too_large_is_refused() {
+    let store = Store::new();
+    let pop = store.pop("").await;
+    let answer = raw(&pop, &format!("GET / HTTP/1.1\r\nHost: x\r\nA: {}\r\n\r\n", "a".repeat(40_000))).await;
+    assert!(answer.starts_with("HTTP/1.1 431"), "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_drained_pop_ends() {
+    let store = Store::new();
+    let pop = store.pop("").await;
+    // A connection kept alive must not hold up the end.
+    assert_eq!(pop.http.get(pop.public("/v1/account")).send().await.unwrap().status(), 200);
+    pop.shutdown.cancel();
+    let public = pop.pop.public;
+    tokio::time::timeout(PATIENT, pop.pop.stopped()).await.expect("the PoP drains");
+    assert!(TcpStream::connect(public).await.is_err());
+}

@@ -1,0 +1,144 @@
+//! What Workers may say, and what anyone else may not.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use reqwest::Method;
+use shared::uplink::{CLIENT_ADDRESS, SIGNATURE, Signed, TIMESTAMP, UplinkKey};
+
+use crate::support::{KEY, NOW, PATIENT, RunningPop, Store, seen, token};
+
+struct Worker<'a> {
+    pop: &'a RunningPop,
+    key: UplinkKey,
+    timestamp: u64,
+    client: IpAddr,
+}
+
+impl<'a> Worker<'a> {
+    fn new(pop: &'a RunningPop) -> Self {
+        Self { pop, key: UplinkKey::parse(KEY).unwrap(), timestamp: NOW, client: "203.0.113.7".parse().unwrap() }
+    }
+
+    /// A request signed for `signed_body` that carries `body`.
+    fn request(&self, method: Method, path: &str, signed_body: &str, body: &str) -> reqwest::RequestBuilder {
+        let signed = Signed {
+            method: method.as_str(),
+            path_and_query: path,
+            body: signed_body.as_bytes(),
+            timestamp: self.timestamp,
+            client_address: self.client,
+        };
+        let signature = self.key.sign(&signed);
+        let request = self.pop.http.request(method, format!("http://{}{path}", self.pop.pop.uplink));
+        let request = request.header(SIGNATURE, signature).header(TIMESTAMP, self.timestamp);
+        request.header(CLIENT_ADDRESS, self.client.to_string()).body(body.to_owned())
+    }
+
+    async fn status(&self, method: Method, path: &str, signed_body: &str, body: &str) -> u16 {
+        self.request(method, path, signed_body, body).send().await.unwrap().status().as_u16()
+    }
+}
+
+#[tokio::test]
+async fn a_signed_request_arrives_with_the_shoppers_address_and_without_what_it_claims() {
+    let store = Store::new();
+    let pop = store.pop("").await;
+    let worker = Worker::new(&pop);
+    let request = worker.request(Method::POST, "/v1/cart/operations?x=%20", "{}", "{}");
+    let request = request.bearer_auth(token(4000)).header("x-user-id", "1").header("x-forwarded-for", "6.6.6.6");
+    let answer = request.header("connection", "x-hop").header("x-hop", "1").send().await.unwrap();
+    assert_eq!(answer.headers()["etag"], "\"e\"");
+    let seen = seen(answer).await;
+    assert_eq!(seen["region"], "us");
+    assert_eq!(seen["target"], "/v1/cart/operations?x=%20");
+    assert_eq!(seen["body"], "{}");
+    let headers = seen["headers"].as_object().unwrap();
+    assert_eq!(headers[CLIENT_ADDRESS], "203.0.113.7");
+    assert!(headers.contains_key("authorization") && headers.contains_key("traceparent"));
+    for dropped in ["x-user-id", "x-forwarded-for", "x-hop", "host", SIGNATURE, TIMESTAMP] {
+        assert!(!headers.contains_key(dropped), "{dropped} went through");
+    }
+}
+
+#[tokio::test]
+async fn nothing_unsigned_goes_through() {
+    let store = Store::new();
+    let pop = store.pop("").await;
+    let worker = Worker::new(&pop);
+    let bare = pop.http.get(format!("http://{}/v1/keys", pop.pop.uplink)).send().await.unwrap();
+    assert_eq!(bare.status(), 401);
+    assert_eq!(bare.headers()["content-type"], "application/problem+json");
+    assert_eq!(worker.status(Method::POST, "/v1/orders", "{}", "{ }").await, 401, "another body");
+    let stranger = Worker { key: UplinkKey::parse(&KEY.replace("k1", "k2")).unwrap(), ..Worker::new(&pop) };
+    assert_eq!(stranger.status(Method::GET, "/v1/keys", "", "").await, 401);
+    let forger = Worker { key: UplinkKey::parse(&KEY.replace("00", "ff")).unwrap(), ..Worker::new(&pop) };
+    assert_eq!(forger.status(Method::GET, "/v1/keys", "", "").await, 401);
+    let twice = worker.request(Method::GET, "/v1/keys", "", "").header(CLIENT_ADDRESS, "6.6.6.6");
+    assert_eq!(twice.send().await.unwrap().status(), 401, "two addresses");
+    assert_eq!((store.eu.calls(), store.us.calls()), (0, 0));
+}
+
+#[tokio::test]
+async fn a_signature_holds_for_thirty_seconds() {
+    let store = Store::new();
+    let pop = store.pop("").await;
+    for (timestamp, status) in [(NOW - 31, 401), (NOW - 30, 200), (NOW + 30, 200), (NOW + 31, 401)] {
+        let worker = Worker { timestamp, ..Worker::new(&pop) };
+        assert_eq!(worker.status(Method::GET, "/v1/keys", "", "").await, status, "signed at {timestamp}");
+    }
+}
+
+#[tokio::test]
+async fn the_uplink_has_no_pages() {
+    let store = Store::new();
+    let pop = store.pop("").await;
+    let worker = Worker::new(&pop);
+    for path in ["/", "/v1", "/internal/x", "/v10/x", "/ops/health"] {
+        assert_eq!(worker.status(Method::GET, path, "", "").await, 404, "{path}");
+    }
+    assert_eq!(store.eu.calls(), 0);
+}
+
+#[tokio::test]
+async fn a_new_key_is_taken_from_the_file_and_a_retired_one_is_not() {
+    let store = Store::new();
+    let pop = store.pop("").await;
+    let newer = KEY.replace("k1", "k2");
+    let worker = Worker { key: UplinkKey::parse(&newer).unwrap(), ..Worker::new(&pop) };
+    assert_eq!(worker.status(Method::GET, "/v1/keys", "", "").await, 401);
+    store.write_keys(&newer);
+    let taken = async {
+        let mut looks = tokio::time::interval(Duration::from_millis(50));
+        while worker.status(Method::GET, "/v1/keys", "", "").await != 200 {
+            looks.tick().await;
+        }
+    };
+    tokio::time::timeout(PATIENT, taken).await.expect("the new key is taken");
+    assert_eq!(Worker::new(&pop).status(Method::GET, "/v1/keys", "", "").await, 401);
+}
+
+#[tokio::test]
+async fn a_flood_from_one_address_is_slowed_down_on_both_listeners() {
+    let store = Store::new();
+    let pop = store.pop("limits = { per_second = 1, burst = 2 }").await;
+    let worker = Worker::new(&pop);
+    let other = Worker { client: "198.51.100.1".parse().unwrap(), ..Worker::new(&pop) };
+    for (request, status) in [(1, 200), (2, 200), (3, 429)] {
+        assert_eq!(worker.status(Method::GET, "/v1/keys", "", "").await, status, "signed request {request}");
+        let answer = pop.http.get(pop.public("/v1/account")).header("x-forwarded-for", format!("10.0.{request}.1"));
+        let answer = answer.send().await.unwrap();
+        assert_eq!(answer.status(), status, "public request {request}");
+        assert_eq!(answer.headers().contains_key("retry-after"), status == 429);
+    }
+    assert_eq!(other.status(Method::GET, "/v1/keys", "", "").await, 200);
+}
+
+#[tokio::test]
+async fn the_exempt_are_never_slowed_down() {
+    let store = Store::new();
+    let pop = store.pop("limits = { per_second = 1, burst = 1, exempt = [\"127.0.0.1/32\"] }").await;
+    for _ in 0..5 {
+        assert_eq!(pop.http.get(pop.public("/v1/account")).send().await.unwrap().status(), 200);
+    }
+}
