@@ -42,8 +42,8 @@ pub async fn toolchain(tools: &Tools) -> Result<WasmToolchain, SystemError> {
     }
     tools.say(&format!("adding the target {TARGET} with rustup"));
     let added = run("rustup", clean_command("rustup").args(["target", "add", TARGET]), RUSTUP_WITHIN).await;
-    if let Err(refused) = added {
-        if !apt::may_install() {
+    if ordinary().await.is_none() {
+        if let (Err(refused), false) = (added, apt::may_install()) {
             return Err(refused);
         }
         tools.say("rustup cannot; using Debian's compiler instead");
