@@ -32,10 +32,28 @@ use tower_http::catch_panic::CatchPanicLayer;
 use crate::headers;
 use crate::limits::Limiter;
 
-/// Time for a request's head, and for a kept-alive connection to begin its next.
-const HEAD: Duration = Duration::from_secs(15);
+/// Time between signs of life of an HTTP/2 peer.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// Time that bytes may wait for the peer to take them.
+#[cfg(target_os = "linux")]
+const UNTAKEN: Duration = Duration::from_secs(30);
 /// Time for a whole request: its body, the longest hold of an answer, and the answer's head.
 const REQUEST: Duration = Duration::from_secs(50);
+/// Bounds of a listener.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Bounds {
+    /// Connections at once; more wait in the system's queue.
+    pub connections: usize,
+    /// Time for a request's head, and for a kept-alive connection to begin its next.
+    pub head: Duration,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { connections: 10_000, head: Duration::from_secs(15) }
+    }
+}
+
 /// Time that requests have to finish once draining.
 const DRAIN: Duration = Duration::from_secs(20);
 /// A pause after the system refused a connection, most likely for want of file descriptors.
@@ -116,10 +134,10 @@ fn is_framed_plainly(headers: &HeaderMap) -> bool {
 }
 
 /// Serves `router` on `socket` until `shutdown`, then lets requests finish and returns.
-pub async fn serve(socket: TcpListener, router: Router, max_connections: usize, shutdown: CancellationToken) {
-    let permits = Arc::new(Semaphore::new(max_connections));
+pub async fn serve(socket: TcpListener, router: Router, bounds: Bounds, shutdown: CancellationToken) {
+    let permits = Arc::new(Semaphore::new(bounds.connections));
     let graceful = GracefulShutdown::new();
-    let builder = builder();
+    let builder = builder(bounds);
     let accept_all = async {
         // The semaphore is never closed.
         while let Ok(permit) = Arc::clone(&permits).acquire_owned().await {
@@ -146,22 +164,31 @@ pub async fn serve(socket: TcpListener, router: Router, max_connections: usize, 
     }
 }
 
-fn builder() -> Builder<TokioExecutor> {
+fn builder(bounds: Bounds) -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD)
+        .header_read_timeout(bounds.head)
         .max_headers(MAX_HEADERS)
         .max_buf_size(usize::from(MAX_HEAD_BYTES));
     builder
         .http2()
         .timer(TokioTimer::new())
-        .keep_alive_interval(HEAD)
-        .keep_alive_timeout(HEAD)
+        .keep_alive_interval(KEEP_ALIVE)
+        .keep_alive_timeout(KEEP_ALIVE)
         .max_concurrent_streams(MAX_STREAMS)
         .max_header_list_size(u32::from(MAX_HEAD_BYTES));
     builder
+}
+
+/// No waiting for more to send, and no waiting for a peer that takes nothing: the timeout also ends a connection whose
+/// window stays shut.
+fn tune(stream: &TcpStream) -> std::io::Result<()> {
+    stream.set_nodelay(true)?;
+    #[cfg(target_os = "linux")]
+    socket2::SockRef::from(stream).set_tcp_user_timeout(Some(UNTAKEN))?;
+    Ok(())
 }
 
 async fn connection(
@@ -171,8 +198,10 @@ async fn connection(
     router: Router,
     watcher: Watcher,
 ) {
-    // A socket that is gone already fails in the next line.
-    let _ = stream.set_nodelay(true);
+    if let Err(error) = tune(&stream) {
+        tracing::debug!(%error, "a connection was gone before it began");
+        return;
+    }
     let service = service_fn(move |request: http::Request<Incoming>| {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(remote);
@@ -187,6 +216,7 @@ async fn connection(
 #[cfg(test)]
 mod tests {
     use http::HeaderValue;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
 
@@ -206,5 +236,21 @@ mod tests {
             });
             assert!(!is_framed_plainly(&headers), "{odd:?} was taken");
         }
+    }
+
+    #[tokio::test]
+    async fn a_head_that_trickles_in_costs_its_connection() {
+        let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = socket.local_addr().unwrap();
+        let bounds = Bounds { head: Duration::from_millis(100), ..Bounds::default() };
+        let stop = CancellationToken::new();
+        let serving = tokio::spawn(serve(socket, Router::new(), bounds, stop.clone()));
+        let mut client = TcpStream::connect(address).await.unwrap();
+        client.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n").await.unwrap();
+        let mut rest = Vec::new();
+        let closed = tokio::time::timeout(Duration::from_secs(20), client.read_to_end(&mut rest));
+        closed.await.expect("the listener closes").unwrap();
+        stop.cancel();
+        serving.await.unwrap();
     }
 }

@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::host::Host;
 use crate::keys::{Keys, KeysError};
 use crate::limits::Limiter;
-use crate::listener::{self, Guard};
+use crate::listener::{self, Bounds, Guard};
 use crate::ops::{self, OpsState};
 use crate::signed::{self, UplinkState};
 use crate::upstream::Upstream;
@@ -127,17 +127,17 @@ struct Parts {
 
 impl Parts {
     async fn run(self, public: TcpListener, uplink: TcpListener, ops: TcpListener) {
-        let connections = self.config.limits.connections;
+        let bounds = Bounds { connections: self.config.limits.connections, ..Bounds::default() };
         // Operators can look until everything else has drained.
         let last = CancellationToken::new();
         let _stop = last.clone().drop_guard();
         tokio::spawn(Arc::clone(&self.tls).reload_on_change(FILES, last.clone()));
         tokio::spawn(Arc::clone(&self.keys).reload_on_change(FILES, last.clone()));
         tokio::spawn(self.upstream.clone().keep_map(SLOT_MAP, last.clone()));
-        let operators = tokio::spawn(listener::serve(ops, self.ops_router(), connections, last.clone()));
+        let operators = tokio::spawn(listener::serve(ops, self.ops_router(), bounds, last.clone()));
         tokio::join!(
-            listener::serve(public, self.public_router(), connections, self.shutdown.clone()),
-            listener::serve(uplink, self.uplink_router(), connections, self.shutdown.clone()),
+            listener::serve(public, self.public_router(), bounds, self.shutdown.clone()),
+            listener::serve(uplink, self.uplink_router(), bounds, self.shutdown.clone()),
         );
         last.cancel();
         if let Err(error) = operators.await {

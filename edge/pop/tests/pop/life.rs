@@ -1,7 +1,13 @@
 //! Start, health, hostile connections and the end.
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use std::path::Path;
+use std::process::Stdio;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
+use tokio::process::{Child, Command};
 
 use crate::support::{PATIENT, Store, seen, token};
 
@@ -87,4 +93,46 @@ async fn a_drained_pop_ends() {
     let public = pop.pop.public;
     tokio::time::timeout(PATIENT, pop.pop.stopped()).await.expect("the PoP drains");
     assert!(TcpStream::connect(public).await.is_err());
+}
+
+fn binary(config: &Path) -> Child {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_edge-pop"));
+    command.arg("--config").arg(config).kill_on_drop(true);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+#[tokio::test]
+async fn the_binary_logs_to_stderr_alone_and_ends_well_when_told_to() {
+    let store = Store::new();
+    let mut process = binary(&store.configure("pop.p1", ""));
+    let mut log = BufReader::new(process.stderr.take().unwrap()).lines();
+    let listening = async {
+        while let Some(line) = log.next_line().await.unwrap() {
+            if line.contains("\"listening\"") {
+                return line;
+            }
+        }
+        panic!("the process ended before it listened");
+    };
+    let line = tokio::time::timeout(PATIENT, listening).await.expect("it listens");
+    let fields: serde_json::Value = serde_json::from_str(&line).unwrap();
+    let ops = fields["fields"]["ops"].as_str().unwrap();
+    assert_eq!(reqwest::get(format!("http://{ops}/ops/health")).await.unwrap().status(), 200);
+
+    kill(Pid::from_raw(process.id().unwrap().try_into().unwrap()), Signal::SIGTERM).unwrap();
+    let mut said = String::new();
+    process.stdout.take().unwrap().read_to_string(&mut said).await.unwrap();
+    let status = tokio::time::timeout(PATIENT, process.wait()).await.expect("it ends").unwrap();
+    assert!(status.success(), "{status}");
+    assert_eq!(said, "");
+}
+
+#[tokio::test]
+async fn the_binary_names_what_is_wrong_with_its_configuration() {
+    let store = Store::new();
+    let process = binary(&store.configure("pop.p1", "colour = \"red\""));
+    let output = tokio::time::timeout(PATIENT, process.wait_with_output()).await.expect("it ends").unwrap();
+    assert!(!output.status.success());
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("colour") && said.contains("pop.toml"), "{said}");
 }

@@ -124,7 +124,8 @@ impl Store {
         pop
     }
 
-    pub(crate) async fn start(&self, certificate: &str, more: &str) -> Result<RunningPop, edge_pop::StartError> {
+    /// Writes what a PoP needs and returns its configuration's path.
+    pub(crate) fn configure(&self, certificate: &str, more: &str) -> PathBuf {
         issue(self.directory.path(), &self.issuer, certificate);
         self.write_keys(KEY);
         let text = format!(
@@ -140,7 +141,11 @@ impl Store {
             self.eu.address, self.us.address
         );
         std::fs::write(self.path("pop.toml"), text).unwrap();
-        let config = Config::load(&self.path("pop.toml")).unwrap();
+        self.path("pop.toml")
+    }
+
+    pub(crate) async fn start(&self, certificate: &str, more: &str) -> Result<RunningPop, edge_pop::StartError> {
+        let config = Config::load(&self.configure(certificate, more)).unwrap();
         let metrics = PrometheusBuilder::new().build_recorder().handle();
         let shutdown = CancellationToken::new();
         let clock = Clock::turned(NOW * 1_000);

@@ -242,3 +242,28 @@ async fn a_drain_finishes_what_was_taken_and_takes_no_more() {
     assert_eq!(taken.await.unwrap().unwrap().body().len(), 300_000);
     tokio::time::timeout(PATIENT, core.served).await.expect("a drained server returns").unwrap();
 }
+
+#[tokio::test]
+async fn addresses_that_must_prove_themselves_do() {
+    let ours = Authority::new();
+    let options = ServerOptions { always_retry: true, ..ServerOptions::default() };
+    let router = Router::new().route("/", any(|| async { "proven" }));
+    let core = crate::support::serve_with(ours.tls("core.eu"), router, options);
+    let pool = pool(ours.tls("pop.p1"), &[&core.address], PoolOptions::default());
+    assert_eq!(send(&pool, get("/")).await.unwrap().body(), "proven");
+}
+
+#[tokio::test]
+async fn connections_over_the_servers_bound_are_refused() {
+    let ours = Authority::new();
+    let options = ServerOptions { max_connections: 1, ..ServerOptions::default() };
+    let router = Router::new().route("/", any(|| async { "in" }));
+    let core = crate::support::serve_with(ours.tls("core.eu"), router, options);
+    let one = PoolOptions { connections_per_core: 1, ..PoolOptions::default() };
+    let first = pool(ours.tls("pop.p1"), &[&core.address], one);
+    assert_eq!(send(&first, get("/")).await.unwrap().body(), "in");
+    let second = pool(ours.tls("pop.p2"), &[&core.address], one);
+    let refused = send(&second, get("/")).await;
+    assert!(matches!(refused, Err(LinkError::Unreachable { .. })), "{refused:?}");
+    assert_eq!(send(&first, get("/")).await.unwrap().body(), "in");
+}
