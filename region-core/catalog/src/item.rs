@@ -81,3 +81,25 @@ impl Item {
         (&self.sort_key, &self.slug)
     }
 }
+
+#[cfg(any(test, feature = "test-support"))]
+impl Item {
+    /// A product with nothing but a title, a category and variants, for tests.
+    #[must_use]
+    pub fn simple(product_id: ProductId, title: &str, category: CategoryRef, variants: Vec<Variant>) -> Self {
+        Self {
+            product_id,
+            slug: shared::text::slug(title).into(),
+            title: title.into(),
+            sort_key: title.to_lowercase().into(),
+            description: "".into(),
+            category: Arc::new(category),
+            vendor: None,
+            tags: Box::default(),
+            options: Box::default(),
+            variants: variants.into(),
+            images: Box::default(),
+            version: 1,
+        }
+    }
+}

@@ -6,6 +6,7 @@
 //!
 //! Deliberately absent: stock (the shards own it; an import only says how many units came in), promotions, and search.
 
+mod answer;
 mod import;
 mod item;
 mod live;
@@ -14,6 +15,7 @@ mod rules;
 mod snapshot;
 mod store;
 
+pub use answer::cacheable;
 pub use import::{ImportError, ImportOptions, ImportReport, Imported, Receipt, import};
 pub use item::Item;
 pub use live::Catalog;

@@ -2,26 +2,19 @@
 
 use axum::Router;
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use axum::routing::get;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::HeaderMap;
 use region_core_web::{Path, Query};
 use serde::{Deserialize, Serialize};
 use shared::Problem;
 use shared::api::catalog::{CategoryList, ProductPage};
 
+use crate::answer::cacheable;
 use crate::live::Catalog;
 use crate::snapshot::Snapshot;
-
-/// Names an answer's parts, so that an edge can purge by them.
-const CACHE_TAG: HeaderName = HeaderName::from_static("cache-tag");
-
-/// Seconds that an edge may answer without asking again, may go on while it asks, and may go on while the core is away.
-const CACHING: HeaderValue =
-    HeaderValue::from_static("public, max-age=30, stale-while-revalidate=60, stale-if-error=86400");
 
 const MAX_LIMIT: u32 = 100;
 
@@ -37,7 +30,7 @@ pub fn router(catalog: Catalog) -> Router {
 async fn list_categories(State(catalog): State<Catalog>, headers: HeaderMap) -> Result<Response, Problem> {
     let snapshot = catalog.snapshot();
     let tag = format!("\"catalog-{}\"", snapshot.version());
-    answer(&headers, &tag, "catalog", || CategoryList { items: snapshot.categories() })
+    cacheable(&headers, &tag, "catalog", || CategoryList { items: snapshot.categories() })
 }
 
 #[derive(Deserialize)]
@@ -66,7 +59,7 @@ async fn list_products(
     let page = page(&snapshot, &listing, after.as_ref())?;
     let tag = format!("\"catalog-{}\"", snapshot.version());
     let tags = listing.category.as_ref().map_or("catalog".to_owned(), |slug| format!("catalog,category:{slug}"));
-    answer(&headers, &tag, &tags, || page)
+    cacheable(&headers, &tag, &tags, || page)
 }
 
 fn page(snapshot: &Snapshot, listing: &Listing, after: Option<&Cursor>) -> Result<ProductPage, Problem> {
@@ -95,7 +88,7 @@ async fn get_product(
     let snapshot = catalog.snapshot();
     let item = snapshot.find_by_slug(&slug).ok_or_else(Problem::not_found)?;
     let tag = format!("\"product-{}\"", item.version);
-    answer(&headers, &tag, &format!("catalog,product:{}", item.slug), || item.product())
+    cacheable(&headers, &tag, &format!("catalog,product:{}", item.slug), || item.product())
 }
 
 /// The last product of a page. Opaque to clients.
@@ -118,34 +111,4 @@ impl Cursor {
         };
         read().ok_or_else(|| Problem::invalid("cursor", "take the cursor from next_cursor of the page before"))
     }
-}
-
-/// A cacheable answer, or 304 if the client has it.
-fn answer<T: Serialize>(
-    request: &HeaderMap,
-    etag: &str,
-    cache_tag: &str,
-    body: impl FnOnce() -> T,
-) -> Result<Response, Problem> {
-    let internal = |_| Problem::new(shared::ProblemKind::Internal);
-    let mut response = if has(request, etag) {
-        StatusCode::NOT_MODIFIED.into_response()
-    } else {
-        let json = serde_json::to_vec(&body()).map_err(|_| Problem::new(shared::ProblemKind::Internal))?;
-        ([(CONTENT_TYPE, HeaderValue::from_static("application/json"))], json).into_response()
-    };
-    let headers = response.headers_mut();
-    headers.insert(CACHE_CONTROL, CACHING);
-    headers.insert(ETAG, HeaderValue::from_str(etag).map_err(internal)?);
-    headers.insert(CACHE_TAG, HeaderValue::from_str(cache_tag).map_err(internal)?);
-    Ok(response)
-}
-
-/// Whether `If-None-Match` names the tag; weak comparison (RFC 9110 section 13.1.2).
-fn has(request: &HeaderMap, etag: &str) -> bool {
-    let named = |value: &HeaderValue| {
-        let mut tags = value.to_str().unwrap_or("").split(',').map(str::trim);
-        tags.any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)
-    };
-    request.get_all(IF_NONE_MATCH).iter().any(named)
 }

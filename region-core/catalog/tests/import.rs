@@ -148,3 +148,31 @@ async fn a_report_names_every_refused_line_and_what_to_receive() {
     let json = serde_json::to_value(&done.report).unwrap();
     assert_eq!((json["refused"][0]["line"].as_u64(), json["new_products"].as_u64()), (Some(3), Some(2)));
 }
+
+#[tokio::test]
+async fn a_core_that_follows_hears_of_a_change_and_stops_when_told() {
+    let pool = catalog_database().await.pool;
+    let catalog = Catalog::load(pool.clone()).await.unwrap();
+    let stop = tokio_util::sync::CancellationToken::new();
+    let follower = tokio::spawn({
+        let (catalog, stop) = (catalog.clone(), stop.clone());
+        async move { catalog.follow(std::time::Duration::from_millis(20), stop).await }
+    });
+    take_rows(&pool, "mug,Mug,Mugs,true,,,MUG,5,2.50\n").await;
+    let mut changes = catalog.changes();
+    let heard = changes.wait_for(|version| *version == 1);
+    tokio::time::timeout(std::time::Duration::from_secs(20), heard).await.unwrap().unwrap();
+    assert_eq!(catalog.snapshot().len(), 1);
+    stop.cancel();
+    follower.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_core_that_loses_its_copy_goes_on_with_what_it_knows() {
+    let pool = catalog_database().await.pool;
+    take_rows(&pool, "mug,Mug,Mugs,true,,,MUG,5,2.50\n").await;
+    let catalog = Catalog::load(pool.clone()).await.unwrap();
+    pool.close().await;
+    assert!(catalog.refresh().await.is_err());
+    assert_eq!(catalog.snapshot().price(&sku("MUG")).unwrap().minor(), 250);
+}
