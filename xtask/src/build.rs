@@ -14,8 +14,6 @@ use xtask_system::worker::WorkerPrograms;
 use crate::console::Console;
 use crate::workspace::Workspace;
 
-/// The packages whose programs make a system.
-const PROGRAMS: [&str; 4] = ["region-core-server", "edge-pop", "region-core-payment-sandbox", "xtask-system"];
 /// What the Worker is made of.
 const WORKER_SOURCES: [&str; 7] = [
     "Cargo.toml",
@@ -34,7 +32,8 @@ const MADE_FROM: &str = ".made-from";
 /// Compiles the native programs.
 pub(crate) async fn natives(workspace: &Workspace) -> anyhow::Result<()> {
     let mut cargo = workspace.cargo();
-    cargo.args(["build", "--quiet", "--bins"]).args(PROGRAMS.iter().flat_map(|name| ["--package", name]));
+    // The whole workspace, so that features are the same as in every other build and nothing is compiled twice.
+    cargo.args(["build", "--quiet", "--workspace", "--bins"]);
     passes("cargo build", cargo).await
 }
 
