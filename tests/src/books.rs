@@ -201,6 +201,15 @@ impl Books {
         }
     }
 
+    /// How often money moved for a user.
+    pub async fn movements_of(&self, user: UserId) -> usize {
+        let (orders, movements) = (self.orders_of(user).await, self.movements().await);
+        let of_user = |movement: &&Movement| {
+            orders.iter().any(|order| order.payment_id.as_ref() == Some(&movement.merchant_reference))
+        };
+        movements.iter().filter(of_user).count()
+    }
+
     /// What the provider captured for each payment of ours, refunds taken off, in minor units.
     pub async fn captured(&self) -> BTreeMap<String, i64> {
         let mut sums = BTreeMap::new();

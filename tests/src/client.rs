@@ -103,7 +103,6 @@ impl Answer {
     ///
     /// # Panics
     /// If it has another.
-    #[must_use]
     pub fn expect(self, status: u16) -> Self {
         assert_eq!(self.status, status, "{}: {}", self.url, self.text().chars().take(600).collect::<String>());
         self

@@ -109,10 +109,8 @@ impl Shopper {
     /// # Panics
     /// If there is no quote for it.
     pub async fn order_of(&self, items: &[(&Sku, i64)], payment_token: &str) -> PlaceOrder {
-        let item = |(sku, units): &(&Sku, i64)| OrderItem {
-            sku: (*sku).clone(),
-            quantity: Quantity::new(*units).unwrap(),
-        };
+        let item =
+            |(sku, units): &(&Sku, i64)| OrderItem { sku: (*sku).clone(), quantity: Quantity::new(*units).unwrap() };
         let items: Vec<_> = items.iter().map(item).collect();
         let request = QuoteRequest { items: items.clone() };
         let quote: Quote = self.post("/v1/quotes", &request).await.expect(200).json();

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 
-use shared_clock::Entropy;
+use shared_clock::{Clock, Entropy};
+use xtask_system::certificates::Keys;
 use xtask_system::postgres::PostgresPrograms;
 use xtask_system::tools::node::NodeTools;
 use xtask_system::tools::{Tools, servers};
@@ -125,6 +126,24 @@ impl Store {
         told.recv().unwrap_or_else(|_| panic!("the store {name} did not start; its message stands above"))
     }
 
+    /// Puts a certificate of a foreign authority in the place of that name's, and sets the real one aside.
+    ///
+    /// # Panics
+    /// If the files cannot be made or moved.
+    #[must_use]
+    pub fn replace_certificate(&self, name: &str) -> Kept {
+        let foreign = self.system.layout.path("foreign-tls");
+        std::fs::create_dir_all(&foreign).unwrap();
+        let (clock, entropy) = (Clock::system(), Entropy::system());
+        Keys { folder: &foreign, clock: &clock, entropy: &entropy }.certificates(&[name.to_owned()]).unwrap();
+        let files = ["pem", "key"].map(|kind| self.sites.tls.join(format!("{name}.{kind}")));
+        for file in &files {
+            std::fs::rename(file, aside(file)).unwrap();
+            std::fs::copy(foreign.join(file.file_name().unwrap()), file).unwrap();
+        }
+        Kept { files }
+    }
+
     /// Waits until the goods that were imported can be bought through the PoP.
     async fn ready(&self) {
         let client = crate::Client::new(&self.sites.addresses.shop);
@@ -132,6 +151,30 @@ impl Store {
         let found = async || (client.get(path).await.status == 200).then_some(());
         crate::until("the imported goods are for sale at the PoP", std::time::Duration::from_secs(30), found).await;
     }
+}
+
+/// A certificate that was set aside.
+#[derive(Debug)]
+pub struct Kept {
+    files: [PathBuf; 2],
+}
+
+impl Kept {
+    /// Puts it back.
+    ///
+    /// # Panics
+    /// If the files are gone.
+    pub fn restore(self) {
+        for file in self.files {
+            std::fs::rename(aside(&file), file).unwrap();
+        }
+    }
+}
+
+fn aside(file: &Path) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(".aside");
+    name.into()
 }
 
 async fn import(system: &System, options: &Options, file: &Path) {

@@ -40,6 +40,12 @@ pub struct Form {
 }
 
 impl Form {
+    /// A form without fields.
+    #[must_use]
+    pub fn post(action: &str) -> Self {
+        Self { method: Method::POST, action: action.to_owned(), fields: Vec::new() }
+    }
+
     /// With another value in that field.
     ///
     /// # Panics
@@ -82,7 +88,6 @@ impl Page {
     ///
     /// # Panics
     /// If it has another.
-    #[must_use]
     pub fn expect(self, status: u16) -> Self {
         Self { answer: self.answer.expect(status), ..self }
     }
@@ -93,7 +98,8 @@ impl Page {
     /// If `selector` is no CSS selector.
     #[must_use]
     pub fn texts(&self, selector: &str) -> Vec<String> {
-        let words = |element: ElementRef<'_>| element.text().flat_map(str::split_whitespace).collect::<Vec<_>>().join(" ");
+        let words =
+            |element: ElementRef<'_>| element.text().flat_map(str::split_whitespace).collect::<Vec<_>>().join(" ");
         self.html().select(&Selector::parse(selector).unwrap()).map(words).collect()
     }
 
@@ -113,7 +119,8 @@ impl Page {
     /// If there is none.
     #[must_use]
     pub fn form(&self, action: &str) -> Form {
-        self.find_form(action, &[]).unwrap_or_else(|| panic!("{} has no form to {action}: {}", self.path, self.answer.text()))
+        self.find_form(action, &[])
+            .unwrap_or_else(|| panic!("{} has no form to {action}: {}", self.path, self.answer.text()))
     }
 
     /// The form that goes to `action` and holds that hidden value.
@@ -200,7 +207,8 @@ impl Visitor {
     /// # Panics
     /// If a cookie is not locked to this host and hidden from scripts.
     pub async fn send(&self, request: reqwest::RequestBuilder) -> Answer {
-        let cookies: Vec<_> = self.cookies.lock().unwrap().iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let cookies: Vec<_> =
+            self.cookies.lock().unwrap().iter().map(|(name, value)| format!("{name}={value}")).collect();
         let request = if cookies.is_empty() { request } else { request.header("cookie", cookies.join("; ")) };
         let answer = client::send(request).await;
         for cookie in answer.headers.get_all("set-cookie") {
@@ -216,7 +224,11 @@ impl Visitor {
         let (name, rest) = cookie.split_once('=').unwrap();
         let value = rest.split(';').next().unwrap();
         let mut cookies = self.cookies.lock().unwrap();
-        if value.is_empty() { cookies.remove(name) } else { cookies.insert(name.to_owned(), value.to_owned()) };
+        if value.is_empty() {
+            cookies.remove(name)
+        } else {
+            cookies.insert(name.to_owned(), value.to_owned())
+        };
     }
 
     async fn follow(&self, request: reqwest::RequestBuilder, path: &str) -> Page {

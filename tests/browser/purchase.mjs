@@ -1,0 +1,49 @@
+// Searches, opens a product, puts it into the basket, checks out and sees the order become CONFIRMED.
+
+import { browse, confirmed, expect, fillAddress } from "./chromium.mjs";
+
+await browse({}, async (context, watch) => {
+  const page = watch(await context.newPage());
+  await page.goto("/");
+  await page.getByLabel("Search the shop").fill("lantern");
+  await page.keyboard.press("Enter");
+  await page.waitForURL(/\/search\?q=lantern/);
+  const first = page.locator("a.card-link").first();
+  expect(/lantern/i.test(await first.innerText()), "a lantern first when lanterns are searched for");
+  await first.click();
+  await page.waitForURL(/\/p\//);
+  const title = await page.getByRole("heading", { level: 1 }).innerText();
+
+  await page.getByLabel("Quantity").fill("2");
+  const stays = page.url();
+  await page.getByRole("button", { name: "Add to basket" }).first().click();
+  await page.locator("[data-count]", { hasText: "2" }).waitFor();
+  await page.locator("[data-toast]").waitFor({ state: "visible" });
+  expect(page.url() === stays, "adding with JavaScript does not leave the product");
+
+  await page.getByRole("link", { name: /^Basket/ }).click();
+  await page.waitForURL(/\/cart/);
+  await page.getByRole("link", { name: title, exact: true }).waitFor();
+  await page.getByRole("link", { name: "Go to checkout" }).click();
+  await fillAddress(page, "Ada Browser");
+  await page.getByRole("button", { name: /^Place order/ }).click();
+  const order = await confirmed(page);
+  await page.getByText("Ada Browser").waitFor();
+
+  await page.goto("/orders");
+  await page.locator(`a[href="${order}"]`).waitFor();
+  const stranger = await context.browser()?.newContext();
+  expect(!stranger || (await (await stranger.newPage()).goto(new URL(order, page.url()).href)).status() !== 200,
+    "another browser does not see the order");
+
+  // A payment that the bank asks about, followed without reloading.
+  await page.goto("/search?q=mug");
+  await page.locator("form[data-add] button").first().click();
+  await page.locator("[data-count]", { hasText: "1" }).waitFor();
+  await page.goto("/checkout");
+  await fillAddress(page, "Ada Challenged");
+  await page.locator("#tok_challenge").check();
+  await page.getByRole("button", { name: /^Place order/ }).click();
+  await page.getByRole("button", { name: /^Confirm payment/ }).click();
+  await confirmed(page);
+});

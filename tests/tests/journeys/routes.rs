@@ -1,0 +1,144 @@
+//! Every route of the API, and what becomes of a caller without a token, with another's id, and with another method.
+//!
+//! The list stands here once. It is compared with what the cores' own routers are made of, so that a new route fails
+//! until somebody has said here who may call it.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use http::Method;
+use serde_json::json;
+use shared::api::order::Order;
+use tests::shopper::key;
+use tests::{Client, Shopper, client, goods};
+
+use crate::store::{pop, worker};
+
+/// Who may call a route.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum For {
+    /// Anybody; the status of an empty call.
+    Anybody(u16),
+    /// Whoever has a token: others get 401.
+    Users,
+    /// Whose order it is: strangers get 404, nobody 401.
+    Owner,
+}
+
+/// All of `/v1`.
+const ROUTES: &[(&str, &str, For)] = &[
+    ("GET", "/v1/categories", For::Anybody(200)),
+    ("GET", "/v1/products", For::Anybody(200)),
+    ("GET", "/v1/products/{slug}", For::Anybody(404)),
+    ("GET", "/v1/search", For::Anybody(200)),
+    ("GET", "/v1/stock", For::Anybody(422)),
+    ("GET", "/v1/keys", For::Anybody(200)),
+    ("GET", "/v1/slot-map", For::Anybody(200)),
+    ("POST", "/v1/guests", For::Anybody(201)),
+    ("POST", "/v1/accounts", For::Anybody(422)),
+    ("POST", "/v1/sessions", For::Anybody(422)),
+    ("POST", "/v1/sessions/refresh", For::Anybody(422)),
+    ("POST", "/v1/sessions/end", For::Anybody(422)),
+    ("POST", "/v1/quotes", For::Anybody(422)),
+    ("GET", "/v1/account", For::Users),
+    ("GET", "/v1/cart", For::Users),
+    ("POST", "/v1/cart/operations", For::Users),
+    ("POST", "/v1/orders", For::Users),
+    ("GET", "/v1/orders", For::Users),
+    ("GET", "/v1/orders/{order_id}", For::Owner),
+    ("POST", "/v1/orders/{order_id}/payment/confirm", For::Owner),
+];
+
+fn request(client: &Client, method: &str, path: &str) -> reqwest::RequestBuilder {
+    let method: Method = method.parse().unwrap();
+    let request = client.request(method.clone(), path).header("idempotency-key", key());
+    if method == Method::POST { request.json(&json!({})) } else { request }
+}
+
+#[tokio::test]
+async fn every_route_treats_a_caller_without_a_token_as_the_table_says() {
+    let (owner, stranger) = (Shopper::guest(pop()).await, Shopper::guest(pop()).await);
+    let order: Order = owner.buys(&[(&goods::plenty(), 1)], "tok_success").await;
+    for origin in [pop(), worker()] {
+        let client = Client::new(origin);
+        for (method, route, whose) in ROUTES {
+            let path = route.replace("{order_id}", &order.order_id.to_string()).replace("{slug}", "no-such-product");
+            let nobody = client::send(request(&client, method, &path)).await;
+            let expected = if let For::Anybody(status) = whose { *status } else { 401 };
+            assert_eq!(nobody.status, expected, "{method} {path}: {}", nobody.text());
+            if *whose == For::Owner {
+                let token = &stranger.tokens.access_token;
+                client::send(request(&client, method, &path).bearer_auth(token)).await.expect(404);
+            }
+            let other = client::send(client.request(Method::DELETE, &path)).await;
+            assert_eq!(other.status, 405, "DELETE {path}: {}", other.text());
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_belongs_to_cores_and_operators_is_not_offered_to_shoppers() {
+    let paths = [
+        "/internal/account/logins/find",
+        "/internal",
+        "/internal/v1/cart",
+        "/ops/health",
+        "/ops/ready",
+        "/ops/metrics",
+        "/metrics",
+        "/v1/internal",
+        "/v1/../internal",
+        "/v1/%2e%2e/ops/metrics",
+    ];
+    for origin in [pop(), worker()] {
+        let client = Client::new(origin);
+        for path in paths {
+            for method in ["GET", "POST"] {
+                let answer = client::send(request(&client, method, path)).await;
+                assert!(matches!(answer.status, 400 | 403..=405), "{method} {path}: {}", answer.status);
+            }
+        }
+    }
+}
+
+/// The routes that the services' own `routes.rs` are made of, as `METHOD path`.
+fn made_of(folder: &Path, found: &mut BTreeSet<String>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            made_of(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = std::fs::read_to_string(&path).unwrap();
+            // What follows stands for tests.
+            read_routes(text.split("#[cfg(test)]").next().unwrap(), found);
+        }
+    }
+}
+
+fn read_routes(text: &str, found: &mut BTreeSet<String>) {
+    for (at, _) in text.match_indices(".route(\"/v1") {
+        let rest = &text[at + ".route(\"".len()..];
+        let (path, handlers) = rest.split_once('"').unwrap();
+        // Up to the next route: `post(place).get(list))`.
+        let handlers = handlers.split(".route(").next().unwrap().split(".with_state").next().unwrap();
+        for method in ["get", "post", "put", "patch", "delete"] {
+            if handlers.contains(&format!("{method}(")) {
+                found.insert(format!("{} {path}", method.to_uppercase()));
+            }
+        }
+    }
+}
+
+#[test]
+fn no_route_of_the_cores_is_missing_in_the_table() {
+    let mut found = BTreeSet::new();
+    let core = tests::place::repository().join("region-core");
+    for service in std::fs::read_dir(core).unwrap().flatten() {
+        // The payment provider is somebody else's API.
+        if service.file_name() != "payment-sandbox" && service.path().join("src").is_dir() {
+            made_of(&service.path().join("src"), &mut found);
+        }
+    }
+    let table: BTreeSet<_> = ROUTES.iter().map(|(method, route, _)| format!("{method} {route}")).collect();
+    assert_eq!(found, table, "left: the code; right: this table");
+}
