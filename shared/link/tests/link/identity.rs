@@ -194,6 +194,40 @@ async fn rotated_certificates_count_from_the_next_connection_on_and_disturb_none
     assert_eq!(send(&standing, get("/")).await.unwrap().body(), "hello");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn rotation_under_load_fails_no_request() {
+    let ours = Authority::new();
+    let (core_tls, pop_tls) = (ours.tls("core.eu"), ours.tls("pop.p1"));
+    let core = serve(Arc::clone(&core_tls), hello());
+    let standing = pool(Arc::clone(&pop_tls), &[&core.address], PoolOptions::default());
+    let done = CancellationToken::new();
+    let load: Vec<_> = (0..8)
+        .map(|_| {
+            let (pool, done) = (standing.clone(), done.clone());
+            tokio::spawn(async move {
+                let mut answered = 0;
+                while !done.is_cancelled() {
+                    send(&pool, get("/")).await.unwrap();
+                    answered += 1;
+                }
+                answered
+            })
+        })
+        .collect();
+    for _ in 0..10 {
+        ours.files("core.eu");
+        ours.files("pop.p1");
+        core_tls.reload().unwrap();
+        pop_tls.reload().unwrap();
+        let fresh = pool(Arc::clone(&pop_tls), &[&core.address], PoolOptions::default());
+        assert_eq!(send(&fresh, get("/")).await.unwrap().body(), "hello");
+    }
+    done.cancel();
+    for task in load {
+        assert!(task.await.unwrap() > 0);
+    }
+}
+
 #[tokio::test]
 async fn changed_files_are_noticed_and_broken_ones_ignored() {
     let ours = Authority::new();
