@@ -2,7 +2,9 @@
 
 pub(crate) mod check;
 pub(crate) mod down;
+pub(crate) mod import;
 pub(crate) mod logs;
+pub(crate) mod replay;
 pub(crate) mod sqlx;
 pub(crate) mod status;
 pub(crate) mod test;

@@ -7,6 +7,7 @@ mod command;
 mod console;
 mod instance;
 mod scratch;
+mod site;
 mod workspace;
 
 use std::path::PathBuf;
@@ -37,6 +38,10 @@ enum Command {
     Status(command::status::Options),
     /// Shows what the parts wrote.
     Logs(command::logs::Options),
+    /// Reads products and stock from a file into the store that runs.
+    Import(command::import::Options),
+    /// Places every sale of a file of invoices as an order in the store that runs, and checks the books to the penny.
+    Replay(command::replay::Options),
     /// Installs what is missing, builds everything and runs every test.
     Test(command::test::Options),
     /// Formatting, lints, documentation, the Worker's build, query metadata, Terraform.
@@ -82,6 +87,8 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Down => command::down::run(&instance).await,
         Command::Status(options) => command::status::run(&instance, &options).await,
         Command::Logs(options) => command::logs::run(&instance, &options).await,
+        Command::Import(options) => command::import::run(&workspace, &instance, &options).await,
+        Command::Replay(options) => Box::pin(command::replay::run(&instance, &options)).await,
         Command::Test(options) => Box::pin(command::test::run(&workspace, &options)).await,
         Command::Check => Box::pin(command::check::run(&workspace)).await,
         Command::Sqlx(options) => Box::pin(command::sqlx::run(&workspace, &options)).await,

@@ -86,14 +86,14 @@ impl<'a> Drive<'a> {
     }
 
     /// Places everything and tells what became of each order.
-    pub(super) async fn run(&self, users: &'a [User], tokens: Vec<Tokens>) -> anyhow::Result<Vec<Placed<'a>>> {
+    pub(super) async fn run<'p>(&self, users: &'p [User], tokens: Vec<Tokens>) -> anyhow::Result<Vec<Placed<'p>>> {
         let begun = Instant::now();
         let users: FuturesUnordered<_> =
             users.iter().zip(tokens).map(|(user, tokens)| self.user(user, tokens, begun)).collect();
         Ok(users.try_collect::<Vec<_>>().await?.into_iter().flatten().collect())
     }
 
-    async fn user(&self, user: &'a User, mut tokens: Tokens, begun: Instant) -> anyhow::Result<Vec<Placed<'a>>> {
+    async fn user<'p>(&self, user: &'p User, mut tokens: Tokens, begun: Instant) -> anyhow::Result<Vec<Placed<'p>>> {
         let mut all = Vec::with_capacity(user.orders.len());
         for order in &user.orders {
             tokio::time::sleep_until(begun + self.speed.due(order.due)).await;
@@ -103,8 +103,8 @@ impl<'a> Drive<'a> {
         Ok(all)
     }
 
-    async fn place(&self, order: &'a Planned, tokens: &mut Tokens) -> anyhow::Result<Placed<'a>> {
-        let mut body = self.body(order, self.prices.total(&order.items, self.currency)?);
+    async fn place<'p>(&self, order: &'p Planned, tokens: &mut Tokens) -> anyhow::Result<Placed<'p>> {
+        let mut body = body(order, self.prices.total(&order.items, self.currency)?);
         let mut patience = Patience::default();
         loop {
             let permit = self.permit().await;
@@ -124,20 +124,14 @@ impl<'a> Drive<'a> {
                 }
                 Next::Again(pause) => tokio::time::sleep(pause).await,
                 Next::AtTotal(total) => body.expected_total = total,
-                Next::SignIn => *tokens = self.shop.refresh(tokens).await?,
+                Next::SignIn => match self.shop.refresh(tokens).await {
+                    Ok(new) => *tokens = new,
+                    Err(error) => {
+                        let outcome = Outcome::Unknown(format!("the session was not renewed: {error:#}"));
+                        return Ok(Placed { order, outcome, patience, took: None });
+                    }
+                },
             }
-        }
-    }
-
-    fn body(&self, order: &Planned, total: Money) -> PlaceOrder {
-        PlaceOrder {
-            items: order.items.clone(),
-            shipping_address: order.address.clone(),
-            payment_token: PAYMENT_TOKEN.to_owned(),
-            expected_total: total,
-            cart_version: None,
-            email: None,
-            user_id: None,
         }
     }
 
@@ -145,6 +139,18 @@ impl<'a> Drive<'a> {
     async fn permit(&self) -> Option<SemaphorePermit<'_>> {
         // The semaphore is never closed.
         self.requests.acquire().await.ok()
+    }
+}
+
+fn body(order: &Planned, total: Money) -> PlaceOrder {
+    PlaceOrder {
+        items: order.items.clone(),
+        shipping_address: order.address.clone(),
+        payment_token: PAYMENT_TOKEN.to_owned(),
+        expected_total: total,
+        cart_version: None,
+        email: None,
+        user_id: None,
     }
 }
 

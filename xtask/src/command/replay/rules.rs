@@ -164,8 +164,13 @@ mod tests {
     #[test]
     fn a_new_total_is_taken_once() {
         let total = Money::new(1_250, Currency::GBP).unwrap();
-        let quote =
-            Quote { lines: Vec::new(), subtotal: total, shipping: Money::zero(Currency::GBP), total, catalog_version: 2 };
+        let quote = Quote {
+            lines: Vec::new(),
+            subtotal: total,
+            shipping: Money::zero(Currency::GBP),
+            total,
+            catalog_version: 2,
+        };
         let changed = Problem::new(ProblemKind::QuoteChanged).with("quote", serde_json::to_value(quote).unwrap());
         let mut patience = Patience::default();
         assert_eq!(to(&changed, &mut patience), Next::AtTotal(total));

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use reqwest::header::RETRY_AFTER;
-use reqwest::{Client, Method, RequestBuilder};
+use reqwest::{Client, Method, RequestBuilder, Url};
 use serde::de::DeserializeOwned;
 use shared::api::account::{Refresh, Tokens};
 use shared::api::catalog::{Product, ProductPage};
@@ -61,9 +61,8 @@ impl Shop {
         let mut prices = Prices::default();
         let mut cursor: Option<String> = None;
         loop {
-            let mut query = vec![("limit", PAGE.to_string())];
-            query.extend(cursor.map(|cursor| ("cursor", cursor)));
-            let page: ProductPage = self.json(|| self.request(Method::GET, "/v1/products").query(&query)).await?;
+            let list = self.list(cursor.as_deref())?;
+            let page: ProductPage = self.json(|| self.client.get(list.clone())).await?;
             for product in page.items {
                 match product.only_sku {
                     Some(sku) => drop(prices.0.insert(sku, product.price_from)),
@@ -75,6 +74,14 @@ impl Shop {
                 return Ok(prices);
             }
         }
+    }
+
+    fn list(&self, cursor: Option<&str>) -> anyhow::Result<Url> {
+        let mut url = Url::parse(&format!("{}/v1/products?limit={PAGE}", self.origin))?;
+        if let Some(cursor) = cursor {
+            url.query_pairs_mut().append_pair("cursor", cursor);
+        }
+        Ok(url)
     }
 
     async fn product(&self, slug: &str) -> anyhow::Result<Product> {
@@ -164,7 +171,8 @@ impl Prices {
     /// If prices have several currencies or the sum is too large.
     pub(super) fn total(&self, items: &[OrderItem], currency: Currency) -> anyhow::Result<Money> {
         let priced = items.iter().filter_map(|item| Some((self.0.get(&item.sku)?, item.quantity)));
-        let lines = priced.map(|(price, quantity)| price.checked_mul(quantity.units())).collect::<Result<Vec<_>, _>>()?;
+        let lines =
+            priced.map(|(price, quantity)| price.checked_mul(quantity.units())).collect::<Result<Vec<_>, _>>()?;
         Ok(Money::sum(currency, lines)?)
     }
 
