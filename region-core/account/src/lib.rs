@@ -3,7 +3,7 @@
 //! A guest is a user without credentials, minted at the first write. Signing *up* puts credentials on the guest's own
 //! id and moves nothing. Signing *in* to an older account carries the guest's cart over and keeps its orders reachable by
 //! an alias. The login directory says which user an e-mail belongs to; it lives in the shard that owns the slot of the
-//! e-mail's digest, so a sign-in may touch two regions. Each piece of work that belongs to one slot is a [`step`] that runs
+//! e-mail's digest, so a sign-in may touch two regions. Each piece of work that belongs to one slot is a step that runs
 //! here or, over `/internal`, in the region that owns the slot; every step can be run twice.
 //!
 //! Other services ask here whether a token was revoked ([`revocation_epochs`]) and whose orders a caller may see
