@@ -45,7 +45,8 @@ pub(crate) struct Changes {
     pub(crate) withdrawn: Vec<ProductId>,
 }
 
-/// Products that changed after `seen`, all read at one instant; `None` if the copy is still at that version.
+/// Products that changed after `seen`, all read at one instant; `None` if the copy is still at that version, or while it is
+/// being copied for the first time and has not every row of its version yet.
 pub(crate) async fn load_changes(copy: &PgPool, seen: u64) -> Result<Option<Changes>, CatalogError> {
     let seen = i64::try_from(seen).unwrap_or(i64::MAX);
     let version = sqlx::query_scalar!("SELECT version FROM catalog.versions").fetch_optional(copy).await?;
@@ -53,8 +54,21 @@ pub(crate) async fn load_changes(copy: &PgPool, seen: u64) -> Result<Option<Chan
         return Ok(None);
     }
     let mut tx = copy.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
-    let version = sqlx::query_scalar!("SELECT version FROM catalog.versions").fetch_one(&mut *tx).await?;
-    let version = u64::try_from(version).map_err(|_| corrupt("versions.version", version))?;
+    let copy = sqlx::query!(
+        r#"SELECT version,
+               product_versions = (SELECT coalesce(sum(version), 0) FROM catalog.products)
+               AND variant_versions = (SELECT coalesce(sum(version), 0) FROM catalog.variants)
+               AND NOT EXISTS (SELECT FROM catalog.products p
+                               WHERE NOT EXISTS (SELECT FROM catalog.categories c WHERE c.slug = p.category)) AS "whole!"
+           FROM catalog.versions"#
+    )
+    .fetch_one(&mut *tx)
+    .await?;
+    if !copy.whole {
+        tracing::warn!(catalog.version = copy.version, "this copy of the catalog is not whole yet");
+        return Ok(None);
+    }
+    let version = u64::try_from(copy.version).map_err(|_| corrupt("versions.version", copy.version))?;
     let (changed, withdrawn) = load_items(&mut tx, seen).await?;
     tx.commit().await?;
     Ok(Some(Changes { version, changed, withdrawn }))
@@ -241,12 +255,25 @@ pub(crate) async fn write(conn: &mut PgConnection, plan: &Plan) -> Result<i64, C
     }
     // After all products: a SKU may move to one that is new.
     for entries in plan.entries.chunks(CHUNK) {
-        write_variants(conn, entries).await?;
+        write_variants(conn, version, entries).await?;
     }
     for prices in plan.prices.chunks(CHUNK) {
         write_prices(conn, version, prices).await?;
     }
+    write_sums(conn).await?;
     Ok(version)
+}
+
+/// Tells the copies what they must hold to have all of this version.
+async fn write_sums(conn: &mut PgConnection) -> Result<(), CatalogError> {
+    sqlx::query!(
+        "UPDATE catalog.versions SET
+             product_versions = (SELECT coalesce(sum(version), 0) FROM catalog.products),
+             variant_versions = (SELECT coalesce(sum(version), 0) FROM catalog.variants)"
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
 }
 
 /// The first name a category is given stands.
@@ -284,19 +311,21 @@ async fn write_products(conn: &mut PgConnection, version: i64, entries: &[Entry]
     Ok(())
 }
 
-async fn write_variants(conn: &mut PgConnection, entries: &[Entry]) -> Result<(), CatalogError> {
+async fn write_variants(conn: &mut PgConnection, version: i64, entries: &[Entry]) -> Result<(), CatalogError> {
     let rows: Vec<&VariantRow> = entries.iter().flat_map(|entry| &entry.variants).collect();
     sqlx::query!(
         "INSERT INTO catalog.variants
-             (sku, product_id, position, option_values, currency, price_minor, compare_at_price_minor, on_sale)
-         SELECT sku, product_id, position, option_values, currency, price_minor, compare_at_price_minor, on_sale
+             (sku, product_id, position, option_values, currency, price_minor, compare_at_price_minor, on_sale, version)
+         SELECT sku, product_id, position, option_values, currency, price_minor, compare_at_price_minor, on_sale, $2
          FROM jsonb_to_recordset($1) AS rows (sku text, product_id uuid, position integer, option_values text[],
              currency text, price_minor bigint, compare_at_price_minor bigint, on_sale boolean)
          ON CONFLICT (sku) DO UPDATE SET
              product_id = excluded.product_id, position = excluded.position, option_values = excluded.option_values,
              currency = excluded.currency, price_minor = excluded.price_minor,
-             compare_at_price_minor = excluded.compare_at_price_minor, on_sale = excluded.on_sale",
+             compare_at_price_minor = excluded.compare_at_price_minor, on_sale = excluded.on_sale,
+             version = excluded.version",
         Json(rows) as _,
+        version,
     )
     .execute(conn)
     .await?;

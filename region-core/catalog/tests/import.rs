@@ -176,3 +176,24 @@ async fn a_core_that_loses_its_copy_goes_on_with_what_it_knows() {
     assert!(catalog.refresh().await.is_err());
     assert_eq!(catalog.snapshot().price(&sku("MUG")).unwrap().minor(), 250);
 }
+
+#[tokio::test]
+async fn a_copy_that_lacks_a_row_of_its_version_is_not_taken_over() {
+    let pool = catalog_database().await.pool;
+    take_rows(&pool, "mug,Mug,Mugs,true,,,MUG,5,2.50\n").await;
+    let catalog = Catalog::load(pool.clone()).await.unwrap();
+    take_rows(&pool, "mug,Mug,Mugs,true,,,MUG,5,2.75\ncup,Cup,Cups,true,,,CUP,1,1.00\n").await;
+    // As if one table of a first copying were behind the others.
+    sqlx::query!("UPDATE catalog.variants SET version = 1, price_minor = 250 WHERE sku = 'MUG'")
+        .execute(&pool)
+        .await
+        .unwrap();
+    assert!(!catalog.refresh().await.unwrap());
+    assert_eq!((catalog.snapshot().version(), catalog.snapshot().len()), (1, 1));
+    sqlx::query!("UPDATE catalog.variants SET version = 2, price_minor = 275 WHERE sku = 'MUG'")
+        .execute(&pool)
+        .await
+        .unwrap();
+    assert!(catalog.refresh().await.unwrap());
+    assert_eq!(catalog.snapshot().price(&sku("MUG")).unwrap().minor(), 275);
+}

@@ -17,6 +17,9 @@ use crate::product::{FeedProduct, FeedVariant};
 use crate::source::{Reason, Refusal, Row, Table};
 use crate::title::display_title;
 
+/// Longest name that is kept, in characters.
+const MAX_TITLE: usize = 300;
+
 /// A file of invoice lines.
 #[derive(Debug, Clone, PartialEq)]
 pub struct InvoiceFile {
@@ -266,7 +269,8 @@ impl Facts {
         let (price, _) = self.prices.iter().max_by_key(|(price, times)| (**times, std::cmp::Reverse(**price)))?;
         let price = Money::new(*price, currency).ok()?;
         let common = |(text, times): &(&String, &u64)| (**times, text.len(), std::cmp::Reverse((*text).clone()));
-        let title = self.titles.iter().max_by_key(common).map(|(text, _)| display_title(text));
+        let short = |text: &str| display_title(text).chars().take(MAX_TITLE).collect::<String>();
+        let title = self.titles.iter().max_by_key(common).map(|(text, _)| short(text));
         let title = title.filter(|title| !title.is_empty()).unwrap_or_else(|| format!("Item {sku}"));
         let category = category::of(&title);
         let named = shared::text::slug(&title.chars().take(60).collect::<String>());

@@ -51,6 +51,9 @@ pub enum Reason {
         /// The first byte that does not belong.
         byte: u8,
     },
+    /// A NUL character, which no database keeps.
+    #[error("{0} holds a NUL character")]
+    Nul(String),
     /// Too few or too many columns.
     #[error("{found} columns where the header has {expected}{}", if *.at_end { "; the file breaks off here" } else { "" })]
     Columns {
@@ -227,6 +230,9 @@ impl<'a> Table<'a> {
         if found != expected {
             return Err(Reason::Columns { found, expected, at_end: at_end && found < expected });
         }
+        if let Some(field) = record.iter().position(|field| field.contains(&0)) {
+            return Err(Reason::Nul(self.columns[field].clone()));
+        }
         csv::StringRecord::from_byte_record(record.clone()).map_err(|error| {
             let (field, at) = (error.utf8_error().field(), error.utf8_error().valid_up_to());
             let byte = record.get(field).and_then(|bytes| bytes.get(at)).copied().unwrap_or_default();
@@ -283,6 +289,8 @@ mod tests {
     fn a_line_of_another_encoding_is_refused_with_its_byte() {
         let (_, said) = refusals(b"a,b\r\n1,\xa350\r\n3,4\r\n");
         assert_eq!(said, ["line 2: b is not UTF-8 (byte 0xa3)", "took 3-3"]);
+        let (_, said) = refusals(b"a,b\n1,x\0y\n3,4\n");
+        assert_eq!(said, ["line 2: b holds a NUL character", "took 3-3"]);
     }
 
     #[test]

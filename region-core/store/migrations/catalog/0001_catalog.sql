@@ -7,7 +7,11 @@ CREATE SCHEMA catalog;
 -- Counts the catalog's changes. Writers take an advisory lock, so versions are in commit order.
 CREATE TABLE catalog.versions (
     one_row boolean PRIMARY KEY DEFAULT true CONSTRAINT versions_one_row CHECK (one_row),
-    version bigint NOT NULL
+    version bigint NOT NULL,
+    -- Sums of the versions of all products and of all variants, by which a copy tells that it has every row of this
+    -- version: the first copying of a subscription brings each table by itself, at its own time.
+    product_versions bigint NOT NULL DEFAULT 0,
+    variant_versions bigint NOT NULL DEFAULT 0
 );
 
 CREATE TABLE catalog.categories (
@@ -46,6 +50,8 @@ CREATE TABLE catalog.variants (
     price_minor            bigint NOT NULL CONSTRAINT variants_price_counts CHECK (price_minor >= 0),
     compare_at_price_minor bigint,
     on_sale                boolean NOT NULL DEFAULT true,
+    -- The catalog's version at which this variant was last written.
+    version                bigint NOT NULL,
     -- Checked at commit: variants swap places within one import.
     CONSTRAINT variants_place_once UNIQUE (product_id, position) DEFERRABLE INITIALLY DEFERRED
 );
