@@ -129,6 +129,12 @@ impl<P: Platform> App<P> {
         Some(Served { page, source: Source::Kv })
     }
 
+    /// Whether memory has a page that may stand in. (What the slower tier had is in memory once it was asked for.)
+    fn has_spare(&self, route: &PublicRoute) -> bool {
+        let now_ms = self.platform.now_ms();
+        self.platform.mem_get(&route.key()).is_some_and(|page| now_ms < page.stale_until_ms)
+    }
+
     /// Fetches after the answer, once for any number of requests.
     fn refresh_later(&self, route: &PublicRoute, key: &str) {
         if self.mark(key) {
@@ -210,7 +216,7 @@ impl<P: Platform> App<P> {
         // Whoever asked first must not show in what everybody gets.
         let nobody = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
         match Call::get(&route.href()).send(&self.platform, nobody).await {
-            Ok(response) => self.keep(response, life),
+            Ok(response) => self.keep(route, response, life),
             Err(problem) if problem.status == 404 => {
                 let headers = vec![(CONTENT_TYPE, HeaderValue::from_static(shared::problem::PROBLEM_JSON))];
                 let body = Bytes::from(problem.to_json());
@@ -222,12 +228,14 @@ impl<P: Platform> App<P> {
     }
 
     /// A core's answer as a page; one that says it is not for everybody is a fault there and not kept.
-    fn keep(&self, response: Response<Bytes>, life: Life) -> Result<(Page, Life), Problem> {
+    fn keep(&self, route: &DocumentRoute, response: Response<Bytes>, life: Life) -> Result<(Page, Life), Problem> {
         let (parts, body) = response.into_parts();
         if says(&parts.headers, "private") || parts.headers.contains_key(SET_COOKIE) {
             return Err(Problem::new(ProblemKind::BadGateway));
         }
-        let life = if life.kv && says(&parts.headers, "no-store") { Life::NONE } else { life };
+        // Keys and stock say it to browsers; how long an edge keeps them is settled here.
+        let ours = matches!(route, DocumentRoute::Keys | DocumentRoute::Stock(_));
+        let life = if !ours && says(&parts.headers, "no-store") { Life::NONE } else { life };
         let kept = [CONTENT_TYPE, ETAG, CACHE_TAG];
         let headers = kept.into_iter().filter_map(|name| Some((name.clone(), parts.headers.get(&name)?.clone())));
         let tags = tags_of(parts.headers.get(&CACHE_TAG));
@@ -241,6 +249,10 @@ impl<P: Platform> App<P> {
             Err(problem) if problem.status == 404 => page::absent(self).await?,
             other => other?,
         };
+        if made.dated && self.has_spare(&PublicRoute::Page(route.clone())) {
+            // An older page as a whole is more honest than a new one of old parts.
+            return Err(ProblemKind::Unavailable.into());
+        }
         let life = match (made.status, made.dated) {
             (404, _) => life.absent(),
             (_, true) => life.dated(),

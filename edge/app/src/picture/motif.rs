@@ -96,7 +96,20 @@ const MOTIFS: &[(&[&str], &str)] = &[
         r##"<circle cy="28" r="58" fill="none" stroke="$M" stroke-width="16"/><path d="m0-96 38 28L0-20l-38-48z" fill="$F"/><path d="M-38-68h76M-14-68 0-20l14-48-14-28z" fill="none" stroke="$D" stroke-width="3" opacity=".45"/>"##,
     ),
     (
-        &["cushion", "pillow", "throw", "quilt", "blanket", "towel", "tablecloth", "napkins", "napkin", "linen"],
+        &[
+            "cushion",
+            "pillow",
+            "throw",
+            "quilt",
+            "blanket",
+            "towel",
+            "tablecloth",
+            "napkins",
+            "napkin",
+            "linen",
+            "cushions",
+            "textiles",
+        ],
         r##"<path d="M-84-76Q0-58 84-76 68 0 84 80 0 62-84 80-68 0-84-76z" fill="$F"/><path d="M-50-46Q0-36 50-46 42 0 50 50 0 40-50 50-42 0-50-46z" fill="none" stroke="$A" stroke-width="7"/><circle r="10" fill="$D" opacity=".6"/>"##,
     ),
     (
@@ -213,6 +226,10 @@ const MOTIFS: &[(&[&str], &str)] = &[
     (
         &["chair", "stool", "sofa", "armchair", "bench", "furniture", "seat", "table", "bed"],
         r##"<path d="M-70-20v-36c0-40 140-40 140 0v36z" fill="$F"/><path d="M-92-26c24-12 34 6 34 26H58c0-20 10-38 34-26 16 10 8 34 0 50v40H-92V24c-8-16-16-40 0-50z" fill="$M"/><path d="M-58 0H58v36H-58z" fill="$A" opacity=".75"/><path d="M-78 64v24M78 64v24" stroke="$D" stroke-width="10" stroke-linecap="round"/>"##,
+    ),
+    (
+        &["home", "house", "houses", "cottage", "birdhouse", "birdcage", "cage"],
+        r##"<path d="M-70-8 0-78 70-8V86H-70z" fill="$F"/><path d="M-92 0 0-92 92 0" fill="none" stroke="$D" stroke-width="13" stroke-linejoin="round"/><path d="M-20 30a20 20 0 0 1 40 0v56h-40z" fill="$D" opacity=".75"/><circle cy="-26" r="16" fill="$A"/>"##,
     ),
     (
         &["hook", "hooks", "hanger", "hangers", "drawer", "knob", "cabinet", "shelf", "doorstop", "rack"],

@@ -1,0 +1,483 @@
+//! Promises about shoppers: who they are, what only they see, and an order placed with plain forms.
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+#[path = "support/browser.rs"]
+mod browser;
+#[path = "support/fake.rs"]
+mod fake;
+
+use axum::Router;
+use axum::body::Body;
+use browser::{Browser, HOST, Seen, with};
+use edge_app::router;
+use fake::Fake;
+use http::Request;
+
+const TAPE: &str = "10123C";
+const GLOBE: &str = "10120";
+
+fn shop() -> (Fake, Router) {
+    let platform = Fake::new(fake::demo_products());
+    for units in platform.inner().core.lock().unwrap().stock.values_mut() {
+        *units = 50;
+    }
+    let router = router(platform.clone());
+    (platform, router)
+}
+
+async fn add(browser: &mut Browser, sku: &str, quantity: &str) -> Seen {
+    browser.post_pairs("/cart/add", &[("sku", sku), ("quantity", quantity)]).await
+}
+
+/// Fills the checkout form as it stands and sends it.
+async fn check_out(browser: &mut Browser, changes: &[(&str, &str)]) -> (Vec<(String, String)>, Seen) {
+    let page = browser.get("/checkout").await;
+    assert_eq!(page.status, 200, "{}", page.body);
+    let address =
+        [("name", "Ada Lovelace"), ("line1", "12 St James's Square"), ("city", "London"), ("postal_code", "SW1Y 4JH")];
+    let form = with(with(page.form("/checkout"), &address), changes);
+    let seen = browser.post("/checkout", &form).await;
+    (form, seen)
+}
+
+#[tokio::test]
+async fn looking_around_makes_nobody_a_guest() {
+    let (platform, router) = shop();
+    let mut browser = Browser::new(&router);
+    for path in ["/", "/c/garden", "/search", "/cart", "/cart/count", "/checkout", "/orders", "/sign-in", "/account"] {
+        browser.get(path).await;
+    }
+    assert!(browser.cookies.is_empty());
+    assert!(platform.take_calls().iter().all(|call| call.starts_with("GET ")), "something was written");
+}
+
+#[tokio::test]
+async fn the_first_item_makes_a_guest_with_locked_cookies() {
+    let (platform, router) = shop();
+    let mut browser = Browser::new(&router);
+    let seen = add(&mut browser, TAPE, "2").await;
+    assert_eq!((seen.status.as_u16(), seen.location()), (303, "/cart?notice=added"));
+    let cookies: Vec<_> = seen.headers.get_all("set-cookie").iter().map(|cookie| cookie.to_str().unwrap()).collect();
+    assert_eq!(cookies.len(), 3);
+    for (cookie, name) in cookies.iter().zip(["__Host-session=", "__Host-refresh=", "__Host-cart="]) {
+        assert!(cookie.starts_with(name), "{cookie}");
+        assert!(cookie.ends_with("; HttpOnly; Secure; SameSite=Lax") && cookie.contains("; Path=/;"), "{cookie}");
+    }
+    let cart = browser.get("/cart").await;
+    assert!(cart.text(".lines .line-title").contains("Hearts Wrapping Tape"));
+    assert_eq!(browser.get("/cart/count").await.body, r#"{"units":2}"#);
+    assert_eq!(platform.take_calls().iter().filter(|call| *call == "POST /v1/guests").count(), 1);
+}
+
+#[tokio::test]
+async fn a_shopper_sees_his_own_last_write_and_another_devices_within_five_seconds() {
+    let (platform, router) = shop();
+    let mut phone = Browser::new(&router);
+    add(&mut phone, TAPE, "1").await;
+    let mut desk = Browser::new(&router);
+    desk.cookies = phone.cookies.clone();
+    assert_eq!(desk.get("/cart/count").await.body, r#"{"units":1}"#);
+    add(&mut phone, TAPE, "4").await;
+    assert_eq!(phone.get("/cart/count").await.body, r#"{"units":5}"#, "own write");
+    assert_eq!(desk.get("/cart/count").await.body, r#"{"units":1}"#, "cached");
+    platform.turn_clock(5_000);
+    assert_eq!(desk.get("/cart/count").await.body, r#"{"units":5}"#);
+}
+
+#[tokio::test]
+async fn a_basket_is_asked_for_once_in_five_seconds() {
+    let (platform, router) = shop();
+    let mut browser = Browser::new(&router);
+    add(&mut browser, TAPE, "1").await;
+    platform.take_calls();
+    for _ in 0..10 {
+        browser.get("/cart/count").await;
+    }
+    assert_eq!(platform.take_calls(), Vec::<String>::new());
+    platform.turn_clock(5_000);
+    browser.get("/cart/count").await;
+    assert_eq!(platform.take_calls().len(), 1);
+}
+
+#[tokio::test]
+async fn the_script_gets_the_basket_as_json() {
+    let (_, router) = shop();
+    let mut browser = Browser::new(&router);
+    let request = |body: &'static str| {
+        Request::post("/cart/add")
+            .header("host", HOST)
+            .header("origin", format!("https://{HOST}"))
+            .header("accept", "application/json")
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(Body::from(body))
+            .unwrap()
+    };
+    let seen = browser.send(request("sku=10123c&quantity=3")).await;
+    let said: serde_json::Value = serde_json::from_str(&seen.body).unwrap();
+    assert_eq!((said["units"].as_u64(), said["total"].as_str()), (Some(3), Some("£1.95")));
+    let gone = browser.send(request("sku=NEVER&quantity=1")).await;
+    assert_eq!((gone.status.as_u16(), gone.header("content-type")), (422, "application/problem+json"));
+}
+
+#[tokio::test]
+async fn quantities_change_and_lines_go_with_plain_forms() {
+    let (_, router) = shop();
+    let mut browser = Browser::new(&router);
+    add(&mut browser, TAPE, "1").await;
+    browser.post_pairs("/cart/set", &[("sku", TAPE), ("quantity", "7")]).await;
+    assert_eq!(browser.get("/cart/count").await.body, r#"{"units":7}"#);
+    browser.post_pairs("/cart/set", &[("sku", TAPE), ("quantity", "0")]).await;
+    assert_eq!(browser.get("/cart").await.text(".empty h2"), "It is empty");
+    add(&mut browser, TAPE, "1").await;
+    browser.post_pairs("/cart/remove", &[("sku", TAPE)]).await;
+    assert_eq!(browser.get("/cart/count").await.body, r#"{"units":0}"#);
+    for quantity in ["-1", "x", "100001", "1.5", ""] {
+        assert_eq!(add(&mut browser, TAPE, quantity).await.status, 422, "{quantity:?}");
+    }
+    assert_eq!(add(&mut browser, "GONE", "1").await.location(), "/cart?notice=gone");
+}
+
+#[tokio::test]
+async fn an_order_is_placed_with_a_plain_form_and_only_once() {
+    let (platform, router) = shop();
+    let mut browser = Browser::new(&router);
+    add(&mut browser, TAPE, "2").await;
+    add(&mut browser, GLOBE, "1").await;
+    let (form, seen) = check_out(&mut browser, &[]).await;
+    assert_eq!(seen.status, 303, "{}", seen.body);
+    let order = seen.location().to_owned();
+    let again = browser.post("/checkout", &form).await;
+    assert_eq!(again.location(), order, "the same form made another order");
+    let page = browser.get(&order).await;
+    assert_eq!(page.text("h1"), "Thank you, it is yours");
+    assert_eq!(browser.get("/cart/count").await.body, r#"{"units":0}"#);
+    assert_eq!(browser.get("/orders").await.text(".badge"), "Paid");
+    let sent = platform.inner().calls.lock().unwrap();
+    let orders: Vec<_> =
+        sent.iter().filter(|call| call.uri().path() == "/v1/orders" && call.method() == "POST").collect();
+    assert_eq!(orders.len(), 2);
+    assert_eq!((orders[0].body(), orders[0].headers()), (orders[1].body(), orders[1].headers()));
+}
+
+#[tokio::test]
+async fn an_unknown_outcome_keeps_the_key_and_a_refusal_changes_it() {
+    let (platform, router) = shop();
+    let mut browser = Browser::new(&router);
+    add(&mut browser, TAPE, "2").await;
+    let page = browser.get("/checkout").await;
+    let address = [("name", "Ada"), ("line1", "1 High Street"), ("city", "York")];
+    let form = with(page.form("/checkout"), &address);
+    platform.switch_cores(false);
+    let lost = browser.post("/checkout", &form).await;
+    assert_eq!(lost.text("#problem h2"), "We did not hear back");
+    let mut kept = with(lost.form("/checkout"), &[]);
+    let mut sent = form.clone();
+    sent.sort();
+    kept.sort();
+    assert_eq!(kept, sent, "the repeat would be another order");
+    platform.switch_cores(true);
+    platform.inner().core.lock().unwrap().stock.insert(TAPE.parse().unwrap(), 1);
+    let refused = browser.post("/checkout", &form).await;
+    assert!(
+        refused.text("#problem").contains("Only one of “Hearts Wrapping Tape” is left."),
+        "{}",
+        refused.text("#problem")
+    );
+    let key = |form: &[(String, String)]| form.iter().find(|(name, _)| name == "key").unwrap().1.clone();
+    assert_ne!(key(&refused.form("/checkout")), key(&form));
+}
+
+#[tokio::test]
+async fn a_changed_price_is_shown_and_asked_about() {
+    let (platform, router) = shop();
+    let mut browser = Browser::new(&router);
+    add(&mut browser, TAPE, "2").await;
+    let page = browser.get("/checkout").await;
+    let form = with(page.form("/checkout"), &[("name", "Ada"), ("line1", "1 High Street"), ("city", "York")]);
+    for product in &mut platform.inner().core.lock().unwrap().products {
+        for variant in &mut product.variants {
+            variant.price = variant.price.checked_mul(3).unwrap();
+        }
+    }
+    let asked = browser.post("/checkout", &form).await;
+    assert!(asked.text("#problem").contains("the total is now £3.90"), "{}", asked.text("#problem"));
+    assert_eq!(asked.text("button.wide"), "Place order · £3.90");
+    let agreed = browser.post("/checkout", &asked.form("/checkout")).await;
+    assert!(agreed.location().starts_with("/orders/"), "{}", agreed.body);
+}
+
+#[tokio::test]
+async fn a_basket_that_changed_elsewhere_is_not_ordered() {
+    let (_, router) = shop();
+    let mut browser = Browser::new(&router);
+    add(&mut browser, TAPE, "2").await;
+    let page = browser.get("/checkout").await;
+    add(&mut browser, GLOBE, "1").await;
+    let form = with(page.form("/checkout"), &[("name", "Ada"), ("line1", "1 High Street"), ("city", "York")]);
+    let seen = browser.post("/checkout", &form).await;
+    assert_eq!(seen.text("#problem h2"), "Your basket has changed");
+}
+
+#[tokio::test]
+async fn a_form_with_gaps_comes_back_as_it_was_filled() {
+    let (platform, router) = shop();
+    let mut browser = Browser::new(&router);
+    add(&mut browser, TAPE, "2").await;
+    platform.take_calls();
+    let (_, seen) = check_out(&mut browser, &[("city", ""), ("email", "not an address"), ("line2", "<b>&\"'")]).await;
+    assert_eq!(seen.status, 422);
+    let page = seen.page();
+    let links = scraper::Selector::parse("#problem a").unwrap();
+    let named: Vec<_> = page.select(&links).map(|link| link.attr("href").unwrap().to_owned()).collect();
+    assert_eq!(named, ["#city", "#email"]);
+    let form = seen.form("/checkout");
+    assert!(
+        form.contains(&("name".to_owned(), "Ada Lovelace".to_owned()))
+            && form.contains(&("line2".to_owned(), "<b>&\"'".to_owned()))
+    );
+    assert!(!seen.body.contains("<b>&"), "what was typed became markup");
+    assert!(!platform.take_calls().contains(&"POST /v1/orders".to_owned()));
+}
+
+#[tokio::test]
+async fn each_way_to_pay_ends_where_it_should() {
+    let (platform, router) = shop();
+    let mut browser = Browser::new(&router);
+    for (payment, headline) in [
+        ("tok_decline", "The payment was declined"),
+        ("tok_challenge", "One more step"),
+        ("tok_timeout", "We are taking the payment"),
+    ] {
+        add(&mut browser, TAPE, "1").await;
+        let order = check_out(&mut browser, &[("payment", payment)]).await.1.location().to_owned();
+        assert_eq!(browser.get(&order).await.text("h1"), headline);
+        match payment {
+            "tok_decline" => {
+                assert_eq!(browser.post(&format!("{order}/again"), &[]).await.location(), "/cart?notice=again");
+                assert_eq!(browser.get("/cart/count").await.body, r#"{"units":1}"#);
+                browser.post_pairs("/cart/remove", &[("sku", TAPE)]).await;
+            }
+            "tok_challenge" => {
+                assert_eq!(browser.post(&format!("{order}/confirm"), &[]).await.location(), order);
+                assert_eq!(browser.get(&order).await.text("h1"), "Thank you, it is yours");
+                let late = browser.post(&format!("{order}/confirm"), &[]).await;
+                assert!(late.location().ends_with("?notice=state"));
+            }
+            _ => {
+                assert!(browser.get(&order).await.body.contains("<noscript><meta http-equiv=\"refresh\""));
+                let before = browser.get(&format!("{order}/status")).await.body;
+                platform.turn_clock(11_000);
+                assert_ne!(browser.get(&format!("{order}/status")).await.body, before);
+                assert!(!browser.get(&order).await.body.contains("http-equiv"));
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_expired_token_is_traded_without_the_shopper_noticing() {
+    let (platform, router) = shop();
+    let mut browser = Browser::new(&router);
+    add(&mut browser, TAPE, "1").await;
+    let old = browser.cookies["__Host-session"].clone();
+    platform.turn_clock(3_600_000);
+    assert_eq!(browser.get("/cart/count").await.body, r#"{"units":1}"#);
+    assert_ne!(browser.cookies["__Host-session"], old);
+    browser.cookies.remove("__Host-session");
+    assert_eq!(browser.get("/cart/count").await.body, r#"{"units":1}"#);
+}
+
+#[tokio::test]
+async fn a_refused_refresh_token_ends_the_session_but_a_lost_core_does_not() {
+    let (platform, router) = shop();
+    let mut browser = Browser::new(&router);
+    add(&mut browser, TAPE, "1").await;
+    platform.turn_clock(3_600_000);
+    platform.switch_cores(false);
+    let lost = browser.get("/cart").await;
+    assert_eq!((lost.status.as_u16(), browser.cookies.len()), (503, 3));
+    platform.switch_cores(true);
+    browser.cookies.insert("__Host-refresh".to_owned(), "0195b1c4-0000-7abc-8def-000000000001.stolen".to_owned());
+    assert_eq!(browser.get("/cart").await.text(".empty h2"), "It is empty");
+    assert!(browser.cookies.is_empty());
+}
+
+#[tokio::test]
+async fn a_token_of_others_is_worth_nothing() {
+    let (_, router) = shop();
+    let mut browser = Browser::new(&router);
+    add(&mut browser, TAPE, "1").await;
+    let token = browser.cookies["__Host-session"].clone();
+    let (signed, _) = token.rsplit_once('.').unwrap();
+    let forged =
+        [format!("{signed}.{}", "A".repeat(86)), "a.b.c".to_owned(), token.replace('.', ".x"), "x".repeat(4000)];
+    for bad in forged {
+        browser.cookies = [("__Host-session".to_owned(), bad)].into();
+        assert_eq!(browser.get("/cart/count").await.body, r#"{"units":0}"#);
+    }
+}
+
+#[tokio::test]
+async fn signing_up_keeps_the_basket_and_signing_in_brings_it_along() {
+    let (_, router) = shop();
+    let mut browser = Browser::new(&router);
+    add(&mut browser, TAPE, "1").await;
+    let up = [("email", "ada@example.org"), ("password", "correct horse"), ("name", "Ada"), ("next", "")];
+    assert_eq!(browser.post_pairs("/sign-up", &up).await.location(), "/account");
+    assert_eq!(browser.get("/cart/count").await.body, r#"{"units":1}"#);
+    assert_eq!(browser.get("/account").await.text("h1"), "Hello, Ada");
+    assert_eq!(browser.post("/sign-out", &[]).await.location(), "/");
+    assert!(browser.cookies.is_empty());
+    assert_eq!(browser.get("/account").await.location(), "/sign-in");
+    add(&mut browser, GLOBE, "2").await;
+    let wrong = browser.post_pairs("/sign-in", &[("email", "ada@example.org"), ("password", "wrong")]).await;
+    assert_eq!((wrong.status.as_u16(), wrong.text("#problem h2").as_str()), (422, "That did not match"));
+    assert!(!wrong.body.contains("value=\"wrong\""), "the password came back in the page");
+    let right = [("email", "ADA@example.org"), ("password", "correct horse"), ("next", "checkout")];
+    assert_eq!(browser.post_pairs("/sign-in", &right).await.location(), "/checkout");
+    assert_eq!(browser.get("/cart/count").await.body, r#"{"units":3}"#);
+    let taken = Browser::new(&router).post_pairs("/sign-up", &up).await;
+    assert_eq!(taken.text("#problem h2"), "You have an account already");
+}
+
+#[tokio::test]
+async fn only_our_own_pages_may_post() {
+    let (platform, router) = shop();
+    let posts = [
+        "/cart/add",
+        "/cart/set",
+        "/cart/remove",
+        "/checkout",
+        "/sign-in",
+        "/sign-up",
+        "/sign-out",
+        "/orders/x/confirm",
+        "/orders/x/again",
+    ];
+    let origins = [
+        None,
+        Some("null"),
+        Some("https://evil.example"),
+        Some("http://shop.example"),
+        Some("https://shop.example.evil.example"),
+    ];
+    platform.take_calls();
+    for path in posts {
+        for origin in origins {
+            let mut request =
+                Request::post(path).header("host", HOST).header("content-type", "application/x-www-form-urlencoded");
+            if let Some(origin) = origin {
+                request = request.header("origin", origin);
+            }
+            let body = "sku=10123C&quantity=1&email=a@example.org&password=12345678";
+            let seen = Browser::new(&router).send(request.body(Body::from(body)).unwrap()).await;
+            assert_eq!(seen.status, 403, "{path} from {origin:?}");
+        }
+        let crossed = Request::post(path).header("host", HOST).header("origin", format!("https://{HOST}"));
+        let crossed = crossed.header("sec-fetch-site", "cross-site").body(Body::empty()).unwrap();
+        assert_eq!(Browser::new(&router).send(crossed).await.status, 403, "{path}");
+    }
+    assert!(platform.take_calls().iter().all(|call| call.starts_with("GET ")));
+}
+
+#[tokio::test]
+async fn the_api_takes_tokens_and_json_but_never_cookies_or_forms() {
+    let (platform, router) = shop();
+    let mut browser = Browser::new(&router);
+    add(&mut browser, TAPE, "1").await;
+    assert_eq!(browser.get("/v1/cart").await.status, 401, "a cookie opened the API");
+    let token = browser.cookies["__Host-session"].clone();
+    let with_token =
+        |path: &str| Request::get(path).header("authorization", format!("Bearer {token}")).body(Body::empty()).unwrap();
+    platform.take_calls();
+    let seen = browser.send(with_token("/v1/cart")).await;
+    assert_eq!((seen.status.as_u16(), seen.header("cache-control")), (200, "no-store"));
+    browser.send(with_token("/v1/search?q=cached")).await;
+    for call in platform.inner().calls.lock().unwrap().iter() {
+        assert!(!call.headers().contains_key("cookie"), "{}", call.uri());
+        let public = call.uri().path() != "/v1/cart";
+        assert!(!(public && call.headers().contains_key("authorization")), "{}", call.uri());
+    }
+    for kind in ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""] {
+        let request = Request::post("/v1/cart/operations").header("content-type", kind).body(Body::from("{}")).unwrap();
+        assert_eq!(browser.send(request).await.status, 415, "{kind:?}");
+    }
+    let long = Request::post("/v1/orders")
+        .header("content-type", "application/json")
+        .body(Body::from(vec![b' '; 262_145]))
+        .unwrap();
+    assert_eq!(browser.send(long).await.status, 413);
+}
+
+#[tokio::test]
+async fn nobody_ever_sees_anothers_name_basket_or_orders() {
+    let (_, router) = shop();
+    let mut ada = Browser::new(&router);
+    add(&mut ada, TAPE, "3").await;
+    let up = [("email", "canary-ada@example.org"), ("password", "correct horse"), ("name", "Canary Ada")];
+    ada.post_pairs("/sign-up", &up).await;
+    let order = check_out(&mut ada, &[("name", "Canary Ada"), ("email", "canary-ada@example.org")])
+        .await
+        .1
+        .location()
+        .to_owned();
+    add(&mut ada, GLOBE, "9").await;
+    let paths = [
+        "/",
+        "/cart",
+        "/cart/count",
+        "/checkout",
+        "/orders",
+        "/account",
+        "/p/hearts-wrapping-tape-10123c",
+        "/c/garden",
+        "/search?q=heart",
+        "/v1/cart",
+        "/v1/account",
+        "/v1/orders",
+        "/v1/categories",
+        &order,
+        &format!("{order}/status"),
+    ];
+    let endings = ["", "/x.css", ";a", "%2e", "//", "%0a", ".css", "?x=.css", "/..;/"];
+    let mut bob = Browser::new(&router);
+    add(&mut bob, TAPE, "1").await;
+    let mutations = [
+        "x-forwarded-host",
+        "x-forwarded-for",
+        "x-host",
+        "x-original-url",
+        "x-rewrite-url",
+        "forwarded",
+        "x-user-id",
+        "x-http-method-override",
+        "accept-language",
+        "range",
+        "authorization",
+        "cookie2",
+        "x-forwarded-scheme",
+        "via",
+    ];
+    for path in paths {
+        for ending in endings {
+            ada.get(&format!("{path}{ending}")).await;
+            clean(&bob.get(&format!("{path}{ending}")).await, path, ending);
+            clean(&Browser::new(&router).get(&format!("{path}{ending}")).await, path, ending);
+        }
+        for header in mutations {
+            let request = |value: &str| {
+                Request::get(path).header("host", HOST).header(header, value).body(Body::empty()).unwrap()
+            };
+            ada.send(request("canary-ada@example.org")).await;
+            clean(&bob.send(request("bob")).await, path, header);
+            clean(&Browser::new(&router).get(path).await, path, header);
+        }
+    }
+}
+
+fn clean(seen: &Seen, path: &str, how: &str) {
+    let all = format!("{:?}{}", seen.headers, seen.body).to_lowercase();
+    assert!(!all.contains("canary"), "{path} with {how} shows another's data");
+    assert!(!seen.body.contains(r#""units":9"#), "{path} with {how} shows another's basket");
+}

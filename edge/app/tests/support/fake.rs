@@ -1,0 +1,667 @@
+//! A host with its time in hand and a small core behind it, for tests and for looking at pages. Not a model of the cores:
+//! it answers every `/v1` route in the right shape, signs real tokens, and can be switched off.
+
+#![allow(dead_code, missing_docs, unreachable_pub, clippy::unwrap_used, reason = "each user takes a part of it")]
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use edge_app::{Page, Platform, UpstreamError};
+use http::{Request, Response, StatusCode};
+use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
+use serde_json::{Value, json};
+use shared::api::account::{Account, RefreshToken, SignIn, SignUp, Tokens};
+use shared::api::cart::{Cart, CartChange, CartLine, CartOperation};
+use shared::api::catalog::{
+    Category, CategoryFacet, CategoryList, CategoryRef, PriceFacet, Product, ProductSummary, SearchOrder, SearchQuery,
+    SearchResults, StockLevel, StockLevels, Variant,
+};
+use shared::api::order::{
+    LineItem, Order, OrderPage, OrderStatus, OrderSummary, PaymentStatus, PlaceOrder, Quote, QuoteRequest,
+};
+use shared::id::{Slot, USER_EPOCH_MS};
+use shared::token::{self, Claims, KeyId, KeySet, PublicKey, Role};
+use shared::{CartId, Currency, Money, OrderId, Problem, ProblemKind, ProductId, Quantity, SessionId, Sku, UserId};
+use time::OffsetDateTime;
+
+type Job = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// The start of the fake's time: 2030-01-01, Unix milliseconds.
+pub const START_MS: u64 = 1_893_456_000_000;
+
+#[derive(Clone)]
+pub struct Fake(Arc<Inner>);
+
+pub struct Inner {
+    name: String,
+    pub now_ms: AtomicU64,
+    pub down: AtomicBool,
+    pub mem: Mutex<HashMap<String, Arc<Page>>>,
+    pub kv: Mutex<HashMap<String, (Bytes, u32)>>,
+    pub jobs: Mutex<Vec<Job>>,
+    pub calls: Mutex<Vec<Request<Bytes>>>,
+    random: AtomicU64,
+    pub core: Mutex<Core>,
+}
+
+impl Fake {
+    pub fn new(products: Vec<Product>) -> Self {
+        Self(Arc::new(Inner {
+            name: "fake".to_owned(),
+            now_ms: AtomicU64::new(START_MS),
+            down: AtomicBool::new(false),
+            mem: Mutex::default(),
+            kv: Mutex::default(),
+            jobs: Mutex::default(),
+            calls: Mutex::default(),
+            random: AtomicU64::new(1),
+            core: Mutex::new(Core::new(products)),
+        }))
+    }
+
+    pub fn inner(&self) -> &Inner {
+        &self.0
+    }
+
+    pub fn turn_clock(&self, ms: u64) {
+        self.0.now_ms.fetch_add(ms, Ordering::SeqCst);
+    }
+
+    pub fn switch_cores(&self, on: bool) {
+        self.0.down.store(!on, Ordering::SeqCst);
+    }
+
+    pub fn forget_memory(&self) {
+        self.0.mem.lock().unwrap().clear();
+    }
+
+    /// Paths of the calls so far, oldest first; the list starts anew.
+    pub fn take_calls(&self) -> Vec<String> {
+        let calls = std::mem::take(&mut *self.0.calls.lock().unwrap());
+        calls.into_iter().map(|call| format!("{} {}", call.method(), call.uri())).collect()
+    }
+
+    pub async fn run_deferred(&self) {
+        loop {
+            let jobs = std::mem::take(&mut *self.0.jobs.lock().unwrap());
+            if jobs.is_empty() {
+                return;
+            }
+            for job in jobs {
+                job.await;
+            }
+        }
+    }
+}
+
+impl Platform for Fake {
+    fn cache_name(&self) -> &str {
+        &self.0.name
+    }
+
+    fn mem_get(&self, key: &str) -> Option<Arc<Page>> {
+        self.0.mem.lock().unwrap().get(key).cloned()
+    }
+
+    fn mem_put(&self, key: String, page: Arc<Page>) {
+        self.0.mem.lock().unwrap().insert(key, page);
+    }
+
+    async fn kv_get(&self, key: &str) -> Option<Bytes> {
+        self.0.kv.lock().unwrap().get(key).map(|(value, _)| value.clone())
+    }
+
+    async fn kv_put(&self, key: String, value: Bytes, ttl_seconds: u32) {
+        self.0.kv.lock().unwrap().insert(key, (value, ttl_seconds));
+    }
+
+    async fn upstream(&self, request: Request<Bytes>, _client: IpAddr) -> Result<Response<Bytes>, UpstreamError> {
+        self.0.calls.lock().unwrap().push(request.clone());
+        if self.0.down.load(Ordering::SeqCst) {
+            return Err(UpstreamError::Unavailable);
+        }
+        Ok(self.0.core.lock().unwrap().answer(&request, self.now_ms()))
+    }
+
+    async fn verify_ed25519(&self, key: &[u8; 32], message: &[u8], signature: &[u8; 64]) -> bool {
+        UnparsedPublicKey::new(&ED25519, key).verify(message, signature).is_ok()
+    }
+
+    fn defer(&self, job: impl Future<Output = ()> + Send + 'static) {
+        self.0.jobs.lock().unwrap().push(Box::pin(job));
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.0.now_ms.load(Ordering::SeqCst)
+    }
+
+    fn fill_random(&self, bytes: &mut [u8]) {
+        for byte in bytes {
+            let next = self.0.random.fetch_add(1, Ordering::SeqCst).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            *byte = next.to_be_bytes()[0];
+        }
+    }
+}
+
+/// The core: carts, orders and sessions in memory.
+pub struct Core {
+    pub products: Vec<Product>,
+    pub stock: HashMap<Sku, u64>,
+    users: Vec<UserState>,
+    accounts: HashMap<String, (usize, String, Option<String>)>,
+    refresh: HashMap<String, usize>,
+    next: u64,
+    key: Ed25519KeyPair,
+    /// Seconds that an access token lasts.
+    pub token_seconds: u64,
+}
+
+struct UserState {
+    id: UserId,
+    guest: bool,
+    lines: Vec<(Sku, u32)>,
+    version: u64,
+    orders: Vec<(String, Order)>,
+}
+
+type Answer = Result<(StatusCode, Value), Problem>;
+
+impl Core {
+    fn new(products: Vec<Product>) -> Self {
+        let stock = products.iter().flat_map(|product| &product.variants).enumerate();
+        let stock = stock.map(|(at, variant)| (variant.sku.clone(), (at as u64 * 7) % 60)).collect();
+        Self {
+            products,
+            stock,
+            users: Vec::new(),
+            accounts: HashMap::new(),
+            refresh: HashMap::new(),
+            next: 1,
+            key: Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap(),
+            token_seconds: 600,
+        }
+    }
+
+    fn answer(&mut self, request: &Request<Bytes>, now_ms: u64) -> Response<Bytes> {
+        let made = self.route(request, now_ms);
+        let public = request.uri().path().starts_with("/v1/products")
+            || matches!(request.uri().path(), "/v1/categories" | "/v1/search");
+        let (status, body, kind) = match made {
+            Ok((status, body)) => (status, body.to_string().into_bytes(), "application/json"),
+            Err(problem) => {
+                (StatusCode::from_u16(problem.status).unwrap(), problem.to_json(), "application/problem+json")
+            }
+        };
+        let control = if public { "public, max-age=30" } else { "no-store" };
+        let mut response =
+            Response::builder().status(status).header("content-type", kind).header("cache-control", control);
+        if public && status == 200 {
+            response = response.header("cache-tag", "catalog");
+        }
+        response.body(if status == 204 { Bytes::new() } else { Bytes::from(body) }).unwrap()
+    }
+
+    fn route(&mut self, request: &Request<Bytes>, now_ms: u64) -> Answer {
+        let path = request.uri().path().strip_prefix("/v1/").ok_or(Problem::not_found())?;
+        let query = request.uri().query().unwrap_or_default();
+        let parts: Vec<&str> = path.split('/').collect();
+        match (request.method().as_str(), parts.as_slice()) {
+            ("GET", ["keys"]) => ok(&self.keys()),
+            ("GET", ["categories"]) => ok(&self.categories()),
+            ("GET", ["products", slug]) => {
+                ok(self.products.iter().find(|product| product.slug == *slug).ok_or(Problem::not_found())?)
+            }
+            ("GET", ["search"]) => {
+                let asked: SearchQuery = serde_urlencoded::from_str(query).map_err(|e| Problem::invalid("q", e))?;
+                if asked.limit == 0 || asked.page == 0 {
+                    Err(Problem::invalid("limit", "0"))
+                } else {
+                    ok(&self.search(&asked))
+                }
+            }
+            ("GET", ["stock"]) => ok(&self.levels(query)),
+            ("POST", ["guests"]) => {
+                let at = self.new_user(now_ms);
+                Ok((StatusCode::CREATED, self.tokens(at, now_ms)))
+            }
+            ("POST", ["accounts"]) => self.sign_up(request, now_ms),
+            ("POST", ["sessions"]) => self.sign_in(request, now_ms),
+            ("POST", ["sessions", "refresh"]) => {
+                let at = self.spend(request)?;
+                Ok((StatusCode::OK, self.tokens(at, now_ms)))
+            }
+            ("POST", ["sessions", "end"]) => {
+                self.spend(request)?;
+                Ok((StatusCode::NO_CONTENT, Value::Null))
+            }
+            ("GET", ["account"]) => self.account(request, now_ms),
+            ("GET", ["cart"]) => {
+                let at = self.user(request, now_ms)?;
+                ok(&self.cart(at))
+            }
+            ("POST", ["cart", "operations"]) => self.operate(request, now_ms),
+            ("POST", ["quotes"]) => {
+                let asked: QuoteRequest = read(request)?;
+                ok(&self
+                    .quote(&asked.items.iter().map(|item| (item.sku.clone(), item.quantity)).collect::<Vec<_>>())?)
+            }
+            ("POST", ["orders"]) => self.place(request, now_ms),
+            ("GET", ["orders"]) => self.orders(request, now_ms),
+            ("GET", ["orders", id]) => {
+                let at = self.user(request, now_ms)?;
+                self.settle(at, now_ms);
+                ok(&self.find_order(at, id)?)
+            }
+            ("POST", ["orders", id, "payment", "confirm"]) => {
+                let at = self.user(request, now_ms)?;
+                let order = self.users[at].orders.iter_mut().find(|(_, order)| order.order_id.to_string() == *id);
+                let order = &mut order.ok_or(Problem::not_found())?.1;
+                if order.payment != PaymentStatus::ChallengeRequired {
+                    return Err(ProblemKind::OrderState.into());
+                }
+                order.status = OrderStatus::Confirmed;
+                order.payment = PaymentStatus::Captured;
+                order.version += 1;
+                ok(&order.clone())
+            }
+            _ => Err(Problem::not_found()),
+        }
+    }
+
+    fn keys(&self) -> KeySet {
+        let bytes: [u8; 32] = self.key.public_key().as_ref().try_into().unwrap();
+        KeySet { keys: vec![PublicKey::new(KeyId("fake-1".to_owned()), &bytes)] }
+    }
+
+    fn categories(&self) -> CategoryList {
+        let mut items: Vec<Category> = Vec::new();
+        for product in &self.products {
+            match items.iter_mut().find(|own| own.slug == product.category.slug) {
+                Some(own) => own.product_count += 1,
+                None => items.push(Category {
+                    slug: product.category.slug.clone(),
+                    name: product.category.name.clone(),
+                    product_count: 1,
+                }),
+            }
+        }
+        items.sort_by(|a, b| a.name.cmp(&b.name));
+        CategoryList { items }
+    }
+
+    fn search(&self, query: &SearchQuery) -> SearchResults {
+        let words: Vec<String> = query.q.to_lowercase().split_whitespace().map(ToOwned::to_owned).collect();
+        let price = |product: &Product| product.variants[0].price.minor().unsigned_abs();
+        let said = |product: &&Product| words.iter().all(|word| product.title.to_lowercase().contains(word));
+        let filed = |product: &Product| query.category.as_ref().is_none_or(|slug| product.category.slug == *slug);
+        let priced = |product: &Product| {
+            query.price_min.is_none_or(|min| price(product) >= min)
+                && query.price_max.is_none_or(|max| price(product) <= max)
+        };
+        let worded: Vec<&Product> = self.products.iter().filter(said).collect();
+        let mut found: Vec<&Product> = worded.iter().copied().filter(|p| filed(p) && priced(p)).collect();
+        match query.order {
+            SearchOrder::Relevance => {}
+            SearchOrder::PriceAscending => found.sort_by_key(|p| price(p)),
+            SearchOrder::PriceDescending => found.sort_by_key(|p| std::cmp::Reverse(price(p))),
+        }
+        let mut categories: Vec<CategoryFacet> = Vec::new();
+        for product in worded.iter().filter(|p| priced(p)) {
+            match categories.iter_mut().find(|own| own.slug == product.category.slug) {
+                Some(own) => own.count += 1,
+                None => categories.push(CategoryFacet {
+                    slug: product.category.slug.clone(),
+                    name: product.category.name.clone(),
+                    count: 1,
+                }),
+            }
+        }
+        let bands = [(0, Some(199)), (200, Some(499)), (500, Some(999)), (1000, Some(1999)), (2000, None)];
+        let inside = |from: u64, to: Option<u64>| {
+            worded.iter().filter(|p| filed(p) && price(p) >= from && to.is_none_or(|to| price(p) <= to)).count() as u64
+        };
+        let prices = bands.map(|(from, to)| PriceFacet { from, to, count: inside(from, to) }).into();
+        let limit = query.limit as usize;
+        let total = found.len();
+        let items = found.into_iter().skip((query.page as usize - 1) * limit).take(limit).map(summary).collect();
+        let pages = u32::try_from(total.div_ceil(limit)).unwrap();
+        SearchResults { items, total: total as u64, page: query.page, pages, categories, prices }
+    }
+
+    fn levels(&self, query: &str) -> StockLevels {
+        let pairs: Vec<(String, String)> = serde_urlencoded::from_str(query).unwrap_or_default();
+        let skus = pairs.into_iter().filter_map(|(_, sku)| sku.parse::<Sku>().ok());
+        let level = |sku: Sku| Some(StockLevel { units: *self.stock.get(&sku)?, sku, approximate: true });
+        StockLevels { items: skus.filter_map(level).collect() }
+    }
+
+    fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    fn new_user(&mut self, now_ms: u64) -> usize {
+        let number = self.number();
+        let id = UserId::mint(now_ms, Slot::from_low_bits(77), (number & 1023) as u16).unwrap();
+        self.users.push(UserState { id, guest: true, lines: Vec::new(), version: 0, orders: Vec::new() });
+        self.users.len() - 1
+    }
+
+    fn tokens(&mut self, at: usize, now_ms: u64) -> Value {
+        let number = self.number();
+        let user = &self.users[at];
+        let now = now_ms / 1000;
+        let claims = Claims {
+            iss: token::ISSUER.to_owned(),
+            aud: token::AUDIENCE.to_owned(),
+            sub: user.id,
+            sid: SessionId::mint(now_ms, user.id.slot(), number.to_be_bytes()),
+            roles: vec![if user.guest { Role::Guest } else { Role::Customer }],
+            epoch: 0,
+            iat: now,
+            nbf: now,
+            exp: now + self.token_seconds,
+        };
+        let input = token::signing_input(&KeyId("fake-1".to_owned()), &claims);
+        let access_token = token::finish(&input, &self.key.sign(input.as_bytes()).as_ref().try_into().unwrap());
+        let refresh = format!("{}.secret-{number}", claims.sid);
+        self.refresh.insert(refresh.clone(), at);
+        let tokens = Tokens {
+            user_id: user.id,
+            access_token,
+            expires_in: u32::try_from(self.token_seconds).unwrap(),
+            refresh_token: RefreshToken(refresh),
+            refresh_expires_in: 2_592_000,
+        };
+        serde_json::to_value(tokens).unwrap()
+    }
+
+    fn spend(&mut self, request: &Request<Bytes>) -> Result<usize, Problem> {
+        let body: Value = serde_json::from_slice(request.body()).map_err(|_| ProblemKind::Malformed)?;
+        let token = body["refresh_token"].as_str().unwrap_or_default();
+        self.refresh.remove(token).ok_or(Problem::new(ProblemKind::NotSignedIn))
+    }
+
+    fn user(&self, request: &Request<Bytes>, now_ms: u64) -> Result<usize, Problem> {
+        let refuse = || Problem::new(ProblemKind::NotSignedIn);
+        let header = request.headers().get("authorization").and_then(|value| value.to_str().ok()).ok_or_else(refuse)?;
+        let parsed = token::parse(header.strip_prefix("Bearer ").ok_or_else(refuse)?).map_err(|_| refuse())?;
+        let key = UnparsedPublicKey::new(&ED25519, self.key.public_key().as_ref());
+        let good = key.verify(parsed.message(), parsed.signature()).is_ok();
+        let claims = parsed.accept(good, now_ms / 1000).map_err(|_| refuse())?;
+        self.users.iter().position(|user| user.id == claims.sub).ok_or_else(refuse)
+    }
+
+    fn sign_up(&mut self, request: &Request<Bytes>, now_ms: u64) -> Answer {
+        let asked: SignUp = read(request)?;
+        if self.accounts.contains_key(asked.email.as_str()) {
+            return Err(ProblemKind::EmailTaken.into());
+        }
+        let at = self.user(request, now_ms).unwrap_or_else(|_| self.new_user(now_ms));
+        self.users[at].guest = false;
+        self.accounts.insert(asked.email.as_str().to_owned(), (at, asked.password.0, asked.name));
+        Ok((StatusCode::CREATED, self.tokens(at, now_ms)))
+    }
+
+    fn sign_in(&mut self, request: &Request<Bytes>, now_ms: u64) -> Answer {
+        let asked: SignIn = read(request)?;
+        let known = self.accounts.get(asked.email.as_str()).filter(|(_, password, _)| *password == asked.password.0);
+        let at = known.ok_or(Problem::new(ProblemKind::WrongCredentials))?.0;
+        if let Ok(guest) = self.user(request, now_ms) {
+            let lines = std::mem::take(&mut self.users[guest].lines);
+            self.users[at].lines.extend(lines);
+            self.users[at].version += 1;
+        }
+        Ok((StatusCode::CREATED, self.tokens(at, now_ms)))
+    }
+
+    fn account(&self, request: &Request<Bytes>, now_ms: u64) -> Answer {
+        let at = self.user(request, now_ms)?;
+        let found = self.accounts.iter().find(|(_, (own, _, _))| *own == at);
+        ok(&Account {
+            user_id: self.users[at].id,
+            email: found.map(|(email, _)| email.parse().unwrap()),
+            name: found.and_then(|(_, (_, _, name))| name.clone()),
+            roles: vec![Role::Customer],
+        })
+    }
+
+    fn find_variant(&self, sku: &Sku) -> Option<(&Product, &Variant)> {
+        let all = self.products.iter().flat_map(|product| product.variants.iter().map(move |one| (product, one)));
+        all.into_iter().find(|(_, variant)| variant.sku == *sku)
+    }
+
+    fn cart(&self, at: usize) -> Cart {
+        let user = &self.users[at];
+        let lines: Vec<CartLine> = user.lines.iter().map(|(sku, units)| self.cart_line(sku, *units)).collect();
+        let totals = lines.iter().filter_map(|line| line.line_total);
+        Cart {
+            cart_id: CartId::mint(user.id.minted_at_ms(), user.id.slot(), [1; 8]),
+            version: user.version,
+            units: user.lines.iter().map(|(_, units)| u64::from(*units)).sum(),
+            total: Money::sum(Currency::GBP, totals).unwrap(),
+            lines,
+        }
+    }
+
+    fn cart_line(&self, sku: &Sku, units: u32) -> CartLine {
+        let found = self.find_variant(sku);
+        let price = found.map(|(_, variant)| variant.price);
+        CartLine {
+            sku: sku.clone(),
+            quantity: Quantity::new(i64::from(units)).unwrap(),
+            title: found.map_or_else(|| sku.to_string(), |(product, _)| product.title.clone()),
+            slug: found.map(|(product, _)| product.slug.clone()),
+            variant: found.map(|(_, variant)| variant.option_values.join(" / ")).unwrap_or_default(),
+            unit_price: price,
+            line_total: price.map(|price| price.checked_mul(units).unwrap()),
+        }
+    }
+
+    fn operate(&mut self, request: &Request<Bytes>, now_ms: u64) -> Answer {
+        let at = self.user(request, now_ms)?;
+        let operation: CartOperation = read(request)?;
+        let (CartChange::Add { sku, .. } | CartChange::Set { sku, .. } | CartChange::Remove { sku }) =
+            &operation.change;
+        if self.find_variant(sku).is_none() && !matches!(operation.change, CartChange::Remove { .. }) {
+            return Err(ProblemKind::UnknownSku.into());
+        }
+        let lines = &mut self.users[at].lines;
+        let place = lines.iter().position(|(own, _)| own == sku);
+        match (operation.change, place) {
+            (CartChange::Add { quantity, .. }, Some(place)) => lines[place].1 += quantity.units(),
+            (CartChange::Set { quantity, .. }, Some(place)) => lines[place].1 = quantity.units(),
+            (CartChange::Add { sku, quantity } | CartChange::Set { sku, quantity }, None) => {
+                lines.push((sku, quantity.units()));
+            }
+            (CartChange::Remove { .. }, Some(place)) => drop(lines.remove(place)),
+            (CartChange::Remove { .. }, None) => {}
+        }
+        self.users[at].version += 1;
+        ok(&self.cart(at))
+    }
+
+    fn quote(&self, items: &[(Sku, Quantity)]) -> Result<Quote, Problem> {
+        let mut lines = Vec::new();
+        for (sku, quantity) in items {
+            let (product, variant) = self.find_variant(sku).ok_or(Problem::new(ProblemKind::UnknownSku))?;
+            lines.push(LineItem {
+                sku: sku.clone(),
+                title: product.title.clone(),
+                quantity: *quantity,
+                unit_price: variant.price,
+                line_total: variant.price.checked_mul(quantity.units()).unwrap(),
+            });
+        }
+        let subtotal = Money::sum(Currency::GBP, lines.iter().map(|line| line.line_total)).unwrap();
+        Ok(Quote { lines, subtotal, shipping: Money::zero(Currency::GBP), total: subtotal, catalog_version: 1 })
+    }
+
+    fn place(&mut self, request: &Request<Bytes>, now_ms: u64) -> Answer {
+        let at = self.user(request, now_ms)?;
+        let asked: PlaceOrder = read(request)?;
+        let key = request.headers().get("idempotency-key").ok_or(Problem::new(ProblemKind::IdempotencyKeyRequired))?;
+        let key = key.to_str().unwrap().to_owned();
+        if let Some((_, order)) = self.users[at].orders.iter().find(|(own, _)| *own == key) {
+            return Ok((StatusCode::CREATED, serde_json::to_value(order).unwrap()));
+        }
+        let items: Vec<_> = asked.items.iter().map(|item| (item.sku.clone(), item.quantity)).collect();
+        let quote = self.quote(&items)?;
+        if quote.total != asked.expected_total {
+            return Err(Problem::new(ProblemKind::QuoteChanged).with("quote", serde_json::to_value(quote).unwrap()));
+        }
+        if asked.cart_version.is_some_and(|version| version != self.users[at].version) {
+            return Err(ProblemKind::CartChanged.into());
+        }
+        let short: Vec<Value> = items
+            .iter()
+            .filter(|(sku, quantity)| self.stock.get(sku).copied().unwrap_or(0) < u64::from(quantity.units()))
+            .map(|(sku, quantity)| json!({"sku": sku, "wanted": quantity, "available": self.stock.get(sku).copied().unwrap_or(0)}))
+            .collect();
+        if !short.is_empty() {
+            return Err(Problem::new(ProblemKind::SoldOut).with("items", short));
+        }
+        let order = self.new_order(at, asked, quote, now_ms);
+        let answer = serde_json::to_value(&order).unwrap();
+        self.users[at].orders.push((key, order));
+        self.users[at].lines.clear();
+        self.users[at].version += 1;
+        Ok((StatusCode::CREATED, answer))
+    }
+
+    fn new_order(&mut self, at: usize, asked: PlaceOrder, quote: Quote, now_ms: u64) -> Order {
+        let (status, payment) = match asked.payment_token.as_str() {
+            "tok_success" => (OrderStatus::Confirmed, PaymentStatus::Captured),
+            "tok_decline" => (OrderStatus::Cancelled, PaymentStatus::Declined),
+            "tok_challenge" => (OrderStatus::Pending, PaymentStatus::ChallengeRequired),
+            _ => (OrderStatus::Pending, PaymentStatus::Processing),
+        };
+        let number = self.number();
+        let user = &self.users[at];
+        let created_at = OffsetDateTime::from_unix_timestamp(i64::try_from(now_ms / 1000).unwrap()).unwrap();
+        Order {
+            order_id: OrderId::mint(now_ms, user.id.slot(), number.to_be_bytes()),
+            user_id: user.id,
+            status,
+            cancel_reason: (status == OrderStatus::Cancelled).then(|| "the payment was declined".to_owned()),
+            payment,
+            lines: quote.lines,
+            subtotal: quote.subtotal,
+            shipping: quote.shipping,
+            total: quote.total,
+            shipping_address: asked.shipping_address,
+            email: asked.email,
+            version: 1,
+            created_at,
+            expires_at: created_at + time::Duration::seconds(900),
+        }
+    }
+
+    /// Payments under way end ten seconds after they began.
+    fn settle(&mut self, at: usize, now_ms: u64) {
+        let now = i64::try_from(now_ms / 1000).unwrap();
+        for (_, order) in &mut self.users[at].orders {
+            let running = order.status == OrderStatus::Pending && order.payment == PaymentStatus::Processing;
+            if running && now >= order.created_at.unix_timestamp() + 10 {
+                order.status = OrderStatus::Confirmed;
+                order.payment = PaymentStatus::Captured;
+                order.version += 1;
+            }
+        }
+    }
+
+    fn find_order(&self, at: usize, id: &str) -> Result<Order, Problem> {
+        let found = self.users[at].orders.iter().find(|(_, order)| order.order_id.to_string() == id);
+        found.map(|(_, order)| order.clone()).ok_or(Problem::not_found())
+    }
+
+    fn orders(&self, request: &Request<Bytes>, now_ms: u64) -> Answer {
+        let at = self.user(request, now_ms)?;
+        let item = |order: &Order| OrderSummary {
+            order_id: order.order_id,
+            status: order.status,
+            total: order.total,
+            units: order.lines.iter().map(|line| u64::from(line.quantity.units())).sum(),
+            created_at: order.created_at,
+        };
+        let items = self.users[at].orders.iter().rev().map(|(_, order)| item(order)).collect();
+        ok(&OrderPage { items, next_cursor: None })
+    }
+}
+
+fn ok(body: &impl serde::Serialize) -> Answer {
+    Ok((StatusCode::OK, serde_json::to_value(body).unwrap()))
+}
+
+fn read<T: serde::de::DeserializeOwned>(request: &Request<Bytes>) -> Result<T, Problem> {
+    serde_json::from_slice(request.body()).map_err(|error| Problem::invalid("body", error))
+}
+
+fn summary(product: &Product) -> ProductSummary {
+    let least = product.variants.iter().map(|variant| variant.price).min_by_key(|price| price.minor()).unwrap();
+    ProductSummary {
+        product_id: product.product_id,
+        slug: product.slug.clone(),
+        title: product.title.clone(),
+        category: product.category.clone(),
+        price_from: least,
+        price_varies: product.variants.iter().any(|variant| variant.price != least),
+        only_sku: (product.variants.len() == 1).then(|| product.variants[0].sku.clone()),
+        image: product.images.first().cloned(),
+    }
+}
+
+/// The demo shop's products, from the repository's own file.
+pub fn demo_products() -> Vec<Product> {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../infra/demo/catalog.csv");
+    let mut reader = csv::Reader::from_path(path).unwrap();
+    let rows: Vec<HashMap<String, String>> = reader.deserialize().map(Result::unwrap).collect();
+    let mut products: Vec<Product> = rows.iter().enumerate().map(|(at, row)| demo_product(at, row)).collect();
+    // One with versions, of two prices, because the demo shop has none.
+    if let Some(first) = products.first_mut() {
+        let dearer = first.variants[0].price.checked_mul(2).unwrap();
+        let other = Variant {
+            sku: format!("{}-L", first.variants[0].sku).parse().unwrap(),
+            option_values: vec!["Large".to_owned()],
+            price: dearer,
+            compare_at_price: None,
+        };
+        first.variants[0].option_values = vec!["Small".to_owned()];
+        first.variants.push(other);
+        first.options = vec![shared::api::catalog::ProductOption {
+            name: "Size".to_owned(),
+            values: vec!["Small".to_owned(), "Large".to_owned()],
+        }];
+    }
+    products
+}
+
+fn demo_product(at: usize, row: &HashMap<String, String>) -> Product {
+    let filed = row["Type"].clone();
+    let number = u64::try_from(at).unwrap();
+    let mut random = [0; 10];
+    random[..8].copy_from_slice(&number.to_be_bytes());
+    Product {
+        product_id: ProductId::mint(USER_EPOCH_MS, random),
+        slug: row["Handle"].clone(),
+        title: row["Title"].clone(),
+        description: row["Body (HTML)"].replace("<p>", "").replace("</p>", "\n\n"),
+        category: CategoryRef { slug: shared::text::slug(&filed), name: filed.replace("&amp;", "&") },
+        vendor: Some(row["Vendor"].clone()).filter(|vendor| !vendor.is_empty()),
+        tags: row["Tags"].split(',').map(|tag| tag.trim().to_owned()).filter(|tag| !tag.is_empty()).collect(),
+        options: Vec::new(),
+        variants: vec![Variant {
+            sku: row["Variant SKU"].parse().unwrap(),
+            option_values: Vec::new(),
+            price: Money::parse_decimal(&row["Variant Price"], Currency::GBP).unwrap(),
+            compare_at_price: None,
+        }],
+        images: Vec::new(),
+        version: 1,
+    }
+}
