@@ -33,7 +33,7 @@ pub(crate) enum Command {
 #[derive(clap::Args)]
 pub(crate) struct ConfigFile {
     /// The configuration, a TOML file; MERIDIAN_SECTION__KEY in the environment overrides section.key.
-    #[arg(long = "config", value_name = "FILE", env = "MERIDIAN_CONFIG")]
+    #[arg(id = "config", long = "config", value_name = "FILE", env = "MERIDIAN_CONFIG")]
     file: PathBuf,
 }
 

@@ -148,7 +148,12 @@ impl Config {
     pub(crate) fn read(file: &Path) -> anyhow::Result<Self> {
         let text = std::fs::read_to_string(file).with_context(|| format!("{}: cannot be read", file.display()))?;
         let mut config: Self = Figment::from(Toml::string(&text))
-            .merge(Env::prefixed("MERIDIAN_").split("__").ignore(&["config", "test_postgres_url", "tools"]))
+            .merge(
+                Env::prefixed("MERIDIAN_")
+                    .split("__")
+                    .ignore(&["config", "tools"])
+                    .filter(|key| !key.starts_with("test_")),
+            )
             .extract()
             .map_err(|error| anyhow::anyhow!("{}: {}", file.display(), describe(&error)))?;
         config.check().with_context(|| file.display().to_string())?;

@@ -50,3 +50,13 @@ fn log_to_stderr() {
         logs.json().flatten_event(true).init();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn every_command_can_be_asked_for() {
+        super::Arguments::command().debug_assert();
+    }
+}
