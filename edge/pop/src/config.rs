@@ -72,6 +72,9 @@ pub struct TlsPaths {
 pub struct Region {
     /// `host:port` of each.
     pub cores: Vec<String>,
+    /// Networks whose shoppers are nearer to this region than to [`Config::nearest`], as far as they have no slot yet.
+    #[serde(default)]
+    pub near: Vec<Network>,
 }
 
 /// What Workers sign with.
@@ -195,7 +198,7 @@ impl Config {
         if !self.regions.contains_key(&self.nearest) {
             return refuse("nearest".into(), "this region is not among [regions]");
         }
-        for (region, Region { cores }) in &self.regions {
+        for (region, Region { cores, .. }) in &self.regions {
             if cores.is_empty() || cores.len() > 64 {
                 return refuse(format!("regions.{region}.cores"), "a region has 1 to 64 cores");
             }
@@ -283,6 +286,7 @@ mod tests {
             ("[\"127.0.0.1:7201\"]", "[]", "regions.eu.cores"),
             ("127.0.0.1:7201", "127.0.0.1", "regions.eu.cores"),
             ("127.0.0.1/32", "127.0.0.1/33", "limits.exempt"),
+            ("[\"us.cores.example:7301\"]", "[\"us.cores.example:7301\"]\nnear = [\"anywhere\"]", "regions.us.near"),
             ("[limits]", "[limits]\nburst = 0", "limits.burst"),
             ("name = \"pop-1\"", "name = \"Pop 1\"", "name"),
             ("[limits]", "[link]\ncongestion = \"reno\"\n[limits]", "congestion"),

@@ -22,6 +22,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, Region};
+use crate::limits::Network;
 use crate::{headers, rules};
 
 /// Time for a request, besides what it asks its answer to be held.
@@ -38,6 +39,8 @@ pub struct Upstream(Arc<Inner>);
 
 struct Inner {
     nearest: RegionName,
+    /// Networks that another region is nearer to.
+    near: Vec<(Network, RegionName)>,
     pools: BTreeMap<RegionName, Pool>,
     map: ArcSwapOption<SlotMap>,
     /// Held while a map is fetched; says when the last one was asked for.
@@ -57,12 +60,17 @@ impl Upstream {
             max_in_flight: config.link.max_in_flight,
             ..PoolOptions::default()
         };
-        let connect = |(region, Region { cores }): (&RegionName, &Region)| {
+        let connect = |(region, Region { cores, .. }): (&RegionName, &Region)| {
             Ok((region.clone(), Pool::new(region.clone(), cores, Arc::clone(tls), options)?))
         };
         let pools = config.regions.iter().map(connect).collect::<io::Result<_>>()?;
+        let near = config
+            .regions
+            .iter()
+            .flat_map(|(region, Region { near, .. })| near.iter().map(move |network| (*network, region.clone())));
+        let (near, nearest) = (near.collect(), config.nearest.clone());
         let (map, fetched_at) = (ArcSwapOption::empty(), Mutex::new(None));
-        Ok(Self(Arc::new(Inner { nearest: config.nearest.clone(), pools, map, fetched_at, entropy })))
+        Ok(Self(Arc::new(Inner { nearest, near, pools, map, fetched_at, entropy })))
     }
 
     /// Whether requests can be served: the nearest region is connected and the slot map is known.
@@ -100,7 +108,7 @@ impl Upstream {
         inner.prepare(&mut request, client);
         for _ in 0..2 {
             let epoch = self.epoch();
-            let (region, answer) = inner.ask(slot, &request, until).await?;
+            let (region, answer) = inner.ask(slot, client, &request, until).await?;
             if answer.status() != StatusCode::MISDIRECTED_REQUEST {
                 return Ok(answer);
             }
@@ -110,7 +118,7 @@ impl Upstream {
                 inner.fetch_map(region, |newest| newest > epoch).await;
             }
         }
-        let region = inner.region_of(slot).to_string();
+        let region = inner.region_of(slot, client).to_string();
         Err(LinkError::Unreachable { region, reason: "the user's slot is on the move".to_owned() })
     }
 }
@@ -127,21 +135,27 @@ impl Inner {
         }
     }
 
-    fn region_of(&self, slot: Option<Slot>) -> RegionName {
+    fn region_of(&self, slot: Option<Slot>, client: IpAddr) -> RegionName {
         match (slot, &*self.map.load()) {
             (Some(slot), Some(map)) => map.region_of(slot).clone(),
-            (None, _) | (_, None) => self.nearest.clone(),
+            (None, _) => self.region_near(client).clone(),
+            (_, None) => self.nearest.clone(),
         }
+    }
+
+    fn region_near(&self, client: IpAddr) -> &RegionName {
+        self.near.iter().find(|(network, _)| network.contains(client)).map_or(&self.nearest, |(_, region)| region)
     }
 
     /// The answer, and the region that gave it.
     async fn ask(
         &self,
         slot: Option<Slot>,
+        client: IpAddr,
         request: &Request<Bytes>,
         until: Instant,
     ) -> Result<(&RegionName, Response<Bytes>), LinkError> {
-        let home = self.region_of(slot);
+        let home = self.region_of(slot, client);
         let Some((home, pool)) = self.pools.get_key_value(&home) else {
             let reason = "no cores of it are configured here".to_owned();
             return Err(LinkError::Unreachable { region: home.to_string(), reason });

@@ -33,6 +33,8 @@ pub struct CoreConfig {
     pub peers: BTreeMap<String, Vec<String>>,
     /// Rules of the shop.
     pub order: Order,
+    /// Who may ask how often.
+    pub limits: Limits,
     /// What is allowed on a developer's machine only.
     pub dev: Dev,
 }
@@ -163,6 +165,8 @@ pub struct PopListen {
 pub struct Cores {
     /// Their QUIC addresses.
     pub cores: Vec<String>,
+    /// Networks whose new shoppers are met in this region.
+    pub near: Vec<String>,
 }
 
 /// How Workers prove themselves.

@@ -59,7 +59,7 @@ impl Plan {
             plain_api: false,
             reservation_seconds: 900,
             currency: "GBP".to_owned(),
-            exempt: vec!["127.0.0.1/32".to_owned()],
+            exempt: vec!["127.0.0.0/8".to_owned()],
         }
     }
 }

@@ -437,12 +437,18 @@ impl<'a> Builder<'a> {
                 reservation_seconds: self.plan.reservation_seconds,
                 currency: self.plan.currency.clone(),
             },
+            limits: self.limits(),
             dev: config::Dev { plain_api: self.plan.plain_api },
         }
     }
 
     fn pop_config(&self) -> PopConfig {
-        let regions = self.sites.regions.iter().map(|region| (region.name.clone(), Cores { cores: region.quic() }));
+        let regions = self
+            .sites
+            .regions
+            .iter()
+            .enumerate()
+            .map(|(index, region)| (region.name.clone(), Cores { cores: region.quic(), near: near(index) }));
         PopConfig {
             name: POP.to_owned(),
             nearest: self.sites.regions[0].name.clone(),
@@ -454,8 +460,12 @@ impl<'a> Builder<'a> {
             tls: Tls::of(&self.layout.path("tls"), &format!("pop.{POP}")),
             regions: regions.collect(),
             uplink: config::Uplink { keys: self.layout.path("secrets").join("uplink.keys") },
-            limits: config::Limits { exempt: self.plan.exempt.clone() },
+            limits: self.limits(),
         }
+    }
+
+    fn limits(&self) -> config::Limits {
+        config::Limits { exempt: self.plan.exempt.clone() }
     }
 
     fn addresses(&self) -> Addresses {
@@ -470,6 +480,11 @@ impl<'a> Builder<'a> {
             uplink_key: self.uplink_key.clone(),
         }
     }
+}
+
+/// An address of this machine for shoppers who are nearest to a region other than the first: 127.0.1.1 and so on.
+fn near(region: usize) -> Vec<String> {
+    if region == 0 { Vec::new() } else { vec![format!("127.0.{region}.1/32")] }
 }
 
 fn database_name(server: &str) -> &'static str {

@@ -1,5 +1,7 @@
 //! Which core a request reaches.
 
+use std::net::IpAddr;
+
 use shared::id::USER_EPOCH_MS;
 use shared::{OrderId, Slot};
 
@@ -19,6 +21,17 @@ async fn a_request_goes_to_its_users_region_and_without_a_user_to_the_nearest() 
     let order = OrderId::mint(USER_EPOCH_MS, Slot::new(4095).unwrap(), [1; 8]);
     let path = pop.public(&format!("/v1/orders/{order}"));
     assert_eq!(seen(pop.http.get(path).bearer_auth(token(0)).send().await.unwrap()).await["region"], "us");
+}
+
+#[tokio::test]
+async fn who_is_near_another_region_is_met_there_until_he_has_a_slot() {
+    let store = Store::new();
+    let pop = store.pop("").await;
+    let near = reqwest::Client::builder().no_proxy().local_address(IpAddr::from([127, 0, 1, 7])).build().unwrap();
+    let guest = near.post(pop.public("/v1/guests")).send().await.unwrap();
+    assert_eq!(seen(guest).await["region"], "us");
+    let account = near.get(pop.public("/v1/account")).bearer_auth(token(7)).send().await.unwrap();
+    assert_eq!(seen(account).await["region"], "eu", "a slot counts for more than an address");
 }
 
 #[tokio::test]

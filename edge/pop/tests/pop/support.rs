@@ -135,7 +135,7 @@ impl Store {
             listen = {{ public = "127.0.0.1:0", uplink = "127.0.0.1:0", ops = "127.0.0.1:0" }}
             tls = {{ ca = "ca.pem", certificate = "{certificate}.pem", key = "{certificate}.key" }}
             uplink = {{ keys = "uplink.keys" }}
-            regions = {{ eu = {{ cores = ["{}"] }}, us = {{ cores = ["{}"] }} }}
+            regions = {{ eu = {{ cores = ["{}"] }}, us = {{ cores = ["{}"], near = ["127.0.1.0/24"] }} }}
             {more}
             "#,
             self.eu.address, self.us.address
