@@ -47,7 +47,6 @@ pub(crate) async fn worker(workspace: &Workspace, tools: &Tools, console: &Conso
     if std::fs::read_to_string(&mark).ok().as_deref() != Some(made_from.as_str()) {
         let (worker_build, wasm_bindgen) =
             (cargo_tool::worker_build(tools).await?, cargo_tool::wasm_bindgen(tools, root).await?);
-        forget_other_compilers(&workspace.worker_target(), &toolchain)?;
         let mut command = clean_command(worker_build);
         command
             .args(["--profile", WORKER_PROFILE])
@@ -62,19 +61,6 @@ pub(crate) async fn worker(workspace: &Workspace, tools: &Tools, console: &Conso
         std::fs::write(&mark, made_from).with_context(|| format!("cannot write {}", mark.display()))?;
     }
     Ok(WorkerPrograms { node, config: root.join("wrangler.toml") })
-}
-
-/// What one compiler has built another cannot use, and cargo does not notice that.
-fn forget_other_compilers(target: &Path, toolchain: &WasmToolchain) -> anyhow::Result<()> {
-    let mark = target.join(".compiler");
-    if std::fs::read_to_string(&mark).ok().as_deref() == Some(toolchain.compiler.as_str()) {
-        return Ok(());
-    }
-    if target.exists() {
-        std::fs::remove_dir_all(target).with_context(|| format!("cannot remove {}", target.display()))?;
-    }
-    std::fs::create_dir_all(target)?;
-    Ok(std::fs::write(mark, &toolchain.compiler)?)
 }
 
 /// One number for everything that the Worker is made from.

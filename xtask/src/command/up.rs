@@ -8,7 +8,7 @@ use shared_clock::{Clock, Entropy};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 use xtask_system::tools::{Tools, servers};
-use xtask_system::{Guardian, Layout, Part, Plan, Ports, Programs, ServiceUser, System};
+use xtask_system::{Guardian, Layout, Part, Plan, Ports, Programs, ServiceUser, System, SystemError};
 
 use crate::build;
 use crate::console::Console;
@@ -40,6 +40,9 @@ pub(crate) struct Options {
     /// Runs no Worker; the shop is then served by the PoP alone.
     #[arg(long)]
     no_worker: bool,
+    /// Imports no demo catalog.
+    #[arg(long)]
+    empty: bool,
     /// Also answers /v1 on the cores' plain listeners, for development.
     #[arg(long)]
     plain_api: bool,
@@ -90,11 +93,18 @@ async fn start(
     let programs = programs(workspace, console, !options.no_worker).await?;
     let plan = plan(options);
     let system = launch(&plan, programs, layout, guardian, console).await?;
-    let demo = workspace.root.join(DEMO_CATALOG);
-    let arguments = [&demo.to_string_lossy(), "--currency", plan.currency.as_str(), "--stock-factor", STOCK_FACTOR];
-    console.step("demo catalog", system.region_core(&plan.regions[0].name, "import", &arguments)).await?;
+    if !options.empty {
+        console.step("demo catalog", import(workspace, &plan, &system)).await?;
+    }
     instance.write(&State::of(&system, Clock::system().unix_seconds()))?;
     Ok(system)
+}
+
+/// Goods to look at; a file counts once, however often it is imported.
+async fn import(workspace: &Workspace, plan: &Plan, system: &System) -> anyhow::Result<()> {
+    let demo = workspace.root.join(DEMO_CATALOG);
+    let arguments = [&demo.to_string_lossy(), "--currency", plan.currency.as_str(), "--stock-factor", STOCK_FACTOR];
+    Ok(system.region_core(&plan.regions[0].name, "import", &arguments).await?)
 }
 
 async fn launch(
@@ -104,7 +114,14 @@ async fn launch(
     guardian: Guardian,
     console: &Console,
 ) -> anyhow::Result<System> {
-    Ok(System::start(plan, programs, layout, guardian, console).await?)
+    let started = System::start(plan, programs, layout, guardian, console).await;
+    started.map_err(|error| match error {
+        // While a migration is still being written it changes under databases that have it.
+        SystemError::Failed { ref tail, .. } if tail.contains("has been modified") => {
+            anyhow::Error::from(error).context("this instance's data is of another version; `--fresh` forgets it")
+        }
+        error => error.into(),
+    })
 }
 
 fn plan(options: &Options) -> Plan {
