@@ -1,7 +1,7 @@
 //! `cargo xtask sqlx`: the committed metadata of the checked queries, so that builds need no database.
 //!
 //! The query macros describe each query on a scratch server and write what they learnt into `.sqlx/`. They do so only
-//! when they are expanded, so a target folder of their own forgets our crates first.
+//! when they are expanded, so the crates that have any are compiled again.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -56,28 +56,48 @@ async fn migrate(root: &Path, scratch: &Scratch, database: &str) -> anyhow::Resu
     Ok(connection.close().await?)
 }
 
-/// Expands every query macro anew, each writing its metadata into `metadata`.
+/// Expands every query macro anew, each writing its metadata into `metadata`. Cargo compiles again what looks younger than
+/// its last result; afterwards the files get their times back, so that no other build is troubled.
 async fn expand(workspace: &Workspace, scratch: &Scratch, metadata: &Path) -> anyhow::Result<()> {
-    let packages = packages(workspace).await?;
-    let named = || packages.iter().flat_map(|package| ["--package", package.as_str()]);
-    let own = workspace.target().join("sqlx");
-    let mut forget = workspace.cargo();
-    forget.arg("clean").args(named()).env("CARGO_TARGET_DIR", &own);
-    passes("cargo clean", forget).await?;
+    let times = roots(workspace).await?.into_iter().map(Touched::now).collect::<anyhow::Result<Vec<_>>>()?;
     let mut check = workspace.cargo();
     check
-        .args(["check", "--quiet", "--all-targets", "--all-features"])
-        .args(named())
-        .env("CARGO_TARGET_DIR", &own)
+        .args(["check", "--quiet", "--workspace", "--all-targets"])
         .env("SQLX_OFFLINE", "false")
         .env("SQLX_OFFLINE_DIR", metadata)
         .env("SHARD_DATABASE_URL", scratch.postgres().url("shard"))
         .env("CATALOG_DATABASE_URL", scratch.postgres().url("catalog"));
-    passes("cargo check", check).await
+    let passed = passes("cargo check", check).await;
+    drop(times);
+    passed
 }
 
-/// The packages that have an `sqlx.toml`: those whose queries are checked.
-async fn packages(workspace: &Workspace) -> anyhow::Result<Vec<String>> {
+/// A file that looks just written until this is dropped.
+struct Touched {
+    file: std::fs::File,
+    written_at: std::time::SystemTime,
+}
+
+impl Touched {
+    fn now(path: PathBuf) -> anyhow::Result<Self> {
+        let name = || path.display().to_string();
+        let file = std::fs::File::options().append(true).open(&path).with_context(name)?;
+        let written_at = file.metadata().and_then(|metadata| metadata.modified()).with_context(name)?;
+        #[expect(clippy::disallowed_methods, reason = "what cargo compares is the file system's time")]
+        file.set_modified(std::time::SystemTime::now()).with_context(name)?;
+        Ok(Self { file, written_at })
+    }
+}
+
+impl Drop for Touched {
+    fn drop(&mut self) {
+        // A file that keeps its new time only costs a compilation.
+        let _ = self.file.set_modified(self.written_at);
+    }
+}
+
+/// The root files of the packages that have an `sqlx.toml`: those whose queries are checked.
+async fn roots(workspace: &Workspace) -> anyhow::Result<Vec<PathBuf>> {
     let mut cargo = workspace.cargo();
     let output = cargo
         .args(["metadata", "--no-deps", "--format-version=1"])
@@ -89,7 +109,7 @@ async fn packages(workspace: &Workspace) -> anyhow::Result<Vec<String>> {
     let packages = metadata["packages"].as_array().context("cargo metadata names no packages")?;
     let checked = packages.iter().filter_map(|package| {
         let manifest = Path::new(package["manifest_path"].as_str()?);
-        manifest.with_file_name("sqlx.toml").is_file().then(|| package["name"].as_str().map(str::to_owned))?
+        manifest.with_file_name("sqlx.toml").is_file().then(|| manifest.with_file_name("src").join("lib.rs"))
     });
     Ok(checked.collect())
 }
