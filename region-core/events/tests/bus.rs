@@ -302,7 +302,10 @@ async fn two_processes_share_the_work_and_double_nothing() {
     let all = ORDERS * usize::try_from(VERSIONS).unwrap();
     let mut effects = Vec::new();
     while effects.len() < all {
-        tokio::select! { Some(()) = commits.recv() => {}, Some(()) = other_commits.recv() => {} }
+        let heard = async {
+            tokio::select! { Some(()) = commits.recv() => {}, Some(()) = other_commits.recv() => {} }
+        };
+        assert!(tokio::time::timeout(Duration::from_secs(60), heard).await.is_ok(), "{} of {all} came", effects.len());
         effects = bench.effects().await;
     }
     for speaker in speakers {

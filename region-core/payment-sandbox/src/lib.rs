@@ -15,4 +15,4 @@ pub mod rules;
 mod sandbox;
 pub mod server;
 
-pub use sandbox::{Options, Sandbox};
+pub use sandbox::{Options, Sandbox, SandboxError};
