@@ -137,7 +137,7 @@ fn draw(slug: &str) -> String {
     let ground = dice.pick(&GROUNDS);
     let thing = motif::find(&words).unwrap_or_else(|| dice.pick(motif::ABSTRACT));
     let (turn, scale) = (i64::from(dice.roll(13)) - 6, 115 + dice.roll(20));
-    let (angle, weave) = (dice.roll(90), 14 + dice.roll(12));
+    let (angle, weave) = (dice.roll(90), 60 + 5 * dice.roll(8));
     let mut svg = String::with_capacity(2048);
     // Writing to a string cannot fail.
     let _ = write!(
@@ -154,7 +154,7 @@ fn draw(slug: &str) -> String {
         a = colours.ground[0],
         b = colours.ground[1],
         lean = if tile == TILES[2] { 0 } else { 12 },
-        weave = weave * 5,
+        weave = weave,
         tile = tile,
         ground = ground,
         turn = turn,

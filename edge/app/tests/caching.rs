@@ -1,7 +1,5 @@
 //! Promises about the public pages: one answer for everybody, from the nearest tier, even when no core answers.
 
-#![expect(clippy::unwrap_used, reason = "tests")]
-
 #[path = "support/browser.rs"]
 mod browser;
 #[path = "support/fake.rs"]

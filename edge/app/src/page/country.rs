@@ -44,3 +44,8 @@ pub(super) const COUNTRIES: &[(&str, &str)] = &[
 pub(super) fn is_known(code: &str) -> bool {
     COUNTRIES.iter().any(|(own, _)| *own == code)
 }
+
+/// The country's name, or the code where we know none.
+pub(super) fn name(code: &str) -> &str {
+    COUNTRIES.iter().find(|(own, _)| *own == code).map_or(code, |(_, name)| name)
+}

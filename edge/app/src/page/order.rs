@@ -11,7 +11,7 @@ use shared::{Money, OrderId, Problem, ProblemKind};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::{Shell, answer, cart};
+use super::{Shell, answer, cart, country};
 use crate::app::App;
 use crate::core::Call;
 use crate::platform::Platform;
@@ -274,9 +274,9 @@ fn lines_of(address: &Address) -> Vec<String> {
         Some(&address.city),
         address.region.as_ref(),
         address.postal_code.as_ref(),
-        Some(&address.country),
     ];
-    all.into_iter().flatten().cloned().collect()
+    let country = country::name(&address.country).to_owned();
+    all.into_iter().flatten().cloned().chain([country]).collect()
 }
 
 const fn tone(status: OrderStatus) -> &'static str {

@@ -650,7 +650,7 @@ fn demo_product(at: usize, row: &HashMap<String, String>) -> Product {
         product_id: ProductId::mint(USER_EPOCH_MS, random),
         slug: row["Handle"].clone(),
         title: row["Title"].clone(),
-        description: row["Body (HTML)"].replace("<p>", "").replace("</p>", "\n\n"),
+        description: row["Body (HTML)"].replace("<p>", "").replace("</p>", "\n\n").replace("&amp;", "&"),
         category: CategoryRef { slug: shared::text::slug(&filed), name: filed.replace("&amp;", "&") },
         vendor: Some(row["Vendor"].clone()).filter(|vendor| !vendor.is_empty()),
         tags: row["Tags"].split(',').map(|tag| tag.trim().to_owned()).filter(|tag| !tag.is_empty()).collect(),
