@@ -50,11 +50,20 @@ export async function browse(options, scenario) {
   };
   try {
     await scenario(context, watch);
+  } catch (error) {
+    throw new Error(`${error.message}\n${await seen(context)}\n${faults.join("\n")}`, { cause: error });
   } finally {
     await context.close();
     rmSync(profile, { recursive: true, force: true });
   }
   if (faults.length > 0) throw new Error(`the pages complained:\n${faults.join("\n")}`);
+}
+
+/** What stands on the pages that are open, for whoever has to find out why a scenario failed. */
+async function seen(context) {
+  const text = async (page) => `${page.url()} shows:\n${await page.locator("main").innerText({ timeout: 2_000 })}`;
+  const all = await Promise.all(context.pages().map((page) => text(page).catch((error) => error.message)));
+  return all.join("\n");
 }
 
 export function expect(holds, what) {

@@ -44,7 +44,7 @@ await browse({}, async (context, watch) => {
   await page.waitForURL(/\/search/);
   await press(page, "a.card-link");
   await page.waitForURL(/\/p\//);
-  await press(page, ".buy-form button");
+  await press(page, '.buy-form button[type="submit"]');
   await page.locator("[data-count]", { hasText: "1" }).waitFor();
   await page.goto("/cart");
   await press(page, 'a[href="/checkout"]');

@@ -9,11 +9,19 @@ const pictures = process.env.SCREENSHOTS;
 const axe = readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
 const widths = [390, 1280];
 
+// Pictures further down are fetched when somebody scrolls there.
+async function arrived() {
+  await document.fonts.ready;
+  const pictures = [...document.images];
+  for (const picture of pictures) picture.loading = "eager";
+  await Promise.all(pictures.map((picture) => picture.decode()));
+}
+
 async function look(page, name) {
   const problems = [];
   for (const width of widths) {
     await page.setViewportSize({ width, height: width < 600 ? 844 : 900 });
-    await page.evaluate(() => document.fonts.ready);
+    await page.evaluate(arrived);
     await page.screenshot({ path: join(pictures, `${name}-${width}.png`), fullPage: true });
     const wide = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
     if (wide > 0) problems.push(`${name} at ${width} px is ${wide} px too wide`);

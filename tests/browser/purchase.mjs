@@ -14,7 +14,7 @@ await browse({}, async (context, watch) => {
   await page.waitForURL(/\/p\//);
   const title = await page.getByRole("heading", { level: 1 }).innerText();
 
-  await page.getByLabel("Quantity").fill("2");
+  await page.locator("#quantity").fill("2");
   const stays = page.url();
   await page.getByRole("button", { name: "Add to basket" }).first().click();
   await page.locator("[data-count]", { hasText: "2" }).waitFor();
