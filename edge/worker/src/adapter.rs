@@ -46,7 +46,7 @@ pub(crate) async fn request_in(request: &web_sys::Request, url: &str) -> Result<
 
 /// All headers; several of one name (`Set-Cookie`) stay several.
 pub(crate) fn headers_in(headers: &Headers) -> Vec<(HeaderName, HeaderValue)> {
-    let pairs = headers.entries().into_iter().filter_map(Result::ok).map(Array::from);
+    let pairs = headers.entries().into_iter().filter_map(Result::ok).map(|pair| Array::from(&pair));
     let pair = |pair: Array| {
         let name = pair.get(0).as_string()?.parse::<HeaderName>().ok()?;
         Some((name, HeaderValue::from_str(&pair.get(1).as_string()?).ok()?))

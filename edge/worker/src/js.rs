@@ -1,7 +1,5 @@
 //! The JavaScript that is called by hand.
 
-#![expect(unsafe_code, reason = "what wasm-bindgen generates for imports")]
-
 use worker::js_sys::{Array, Promise, Uint8Array};
 use worker::wasm_bindgen::prelude::wasm_bindgen;
 use worker::wasm_bindgen::{self, JsValue};
