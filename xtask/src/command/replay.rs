@@ -25,6 +25,7 @@ use region_core_feed::{Feed, InvoiceFile};
 use shared::api::account::Tokens;
 use shared::{Currency, SlotMap};
 use shared_clock::Entropy;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use self::books::{Count, Shards};
@@ -79,7 +80,7 @@ pub(crate) async fn run(instance: &Instance, options: &Options) -> anyhow::Resul
     let file = invoices(&options.file, site.currency)?;
     let prefix = format!("replay-{}-", hex::encode(Entropy::system().bytes::<6>()));
     let plan = Plan::of(&file, &prefix, site.regions.len(), options.limit.unwrap_or(usize::MAX))?;
-    let replay = Replay::prepare(&state, &site, options, prefix).await?;
+    let replay = Replay::prepare(instance, &state, &site, options, prefix).await?;
     let report = replay.run(&plan, &state, options).await?;
     if options.json {
         println!("{}", serde_json::to_string(&report)?);
@@ -105,6 +106,7 @@ fn invoices(path: &Path, currency: Currency) -> anyhow::Result<InvoiceFile> {
 /// Everything that a run stands on.
 #[derive(Debug)]
 struct Replay<'a> {
+    instance: &'a Instance,
     site: &'a Site,
     prefix: String,
     /// The door for orders.
@@ -117,7 +119,13 @@ struct Replay<'a> {
 }
 
 impl<'a> Replay<'a> {
-    async fn prepare(state: &State, site: &'a Site, options: &Options, prefix: String) -> anyhow::Result<Self> {
+    async fn prepare(
+        instance: &'a Instance,
+        state: &State,
+        site: &'a Site,
+        options: &Options,
+        prefix: String,
+    ) -> anyhow::Result<Self> {
         let shop = match options.through {
             Through::Pop => Shop::at(&state.shop, None)?,
             Through::Worker => Shop::at(state.worker.as_ref().context("this store runs without a Worker")?, None)?,
@@ -127,7 +135,7 @@ impl<'a> Replay<'a> {
         let (map, prices) = tokio::try_join!(near[0].slot_map(), shop.prices())?;
         eprintln!("{} prices read", prices.count());
         let shards = Shards::connect(&site.shards).await?;
-        Ok(Self { site, prefix, shop, near, map, prices, shards })
+        Ok(Self { instance, site, prefix, shop, near, map, prices, shards })
     }
 
     async fn run(mut self, plan: &Plan, state: &State, options: &Options) -> anyhow::Result<Report> {
@@ -138,7 +146,7 @@ impl<'a> Replay<'a> {
         eprintln!("{} users met", guests.len());
         let regions = self.regions(plan, &guests);
         let begun = Instant::now();
-        let placed = memory.during(self.place(plan, guests, (options.speed, at_once))).await?;
+        let placed = memory.during(self.place(plan, guests, options)).await?;
         let took = begun.elapsed();
         let settled_after = memory.during(settled(&mut self.shards, &self.prefix)).await?;
         let check = self.check(&placed, &before).await?;
@@ -173,10 +181,18 @@ impl<'a> Replay<'a> {
         &self,
         plan: &'p Plan,
         guests: Vec<Tokens>,
-        pace: (Speed, usize),
+        options: &Options,
     ) -> anyhow::Result<Vec<Placed<'p>>> {
         let progress = Progress::of(u64::try_from(plan.order_count())?);
-        let drive = Drive::new(&self.shop, &self.prices, self.site.currency, pace, &progress);
+        let drive = Drive {
+            shop: &self.shop,
+            prices: &self.prices,
+            currency: self.site.currency,
+            speed: options.speed,
+            progress: &progress,
+            instance: self.instance,
+            requests: Semaphore::new(usize::from(options.concurrency)),
+        };
         let placed = drive.run(&plan.users, guests).await;
         progress.end();
         placed

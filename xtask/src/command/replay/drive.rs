@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use anyhow::bail;
 use futures::stream::{self, FuturesUnordered, StreamExt as _, TryStreamExt as _};
 use shared::api::account::Tokens;
 use shared::api::order::PlaceOrder;
@@ -13,6 +14,7 @@ use super::plan::{Planned, User};
 use super::progress::Progress;
 use super::rules::{Answer, Next, Outcome, Patience};
 use super::shop::{Prices, Shop};
+use crate::instance::Instance;
 
 /// The sandbox's way to pay that always succeeds.
 const PAYMENT_TOKEN: &str = "tok_success";
@@ -65,7 +67,9 @@ pub(super) struct Drive<'a> {
     pub(super) currency: Currency,
     pub(super) speed: Speed,
     pub(super) progress: &'a Progress,
-    requests: Semaphore,
+    /// Whose `up` must go on running.
+    pub(super) instance: &'a Instance,
+    pub(super) requests: Semaphore,
 }
 
 /// Makes a guest for each user, in the region where he is met.
@@ -74,17 +78,7 @@ pub(super) async fn guests(shops: &[Shop], users: &[User], at_once: usize) -> an
     stream::iter(guests).buffered(at_once).try_collect().await
 }
 
-impl<'a> Drive<'a> {
-    pub(super) fn new(
-        shop: &'a Shop,
-        prices: &'a Prices,
-        currency: Currency,
-        (speed, at_once): (Speed, usize),
-        progress: &'a Progress,
-    ) -> Self {
-        Self { shop, prices, currency, speed, progress, requests: Semaphore::new(at_once) }
-    }
-
+impl Drive<'_> {
     /// Places everything and tells what became of each order.
     pub(super) async fn run<'p>(&self, users: &'p [User], tokens: Vec<Tokens>) -> anyhow::Result<Vec<Placed<'p>>> {
         let begun = Instant::now();
@@ -112,6 +106,9 @@ impl<'a> Drive<'a> {
             let answer = self.shop.place(&tokens.access_token, &order.key, &body).await;
             let took = sent.elapsed();
             drop(permit);
+            if answer.is_err() && self.instance.owner().is_none() {
+                bail!("`{}` was stopped while orders were placed; nothing was checked", self.instance.name);
+            }
             let answer = answer.as_ref().map_err(Clone::clone).map(|answer| Answer {
                 status: answer.status,
                 retry_after: answer.retry_after,
