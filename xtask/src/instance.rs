@@ -48,6 +48,11 @@ pub(crate) struct PartState {
     pub(crate) probe: Probe,
 }
 
+/// This very program as a guardian, even if a build has replaced its file since it was started.
+pub(crate) fn guardian_program() -> GuardianProgram {
+    GuardianProgram { program: "/proc/self/exe".into(), arguments: vec!["guardian".into()] }
+}
+
 impl Instance {
     pub(crate) fn new(workspace: &Workspace, name: &str) -> Self {
         let folder = workspace.root.join(".meridian");
@@ -93,7 +98,7 @@ impl Instance {
 
     /// This program as a guardian, and its lock.
     pub(crate) fn guardian(&self) -> anyhow::Result<xtask_system::Guardian> {
-        let program = GuardianProgram { program: std::env::current_exe()?, arguments: vec!["guardian".into()] };
+        let program = crate::instance::guardian_program();
         Ok(xtask_system::Guardian::start(&program, &self.guardian_lock)?)
     }
 

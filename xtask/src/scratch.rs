@@ -6,7 +6,7 @@ use shared_clock::Entropy;
 use xtask_system::ports::Port;
 use xtask_system::postgres::{PostgresPlan, PostgresServer};
 use xtask_system::tools::{Tools, servers};
-use xtask_system::{Guardian, GuardianProgram, Layout, Part, Ports, ServiceUser, redis};
+use xtask_system::{Guardian, Layout, Part, Ports, ServiceUser, redis};
 
 use crate::console::Console;
 use crate::workspace::Workspace;
@@ -29,7 +29,7 @@ impl Scratch {
         let user = ServiceUser::for_databases()?;
         let folder = workspace.target().join(format!("scratch/{}", std::process::id()));
         let layout = Layout::create(&folder, user.as_ref())?;
-        let program = GuardianProgram { program: std::env::current_exe()?, arguments: vec!["guardian".into()] };
+        let program = crate::instance::guardian_program();
         let guardian = Guardian::start(&program, &folder.join("guardian.lock"))?;
         let (ports, entropy) = (Ports::Free(Entropy::system()), Entropy::system());
         let secret = hex::encode(entropy.bytes::<16>());
