@@ -162,9 +162,9 @@ if (live) {
   const look = async () => {
     try {
       const said = await fetch(live.dataset.live, json).then((r) => (r.ok ? r.json() : null));
-      // A question of the bank is no change of the order itself.
-      const asked = said?.payment === "challenge_required";
-      if (said && (asked || String(said.version) !== live.dataset.version)) return location.reload();
+      // A question of the bank, or its answer, is no change of the order itself.
+      const changed = said && (said.payment !== live.dataset.payment || String(said.version) !== live.dataset.version);
+      if (changed) return location.assign(location.pathname);
     } catch { /* The next look may reach it. */ }
     wait = Math.min(wait * 1.4, 8000);
     setTimeout(look, wait);

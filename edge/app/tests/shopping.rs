@@ -259,7 +259,10 @@ async fn each_way_to_pay_ends_where_it_should() {
                 browser.post_pairs("/cart/remove", &[("sku", TAPE)]).await;
             }
             "tok_challenge" => {
-                assert_eq!(browser.post(&format!("{order}/confirm"), &[]).await.location(), order);
+                let waiting = browser.get(&format!("{order}?notice=confirmed")).await;
+                assert_eq!(waiting.text("h1"), "We are taking the payment", "asked again while the bank thinks");
+                let confirmed = browser.post(&format!("{order}/confirm"), &[]).await;
+                assert_eq!(confirmed.location(), format!("{order}?notice=confirmed"));
                 assert_eq!(browser.get(&order).await.text("h1"), "Thank you, it is yours");
                 let late = browser.post(&format!("{order}/confirm"), &[]).await;
                 assert!(late.location().ends_with("?notice=state"));

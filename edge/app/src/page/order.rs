@@ -38,6 +38,7 @@ struct OrderDetail {
     placed: String,
     placed_machine: String,
     payment: &'static str,
+    payment_code: String,
 }
 
 struct Step {
@@ -120,12 +121,14 @@ pub(crate) async fn show<P: Platform>(
 ) -> Result<Response, Problem> {
     let order = find(&app, &visit, &id).await?.1;
     let shell = Shell::personal(&app, &visit, &format!("Order {}", short(order.order_id))).await;
+    // The bank's answer to a confirmation takes a moment; asking again meanwhile would look like a failure.
+    let confirmed = led.notice == "confirmed";
     let notice = match led.notice.as_str() {
         "state" => Some("There was nothing to confirm any more."),
         "busy" => Some("We could not reach the bank just now. Please try again."),
         _ => None,
     };
-    answer(&detail(shell, order, notice, app.platform.now_ms()))
+    answer(&detail(shell, order, notice, confirmed, app.platform.now_ms()))
 }
 
 /// `GET /orders/{order_id}/status`: what the page's script looks for a change in.
@@ -157,7 +160,7 @@ pub(crate) async fn confirm<P: Platform>(
     let path = format!("/v1/orders/{id}/payment/confirm");
     let call = Call::post(&path, &serde_json::Map::new()).bearer(&user.token);
     let notice = match call.send(&app.platform, visit.client).await {
-        Ok(_) => "",
+        Ok(_) => "?notice=confirmed",
         Err(problem) if problem.is(ProblemKind::OrderState) => "?notice=state",
         Err(problem) if problem.status >= 500 || problem.status == 429 => "?notice=busy",
         Err(problem) => return Err(problem),
@@ -183,13 +186,13 @@ pub(crate) async fn again<P: Platform>(
     Ok(Redirect::to(&format!("/cart?notice={code}")).into_response())
 }
 
-fn detail(shell: Shell, order: Order, notice: Option<&'static str>, now_ms: u64) -> OrderDetail {
+fn detail(shell: Shell, order: Order, notice: Option<&'static str>, confirmed: bool, now_ms: u64) -> OrderDetail {
     let pending = order.status == OrderStatus::Pending;
-    let challenge = pending && order.payment == PaymentStatus::ChallengeRequired;
+    let challenge = pending && order.payment == PaymentStatus::ChallengeRequired && !confirmed;
     // After its time an order ends by itself, some seconds later: look a little longer, not for ever.
     let last_look = order.expires_at.unix_timestamp().saturating_add(120);
     let in_time = i64::try_from(now_ms / 1000).is_ok_and(|now| now < last_look);
-    let (headline, explanation) = words(&order);
+    let (headline, explanation) = words(&order, confirmed);
     OrderDetail {
         shell,
         short_id: short(order.order_id),
@@ -197,7 +200,7 @@ fn detail(shell: Shell, order: Order, notice: Option<&'static str>, now_ms: u64)
         headline,
         explanation,
         notice,
-        live: pending && !challenge && in_time,
+        live: pending && in_time,
         challenge,
         cancelled: order.status == OrderStatus::Cancelled,
         steps: steps(order.status),
@@ -205,13 +208,14 @@ fn detail(shell: Shell, order: Order, notice: Option<&'static str>, now_ms: u64)
         placed: moment(order.created_at),
         placed_machine: order.created_at.format(&Rfc3339).unwrap_or_default(),
         payment: payment_name(order.payment),
+        payment_code: payment_code(order.payment),
         order,
     }
 }
 
-fn words(order: &Order) -> (&'static str, String) {
+fn words(order: &Order, confirmed: bool) -> (&'static str, String) {
     match (order.status, order.payment) {
-        (OrderStatus::Pending, PaymentStatus::ChallengeRequired) => {
+        (OrderStatus::Pending, PaymentStatus::ChallengeRequired) if !confirmed => {
             ("One more step", "Your bank asks you to confirm this payment. Your items are held meanwhile.".to_owned())
         }
         (OrderStatus::Pending, _) => {
@@ -306,6 +310,11 @@ const fn payment_name(payment: PaymentStatus) -> &'static str {
         PaymentStatus::Voided => "Not taken",
         PaymentStatus::Refunded => "Given back",
     }
+}
+
+/// The payment's state as the API spells it, for the page's script to compare.
+fn payment_code(payment: PaymentStatus) -> String {
+    serde_json::to_value(payment).ok().and_then(|code| code.as_str().map(ToOwned::to_owned)).unwrap_or_default()
 }
 
 /// The last eight characters: enough to tell one's own orders apart.
