@@ -29,7 +29,7 @@ pub(super) struct Memory {
     used: BTreeMap<String, Used>,
 }
 
-/// Bytes of resident memory of a part.
+/// Bytes of resident memory of a part; zero once its first process has ended, for `up` writes down no later one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub(super) struct Used {
     pub(super) before_bytes: u64,
@@ -69,8 +69,10 @@ impl Memory {
     }
 
     fn look(&mut self) {
-        for (name, bytes) in self.now() {
-            let used = self.used.entry(name).or_default();
+        let now = self.now();
+        for part in &self.watched {
+            let bytes = now.get(&part.name).copied().unwrap_or_default();
+            let used = self.used.entry(part.name.clone()).or_default();
             used.most_bytes = used.most_bytes.max(bytes);
             used.after_bytes = bytes;
         }

@@ -204,6 +204,9 @@ impl Report {
 
 /// With one decimal.
 fn mebibytes(bytes: u64) -> String {
+    if bytes == 0 {
+        return "gone".to_owned();
+    }
     let tenths = bytes * 10 / (1 << 20);
     format!("{}.{}", tenths / 10, tenths % 10)
 }
