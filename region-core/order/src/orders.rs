@@ -1,6 +1,7 @@
 //! The use cases: quote, place, find, list. Each loads, decides and commits once.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use region_core_cart::{Carts, Item};
 use region_core_events::contract::OrderCreated;
@@ -12,7 +13,7 @@ use shared::token::Claims;
 use shared::{EventId, IdempotencyKey, OrderId, UserId};
 use shared_clock::{Clock, Entropy};
 use sqlx::PgConnection;
-use time::{Duration, OffsetDateTime};
+use time::OffsetDateTime;
 use tokio::time::Instant;
 
 use crate::PriceList;
@@ -21,6 +22,11 @@ use crate::limit::Limit;
 use crate::rules::{CheckedOrder, PricedOrder, checked_items};
 use crate::store::place::{self, Admission, KnownKey, NewOrder};
 use crate::store::read;
+
+/// Longest time between two looks at an order that someone waits for: another process may have moved it.
+const LONGEST_LOOK: Duration = Duration::from_millis(250);
+/// Shortest time between two such looks.
+const SHORTEST_LOOK: Duration = Duration::from_millis(10);
 
 /// What the service is made of.
 #[derive(Clone)]
@@ -38,7 +44,7 @@ pub struct Parts {
     /// Where ids take their random bytes from.
     pub entropy: Entropy,
     /// How long units are held for an unpaid order.
-    pub hold: Duration,
+    pub hold: time::Duration,
 }
 
 /// The orders of this region's users. Cheap to clone.
@@ -189,6 +195,27 @@ impl Orders {
         Ok(Placed { order: order.ok_or(OrderError::NotFound)?, replayed: true })
     }
 
+    /// The order once it is no longer being decided about (confirmed, cancelled, or the bank asks its shopper), or as it
+    /// is when `wait` has passed.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn wait_for_end(&self, order: Order, wait: Duration) -> Result<Order, OrderError> {
+        let shard = self.0.parts.shards.here(order.order_id.slot())?;
+        let mut commits = self.0.parts.wakes.of(shard.id()).waiter();
+        let until = Instant::now() + wait;
+        let mut seen = order;
+        while is_open(&seen) && Instant::now() < until {
+            commits.wait(until.saturating_duration_since(Instant::now()).min(LONGEST_LOOK)).await;
+            seen = read::find(&mut *shard.read().await?, seen.order_id, seen.user_id)
+                .await?
+                .ok_or(OrderError::NotFound)?;
+            // Every commit of the shard wakes: a busy one must not make this read without pause.
+            tokio::time::sleep(SHORTEST_LOOK.min(until.saturating_duration_since(Instant::now()))).await;
+        }
+        Ok(seen)
+    }
+
     /// The order, if it is the caller's.
     ///
     /// # Errors
@@ -288,6 +315,11 @@ impl Attempt {
             expires_at,
         }
     }
+}
+
+/// Whether the order's end needs nobody but the bank and us.
+fn is_open(order: &Order) -> bool {
+    order.status == OrderStatus::Pending && order.payment == PaymentStatus::Processing
 }
 
 /// The price, if it is the one that the shopper saw.

@@ -1,9 +1,11 @@
 //! `/v1/quotes` and `/v1/orders`.
 
+use std::time::Duration;
+
 use axum::Router;
 use axum::extract::State;
-use axum::http::{HeaderName, StatusCode};
-use axum::response::IntoResponse;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::response::{AppendHeaders, IntoResponse};
 use axum::routing::{get, post};
 use region_core_web::{IdempotencyKeyHeader, Json, Path, Query, SignedIn, TraceParent};
 use serde::Deserialize;
@@ -15,6 +17,10 @@ use crate::orders::{Caller, Orders};
 
 /// Most orders on one page.
 const MAX_PAGE: u32 = 100;
+/// Longest time that an answer is held for the order's end.
+const LONGEST_WAIT: Duration = Duration::from_secs(20);
+/// Says that `Prefer` was heeded (RFC 7240 section 3).
+const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
 /// The service's routes.
 pub fn router(orders: Orders) -> Router {
@@ -34,12 +40,28 @@ async fn place(
     caller: SignedIn,
     IdempotencyKeyHeader(key): IdempotencyKeyHeader,
     trace: TraceParent,
+    headers: HeaderMap,
     Json(body): Json<PlaceOrder>,
 ) -> Result<impl IntoResponse, Problem> {
-    let placed = orders.place(Caller::from(&caller.claims), &key, body, Some(trace.to_string())).await?;
+    let mut placed = orders.place(Caller::from(&caller.claims), &key, body, Some(trace.to_string())).await?;
+    let wait = preferred_wait(&headers);
+    if let Some(wait) = wait {
+        placed.order = orders.wait_for_end(placed.order, wait).await?;
+    }
+    let applied = wait.map(|wait| [(PREFERENCE_APPLIED, format!("wait={}", wait.as_secs()))]);
     let replayed = placed.replayed.then_some([(HeaderName::from_static(IDEMPOTENCY_REPLAYED), "true")]);
     let location = [(axum::http::header::LOCATION, format!("/v1/orders/{}", placed.order.order_id))];
-    Ok((StatusCode::CREATED, location, replayed.map(axum::response::AppendHeaders), Json(placed.order)))
+    Ok((StatusCode::CREATED, location, replayed.map(AppendHeaders), applied.map(AppendHeaders), Json(placed.order)))
+}
+
+/// How long the client would wait for the order's end (RFC 7240 section 4.3), at most [`LONGEST_WAIT`].
+fn preferred_wait(headers: &HeaderMap) -> Option<Duration> {
+    let named = |value: &HeaderValue| {
+        let preferences = value.to_str().ok()?.split(',');
+        let seconds = preferences.filter_map(|preference| preference.trim().strip_prefix("wait=")).next()?;
+        seconds.trim().trim_matches('"').parse().ok()
+    };
+    headers.get_all("prefer").iter().find_map(named).map(|seconds| Duration::from_secs(seconds).min(LONGEST_WAIT))
 }
 
 async fn find(
@@ -71,4 +93,25 @@ async fn list(
         return Err(Problem::invalid("limit", "1 to 100"));
     }
     Ok(Json(orders.list(caller.user_id(), query.cursor, query.limit).await?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_is_read_and_bounded_and_anything_else_is_ignored() {
+        let wait = |value: &'static str| {
+            preferred_wait(&HeaderMap::from_iter([(
+                HeaderName::from_static("prefer"),
+                HeaderValue::from_static(value),
+            )]))
+        };
+        assert_eq!(wait("wait=3"), Some(Duration::from_secs(3)));
+        assert_eq!(wait("respond-async, wait=\"5\""), Some(Duration::from_secs(5)));
+        assert_eq!(wait("wait=9999"), Some(LONGEST_WAIT));
+        for ignored in ["", "wait", "wait=", "wait=-1", "wait=soon", "handling=lenient"] {
+            assert_eq!(wait(ignored), None, "{ignored:?} was heeded");
+        }
+    }
 }

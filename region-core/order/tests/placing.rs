@@ -82,7 +82,7 @@ async fn shop(stock: &[(&str, u64)]) -> Shop {
         .iter()
         .map(|(name, units)| Receipt { reference: (*name).to_owned(), sku: sku(name), units: *units })
         .collect();
-    receive(&mut *shard.read().await.unwrap(), &receipts).await.unwrap();
+    receive(&mut shard.read().await.unwrap(), &receipts).await.unwrap();
     Shop { orders, carts, shards, shard }
 }
 
@@ -118,7 +118,7 @@ impl Shop {
     /// Says on the bus what payment would say, and lets the orders hear it.
     async fn hear<P: Payload>(&self, payload: P) {
         let event = NewEvent::new(EventId::mint(1, Entropy::system().bytes()), 1, &payload);
-        append(&mut *self.shard.read().await.unwrap(), &[event]).await.unwrap();
+        append(&mut self.shard.read().await.unwrap(), &[event]).await.unwrap();
         let news: Arc<dyn Consumer> = Arc::new(PaymentNews::new(self.orders.clone()));
         let runner = Runner::new(self.shards.clone(), Wakes::new([self.shard.id()]), vec![news], Settings::default());
         runner.settle().await.unwrap();
@@ -373,4 +373,21 @@ async fn an_order_out_of_time_is_cancelled_by_whoever_sees_it_first() {
     assert_eq!(shop.stock("MUG").await, (10, 0, 0));
     let cancelled = shop.said().await.into_iter().filter(|(kind, _)| kind == OrderCancelled::KIND).count();
     assert_eq!(cancelled, 2);
+}
+
+#[tokio::test]
+async fn one_who_waits_is_answered_when_the_order_ends_and_not_later() {
+    let shop = Arc::new(shop(&[("MUG", 10)]).await);
+    let ada = shop.shopper(1).await;
+    let order = shop.place(ada, "k", wanting(&[("MUG", 1)], 250)).await.unwrap().order;
+    let waiting = tokio::spawn({
+        let (orders, order) = (shop.orders.clone(), order.clone());
+        async move { orders.wait_for_end(order, std::time::Duration::from_secs(30)).await.unwrap() }
+    });
+    let (order_id, payment_id) = (order.order_id, payment(order.order_id));
+    shop.hear(PaymentFailed { order_id, payment_id, reason: "insufficient funds".into() }).await;
+    assert_eq!(waiting.await.unwrap().status, OrderStatus::Cancelled);
+    let pending = shop.place(ada, "l", wanting(&[("MUG", 1)], 250)).await.unwrap().order;
+    let asked = shop.orders.wait_for_end(pending, std::time::Duration::from_millis(20)).await.unwrap();
+    assert_eq!(asked.status, OrderStatus::Pending);
 }

@@ -20,6 +20,7 @@ use region_core_store::redis::Redis;
 use region_core_store::{PoolLimits, Shard, Shards};
 use region_core_web::{AddressSource, Front, Peers, Verifier};
 use secrecy::{ExposeSecret, SecretString};
+use shared::token::PublicKey;
 use shared::{Problem, SlotMap};
 use shared_clock::{Clock, Entropy};
 use shared_link::Tls;
@@ -53,6 +54,7 @@ pub(crate) struct Region {
     orders: Orders,
     payments: Payments,
     verifier: Verifier,
+    own_key: PublicKey,
     wakes: Wakes,
     control: PgPool,
     entropy: Entropy,
@@ -66,6 +68,7 @@ impl Region {
         let control = catalog_pool(&config.catalog.url).context("catalog.url")?;
         let map = patiently("the slot map", async || slot_map(&control).await).await?;
         let signer = signer(config)?;
+        let own_key = signer.public_key();
         let verifier = patiently("the signing keys", async || publish(config, &control, &signer, &clock).await).await?;
         let catalog = patiently("the catalog", async || Ok(Catalog::load(control.clone()).await?)).await?;
         let shards = shards(config, config.own_shards(), map)?;
@@ -95,7 +98,20 @@ impl Region {
             hold: time::Duration::seconds(i64::from(config.order.reservation_seconds)),
         });
         let search = Search::start(catalog.snapshot()).await.context("the search index")?;
-        Ok(Self { shards, catalog, search, carts, accounts, orders, payments, verifier, wakes, control, entropy })
+        Ok(Self {
+            shards,
+            catalog,
+            search,
+            carts,
+            accounts,
+            orders,
+            payments,
+            verifier,
+            own_key,
+            wakes,
+            control,
+            entropy,
+        })
     }
 
     /// What stands before every route, for a listener that learns addresses in that way.
@@ -136,7 +152,13 @@ impl Region {
             let stop = stop();
             async move { search.follow(&catalog, stop).await }
         });
-        tasks.spawn(refresh::keep_fresh(self.control.clone(), self.shards.clone(), self.verifier.clone(), stop()));
+        tasks.spawn(refresh::keep_fresh(
+            self.control.clone(),
+            self.shards.clone(),
+            self.verifier.clone(),
+            self.own_key.clone(),
+            stop(),
+        ));
         let consumers: Vec<Arc<dyn Consumer>> =
             vec![Arc::new(PaymentNews::new(self.orders.clone())), Arc::new(self.payments.news())];
         tasks.spawn(Runner::new(self.shards.clone(), self.wakes.clone(), consumers, Settings::default()).run(stop()));
