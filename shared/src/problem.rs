@@ -88,6 +88,9 @@ problems! {
     Internal = "internal", 500, "Something went wrong here";
     /// A core answered out of shape.
     BadGateway = "bad-gateway", 502, "A server behind this one failed";
+    /// A point of presence does not accept the Worker's signature: its key, its clock or its bytes. Says nothing about the
+    /// shopper's session, which nobody has looked at.
+    UplinkRefused = "uplink-refused", 502, "The point of presence refused the Worker's signature";
     /// Not now; `Retry-After` says when.
     Unavailable = "unavailable", 503, "Try again shortly";
     /// The deadline passed; with a key the same request can be repeated safely.

@@ -94,5 +94,6 @@ impl Claim {
 fn refuse(error: UplinkError) -> Problem {
     tracing::info!(%error, "an uplink request was refused");
     metrics::counter!("pop_uplink_refused_total").increment(1);
-    Problem::new(ProblemKind::NotSignedIn).detail(error)
+    // Never 401: that is about the shopper's token, and would end a session that nobody has looked at.
+    Problem::new(ProblemKind::UplinkRefused).detail(error)
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use reqwest::Method;
 use shared::uplink::{CLIENT_ADDRESS, SIGNATURE, Signed, TIMESTAMP, UplinkKey};
+use shared::{Problem, ProblemKind};
 
 use crate::support::{KEY, NOW, PATIENT, RunningPop, Store, seen, token};
 
@@ -67,15 +68,17 @@ async fn nothing_unsigned_goes_through() {
     let pop = store.pop("").await;
     let worker = Worker::new(&pop);
     let bare = pop.http.get(format!("http://{}/v1/keys", pop.pop.uplink)).send().await.unwrap();
-    assert_eq!(bare.status(), 401);
-    assert_eq!(bare.headers()["content-type"], "application/problem+json");
-    assert_eq!(worker.status(Method::POST, "/v1/orders", "{}", "{ }").await, 401, "another body");
+    assert_eq!(bare.status(), 502);
+    assert!(!bare.headers().contains_key("www-authenticate"));
+    let problem: Problem = bare.json().await.unwrap();
+    assert!(problem.is(ProblemKind::UplinkRefused), "{problem}: a Worker would take this for the shopper's doing");
+    assert_eq!(worker.status(Method::POST, "/v1/orders", "{}", "{ }").await, 502, "another body");
     let stranger = Worker { key: UplinkKey::parse(&KEY.replace("k1", "k2")).unwrap(), ..Worker::new(&pop) };
-    assert_eq!(stranger.status(Method::GET, "/v1/keys", "", "").await, 401);
+    assert_eq!(stranger.status(Method::GET, "/v1/keys", "", "").await, 502);
     let forger = Worker { key: UplinkKey::parse(&KEY.replace("00", "ff")).unwrap(), ..Worker::new(&pop) };
-    assert_eq!(forger.status(Method::GET, "/v1/keys", "", "").await, 401);
+    assert_eq!(forger.status(Method::GET, "/v1/keys", "", "").await, 502);
     let twice = worker.request(Method::GET, "/v1/keys", "", "").header(CLIENT_ADDRESS, "6.6.6.6");
-    assert_eq!(twice.send().await.unwrap().status(), 401, "two addresses");
+    assert_eq!(twice.send().await.unwrap().status(), 502, "two addresses");
     assert_eq!((store.eu.calls(), store.us.calls()), (0, 0));
 }
 
@@ -83,7 +86,7 @@ async fn nothing_unsigned_goes_through() {
 async fn a_signature_holds_for_thirty_seconds() {
     let store = Store::new();
     let pop = store.pop("").await;
-    for (timestamp, status) in [(NOW - 31, 401), (NOW - 30, 200), (NOW + 30, 200), (NOW + 31, 401)] {
+    for (timestamp, status) in [(NOW - 31, 502), (NOW - 30, 200), (NOW + 30, 200), (NOW + 31, 502)] {
         let worker = Worker { timestamp, ..Worker::new(&pop) };
         assert_eq!(worker.status(Method::GET, "/v1/keys", "", "").await, status, "signed at {timestamp}");
     }
@@ -106,7 +109,7 @@ async fn a_new_key_is_taken_from_the_file_and_a_retired_one_is_not() {
     let pop = store.pop("").await;
     let newer = KEY.replace("k1", "k2");
     let worker = Worker { key: UplinkKey::parse(&newer).unwrap(), ..Worker::new(&pop) };
-    assert_eq!(worker.status(Method::GET, "/v1/keys", "", "").await, 401);
+    assert_eq!(worker.status(Method::GET, "/v1/keys", "", "").await, 502);
     store.write_keys(&newer);
     let taken = async {
         let mut looks = tokio::time::interval(Duration::from_millis(50));
@@ -115,7 +118,7 @@ async fn a_new_key_is_taken_from_the_file_and_a_retired_one_is_not() {
         }
     };
     tokio::time::timeout(PATIENT, taken).await.expect("the new key is taken");
-    assert_eq!(Worker::new(&pop).status(Method::GET, "/v1/keys", "", "").await, 401);
+    assert_eq!(Worker::new(&pop).status(Method::GET, "/v1/keys", "", "").await, 502);
 }
 
 #[tokio::test]
