@@ -134,7 +134,8 @@ mod tests {
                     [vars]\nPOP_URL = \"https://pop.example\"\nSHOP = \"Meridian\"\n";
         let (local, build) = localise(text, Path::new("/repo")).unwrap();
         assert_eq!(build, Path::new("/repo/edge/worker/build"));
-        assert_eq!(local, "name = \"edge\"\nmain = \"build/worker/shim.mjs\"\n\n[vars]\nSHOP = \"Meridian\"\n");
+        let expected = "name = 'edge'\nmain = 'build/worker/shim.mjs'\n[vars]\nSHOP = 'Meridian'";
+        assert_eq!(local.parse::<toml::Table>().unwrap(), expected.parse().unwrap());
     }
 
     #[test]
