@@ -39,7 +39,6 @@ impl Client {
     }
 
     /// A request to a path here.
-    #[must_use]
     pub fn request(&self, method: http::Method, path: &str) -> reqwest::RequestBuilder {
         self.http.request(method, format!("{}{path}", self.origin))
     }

@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, Request, Response};
+use quinn::crypto::rustls::QuicClientConfig;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
 use shared::RegionName;
 use shared::uplink::{CLIENT_ADDRESS, SIGNATURE, Signed, TIMESTAMP, UplinkKey};
 use shared_clock::{Clock, Entropy};
@@ -63,6 +66,38 @@ async fn a_certificate_of_another_authority_is_refused_by_core_and_pop_side_alik
         let refused = ask(&pool, Method::GET, "/v1/categories").await.unwrap_err();
         assert!(matches!(refused, LinkError::Unauthenticated { .. } | LinkError::Unreachable { .. }), "{refused}");
         assert!(!pool.is_connected());
+    }
+}
+
+/// A QUIC client that trusts this store's authority and has nothing to show for itself.
+fn nobody() -> quinn::Endpoint {
+    let authority = CertificateDer::from_pem_file(sites().tls.join("ca.pem")).unwrap();
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(authority).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config =
+        rustls::ClientConfig::builder_with_provider(provider).with_protocol_versions(&[&rustls::version::TLS13]);
+    let mut config = config.unwrap().with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = vec![shared_link::ALPN.to_vec()];
+    let config = QuicClientConfig::try_from(config).unwrap();
+    let mut endpoint = quinn::Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
+    endpoint.set_default_client_config(quinn::ClientConfig::new(Arc::new(config)));
+    endpoint
+}
+
+#[tokio::test]
+async fn without_a_certificate_nobody_gets_as_far_as_a_route() {
+    for (region, quic, _) in &sites().cores {
+        let connecting = nobody().connect(quic.parse().unwrap(), &format!("core.{region}")).unwrap();
+        // In TLS 1.3 a client may believe itself connected until the server has missed its certificate.
+        let ended = async {
+            match connecting.await {
+                Ok(connection) => connection.closed().await,
+                Err(error) => error,
+            }
+        };
+        let ended = tokio::time::timeout(PATIENCE, ended).await.expect("the core ends the connection by itself");
+        assert!(ended.to_string().contains("certificate"), "{ended}");
     }
 }
 
