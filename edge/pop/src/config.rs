@@ -176,7 +176,9 @@ impl Config {
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let file = |reason| ConfigError::File { path: path.to_owned(), reason };
         let text = std::fs::read_to_string(path).map_err(file)?;
-        let environment = Env::prefixed("MERIDIAN_").split("__");
+        // What is said to the tools and to tests is no configuration of ours.
+        let environment =
+            Env::prefixed("MERIDIAN_").split("__").ignore(&["tools"]).filter(|key| !key.starts_with("test_"));
         let read = Figment::new().merge(Toml::string(&text)).merge(environment).extract::<Self>();
         let shape = |reason| ConfigError::Shape { path: path.to_owned(), reason: Box::new(reason) };
         let mut config = read.map_err(shape)?;
