@@ -9,6 +9,15 @@ const pictures = process.env.SCREENSHOTS;
 const axe = readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
 const widths = [390, 1280];
 
+// A page that was made before the catalog was imported is served once more while it is made anew.
+async function complete(page) {
+  const deadline = performance.now() + 60_000;
+  while ((await page.locator("nav.cats a").count()) === 0) {
+    expect(performance.now() < deadline, `categories on ${page.url()} within 60 s`);
+    await page.reload();
+  }
+}
+
 // Pictures further down are fetched when somebody scrolls there.
 async function arrived() {
   await document.fonts.ready;
@@ -44,6 +53,7 @@ await browse({}, async (context, watch) => {
   const problems = [];
   const visit = async (name, path) => {
     await page.goto(path);
+    await complete(page);
     problems.push(...(await look(page, name)));
   };
   await visit("home", "/");
