@@ -223,6 +223,8 @@ impl<P: Platform> App<P> {
                 let absent = life.absent();
                 Ok((stored::page(404, headers, body, Vec::new(), absent, self.platform.now_ms()), absent))
             }
+            // Nobody signs in for these: it is our way to the core that was refused, and an older answer may stand in.
+            Err(problem) if matches!(problem.status, 401 | 403) => Err(ProblemKind::BadGateway.into()),
             Err(problem) => Err(problem),
         }
     }

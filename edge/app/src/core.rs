@@ -79,11 +79,11 @@ pub(crate) fn unreachable(error: UpstreamError) -> Problem {
     })
 }
 
-/// The problem in a core's answer. One that is out of shape still has its status.
+/// The problem in a core's answer. Of one that is out of shape, only a passing or harmless status is believed: a bare 401
+/// may be anybody's on the way and says nothing about the shopper's session.
 pub(crate) fn problem_of(response: &Response<Bytes>) -> Problem {
     let kind = match response.status().as_u16() {
         404 => ProblemKind::NotFound,
-        401 => ProblemKind::NotSignedIn,
         503 => ProblemKind::Unavailable,
         504 => ProblemKind::Timeout,
         _ => ProblemKind::BadGateway,

@@ -53,8 +53,8 @@ pub(crate) async fn visit<P: Platform>(State(app): State<App<P>>, request: Reque
     parts.extensions.insert(visit.clone());
     let response = next.run(Request::from_parts(parts, body)).await;
     if response.status() == http::StatusCode::UNAUTHORIZED && visit.user().is_some() {
-        // The core no longer knows the session, whatever the token says.
-        visit.forget();
+        // The core no longer takes this token, whatever it says.
+        visit.doubt();
     }
     let mut response = private(in_words(&app, response, json).await);
     visit.set_cookies(response.headers_mut());

@@ -60,10 +60,10 @@ impl Default for ClientAddress {
 /// Why no core answered. An answer of a core with any status is not an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum UpstreamError {
-    /// No core could be reached, or all of them are busy.
+    /// No core could be reached, or all of them are busy: none has acted.
     #[error("no core can be reached")]
     Unavailable,
-    /// A core did not answer before the deadline; a write may have happened.
+    /// No answer before the deadline, or the connection was lost before one came; a write may have happened.
     #[error("no answer in time")]
     Timeout,
     /// What came back was not an answer, or longer than is taken.

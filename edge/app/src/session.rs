@@ -16,7 +16,7 @@ use shared::{Problem, ProblemKind};
 
 use crate::app::App;
 use crate::cookie;
-use crate::core::Call;
+use crate::core::{self, Call};
 use crate::platform::{ClientAddress, Platform};
 use crate::route::DocumentRoute;
 
@@ -81,16 +81,19 @@ impl Visit {
         }
     }
 
-    /// Trades the refresh token; a refused one ends the session here too.
+    /// Trades the refresh token. Only a core that says so ends the session; whatever else went wrong says nothing about it,
+    /// and the cookies stay for a better moment.
     async fn trade<P: Platform>(&self, app: &App<P>, refresh: String) -> Result<(), Problem> {
         let body = Refresh { refresh_token: RefreshToken(refresh) };
         match Call::post("/v1/sessions/refresh", &body).json::<Tokens>(&app.platform, self.client).await {
             Ok(tokens) => self.adopt(app, tokens).await.map(drop),
-            Err(problem) if matches!(problem.status, 400 | 401 | 404 | 422) => {
+            Err(problem) if problem.is(ProblemKind::NotSignedIn) => {
                 self.forget();
                 Ok(())
             }
-            Err(problem) => Err(problem),
+            Err(problem) if core::is_passing(&problem) => Err(problem),
+            // In words about the refresh route, which is none of the shopper's business.
+            Err(_) => Err(ProblemKind::BadGateway.into()),
         }
     }
 
@@ -143,6 +146,15 @@ impl Visit {
         self.with(|seen| {
             *seen = Seen::default();
             seen.cookies.extend([cookie::SESSION, cookie::REFRESH, cookie::CART].into_iter().filter_map(cookie::clear));
+        });
+    }
+
+    /// Forgets the access token, which a core refused: the next request trades the refresh token, and that answer decides
+    /// about the session.
+    pub(crate) fn doubt(&self) {
+        self.with(|seen| {
+            seen.user = None;
+            seen.cookies.extend(cookie::clear(cookie::SESSION));
         });
     }
 

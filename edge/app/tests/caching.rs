@@ -9,6 +9,7 @@ use browser::{Browser, Seen};
 use edge_app::{fast, router};
 use fake::Fake;
 use http::{HeaderName, Request};
+use shared::{Problem, ProblemKind};
 
 fn shop() -> (Fake, Browser) {
     let platform = Fake::new(fake::demo_products());
@@ -110,6 +111,24 @@ async fn an_edge_that_is_cut_off_keeps_serving_what_it_has() {
     assert!(unknown.text("h1").contains("books"), "{}", unknown.text("h1"));
     platform.turn_clock(25 * 3_600_000);
     assert_eq!(browser.get("/p/hearts-wrapping-tape-10123c").await.status, 503);
+}
+
+#[tokio::test]
+async fn public_pages_never_ask_anybody_to_sign_in() {
+    let (platform, mut browser) = shop();
+    let path = "/p/hearts-wrapping-tape-10123c";
+    let before = browser.get(path).await;
+    platform.turn_clock(3_600_000);
+    for kind in [ProblemKind::UplinkRefused, ProblemKind::NotSignedIn, ProblemKind::Forbidden] {
+        platform.answer_instead(Some((kind.status(), Problem::new(kind).to_json())));
+        let seen = browser.get(path).await;
+        assert_eq!((seen.status.as_u16(), &seen.body), (200, &before.body), "{kind:?}");
+        assert!(seen.cache_status().ends_with("detail=stale-if-error"), "{kind:?}: {}", seen.cache_status());
+        let unknown = browser.get("/p/vanilla-scent-candle-jewelled-box-17164b").await;
+        assert_eq!(unknown.status, 502, "{kind:?}");
+        assert!(unknown.text("h1").contains("books"), "{kind:?}: {}", unknown.text("h1"));
+        platform.turn_clock(6_000);
+    }
 }
 
 #[tokio::test]

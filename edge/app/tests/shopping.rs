@@ -13,6 +13,7 @@ use browser::{Browser, HOST, Seen, with};
 use edge_app::router;
 use fake::Fake;
 use http::Request;
+use shared::{Problem, ProblemKind};
 
 const TAPE: &str = "10123C";
 const GLOBE: &str = "10120";
@@ -304,6 +305,51 @@ async fn a_refused_refresh_token_ends_the_session_but_a_lost_core_does_not() {
     browser.cookies.insert("__Host-refresh".to_owned(), "0195b1c4-0000-7abc-8def-000000000001.stolen".to_owned());
     assert_eq!(browser.get("/cart").await.text(".empty h2"), "It is empty");
     assert!(browser.cookies.is_empty());
+}
+
+#[tokio::test]
+async fn nothing_but_a_cores_own_word_ends_a_session() {
+    let (platform, router) = shop();
+    let mut browser = Browser::new(&router);
+    add(&mut browser, TAPE, "1").await;
+    let before = browser.cookies.clone();
+    platform.turn_clock(3_600_000);
+    let typed = |kind: ProblemKind| (kind.status(), Problem::new(kind).to_json());
+    let answers = [
+        typed(ProblemKind::UplinkRefused),
+        typed(ProblemKind::NotFound),
+        typed(ProblemKind::Malformed),
+        typed(ProblemKind::Invalid),
+        typed(ProblemKind::WrongCredentials),
+        typed(ProblemKind::SlowDown),
+        (401, b"<h1>401 Unauthorized</h1>".to_vec()),
+        (401, Vec::new()),
+    ];
+    for answer in answers {
+        let what = format!("{} {}", answer.0, String::from_utf8_lossy(&answer.1));
+        platform.answer_instead(Some(answer));
+        let seen = browser.get("/cart").await;
+        assert!(matches!(seen.status.as_u16(), 429 | 502), "{what}: {}", seen.status);
+        assert_ne!(seen.text("h1"), "Please sign in", "{what}");
+        assert_eq!(browser.cookies, before, "{what} changed the cookies");
+    }
+    platform.answer_instead(None);
+    assert_eq!(browser.get("/cart/count").await.body, r#"{"units":1}"#);
+}
+
+#[tokio::test]
+async fn a_refused_access_token_is_traded_before_anybody_is_signed_out() {
+    let (platform, router) = shop();
+    let mut browser = Browser::new(&router);
+    add(&mut browser, TAPE, "1").await;
+    platform.turn_clock(5_000);
+    let refusal = Problem::new(ProblemKind::NotSignedIn);
+    platform.answer_instead(Some((401, refusal.to_json())));
+    assert_eq!(browser.get("/cart").await.status, 401);
+    let left: Vec<_> = browser.cookies.keys().map(String::as_str).collect();
+    assert_eq!(left, ["__Host-cart", "__Host-refresh"]);
+    platform.answer_instead(None);
+    assert_eq!(browser.get("/cart/count").await.body, r#"{"units":1}"#);
 }
 
 #[tokio::test]

@@ -41,6 +41,10 @@ pub struct Inner {
     name: String,
     pub now_ms: AtomicU64,
     pub down: AtomicBool,
+    /// What comes back instead of a core's answer, if anything: a status and a body.
+    pub instead: Mutex<Option<(u16, Vec<u8>)>>,
+    /// Whether answers are lost after the core acted.
+    pub deaf: AtomicBool,
     pub mem: Mutex<HashMap<String, Arc<Page>>>,
     pub kv: Mutex<HashMap<String, (Bytes, u32)>>,
     pub jobs: Mutex<Vec<Job>>,
@@ -55,6 +59,8 @@ impl Fake {
             name: "fake".to_owned(),
             now_ms: AtomicU64::new(START_MS),
             down: AtomicBool::new(false),
+            instead: Mutex::default(),
+            deaf: AtomicBool::new(false),
             mem: Mutex::default(),
             kv: Mutex::default(),
             jobs: Mutex::default(),
@@ -74,6 +80,16 @@ impl Fake {
 
     pub fn switch_cores(&self, on: bool) {
         self.0.down.store(!on, Ordering::SeqCst);
+    }
+
+    /// From now on, everybody gets this instead of a core's answer.
+    pub fn answer_instead(&self, instead: Option<(u16, Vec<u8>)>) {
+        *self.0.instead.lock().unwrap() = instead;
+    }
+
+    /// From now on, the core acts and nobody hears its answers.
+    pub fn lose_answers(&self, on: bool) {
+        self.0.deaf.store(on, Ordering::SeqCst);
     }
 
     pub fn forget_memory(&self) {
@@ -125,7 +141,14 @@ impl Platform for Fake {
         if self.0.down.load(Ordering::SeqCst) {
             return Err(UpstreamError::Unavailable);
         }
-        Ok(self.0.core.lock().unwrap().answer(&request, self.now_ms()))
+        if let Some((status, body)) = self.0.instead.lock().unwrap().clone() {
+            return Ok(Response::builder().status(status).body(Bytes::from(body)).unwrap());
+        }
+        let answer = self.0.core.lock().unwrap().answer(&request, self.now_ms());
+        if self.0.deaf.load(Ordering::SeqCst) && request.method() != http::Method::GET {
+            return Err(UpstreamError::Timeout);
+        }
+        Ok(answer)
     }
 
     async fn verify_ed25519(&self, key: &[u8; 32], message: &[u8], signature: &[u8; 64]) -> bool {
