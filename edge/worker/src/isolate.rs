@@ -92,26 +92,22 @@ impl Isolate {
 
     async fn ask(&self, request: Request<Bytes>, client: IpAddr) -> Result<Response<Bytes>, UpstreamError> {
         let outward = self.outward(&request, client).map_err(|_| UpstreamError::Malformed)?;
-        let answer = JsFuture::from(js::fetch(&outward)).await.map_err(|error| lost(&error))?;
+        // What failed may have arrived: `fetch` does not tell a connection that never was from one lost under way, so a
+        // write's outcome is unknown, as after the deadline.
+        let answer = JsFuture::from(js::fetch(&outward)).await.map_err(|_| UpstreamError::Timeout)?;
         let answer: web_sys::Response = answer.dyn_into().map_err(|_| UpstreamError::Malformed)?;
         let body = match answer.body() {
             Some(stream) => adapter::read(&stream, MAX_ANSWER_BYTES).await.map_err(|_| UpstreamError::Malformed)?,
             None => Bytes::new(),
         };
+        if rules::refuses_us(answer.status(), &body) {
+            worker::console_error!("the point of presence refuses our signature: look at UPLINK_KEY and the clocks");
+            return Err(UpstreamError::Unavailable);
+        }
         let mut response = Response::new(body);
         *response.status_mut() = StatusCode::from_u16(answer.status()).map_err(|_| UpstreamError::Malformed)?;
         response.headers_mut().extend(adapter::headers_in(&answer.headers()));
         Ok(response)
-    }
-}
-
-/// Whether a write may have happened: after a deadline nobody knows; a connection that failed is told apart by nothing, so
-/// it counts as the same for the app, which repeats with the same key in either case.
-fn lost(error: &JsValue) -> UpstreamError {
-    let name = worker::js_sys::Reflect::get(error, &"name".into()).ok().and_then(|name| name.as_string());
-    match name.as_deref() {
-        Some("TimeoutError" | "AbortError") => UpstreamError::Timeout,
-        _ => UpstreamError::Unavailable,
     }
 }
 

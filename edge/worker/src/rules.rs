@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use http::HeaderName;
 use shared::uplink::{CLIENT_ADDRESS, SIGNATURE, Signed, TIMESTAMP, UplinkKey};
+use shared::{Problem, ProblemKind};
 
 /// Path and query (without `?`) of an absolute URL.
 #[must_use]
@@ -60,6 +61,14 @@ pub fn signature(key: &UplinkKey, signed: &Signed<'_>) -> [(&'static str, String
     ]
 }
 
+/// Whether an answer is a point of presence's refusal of this Worker. Then no core has seen the request: nothing was done,
+/// and nothing is said about the shopper.
+#[must_use]
+pub fn refuses_us(status: u16, body: &[u8]) -> bool {
+    let kind = ProblemKind::UplinkRefused;
+    status == kind.status() && serde_json::from_slice(body).is_ok_and(|problem: Problem| problem.is(kind))
+}
+
 #[cfg(test)]
 mod tests {
     use shared::uplink::verify;
@@ -106,6 +115,16 @@ mod tests {
         let [timestamp, address, signature] = signature(&key, &signed);
         assert_eq!((timestamp.1.as_str(), address.1.as_str()), ("1800000000", "203.0.113.7"));
         assert_eq!(verify(&[key], &signature.1, &signed, 1_800_000_010), Ok(()));
+    }
+
+    #[test]
+    fn a_refusal_of_the_worker_is_told_from_a_cores_answer() {
+        let body = |kind: ProblemKind| Problem::new(kind).detail("the timestamp is too old").to_json();
+        assert!(refuses_us(502, &body(ProblemKind::UplinkRefused)));
+        assert!(!refuses_us(502, &body(ProblemKind::BadGateway)));
+        assert!(!refuses_us(401, &body(ProblemKind::NotSignedIn)));
+        assert!(!refuses_us(200, &body(ProblemKind::UplinkRefused)), "somebody's data");
+        assert!(!refuses_us(502, b"<h1>502 Bad Gateway</h1>"));
     }
 
     #[test]
