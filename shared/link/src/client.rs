@@ -2,7 +2,8 @@
 //!
 //! A connection is kept by a task of its own, which dials again with growing pauses; what is not connected is not
 //! chosen, so a failed core is out of the way at once. A request that was lost under way is repeated only if that is
-//! safe: GET, HEAD, or one with an `Idempotency-Key`.
+//! safe: GET, HEAD, or one with an `Idempotency-Key`. Once lost it stays lost unless the repetition settles it: nobody
+//! hears "nothing was done" of a request that one core may have acted on.
 
 use std::io;
 use std::sync::Arc;
@@ -171,11 +172,12 @@ impl Inner {
             Err((failure, failed)) if failure.may_be_repeated(repeatable) => {
                 tracing::info!(region = %self.region, reason = %failure, "a request goes to another connection");
                 metrics::counter!("link_retries_total", "region" => self.region.as_str().to_owned()).increment(1);
-                self.attempt(&outgoing, failed.as_ref(), until).await
+                let again = self.attempt(&outgoing, failed.as_ref(), until).await;
+                failure.then(again.map_err(|(failure, _)| failure), outgoing.is_safe())
             }
-            outcome => outcome,
+            outcome => outcome.map_err(|(failure, _)| failure),
         }
-        .map_err(|(failure, _)| failure.into_error(&self.region))
+        .map_err(|failure| failure.into_error(&self.region))
     }
 
     /// One attempt, away from the core and connection that failed. With the failure comes what had been chosen.

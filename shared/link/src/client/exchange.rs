@@ -57,6 +57,11 @@ impl Outgoing {
         head.extensions.clear();
         Some(Self { head: Request::from_parts(head, ()), body })
     }
+
+    /// Whether the request asks for no change.
+    pub(super) fn is_safe(&self) -> bool {
+        self.head.method().is_safe()
+    }
 }
 
 /// Why an attempt has no answer.
@@ -79,6 +84,36 @@ impl Failure {
             Self::NotSent(_) => true,
             Self::Lost(_) => repeatable,
             Self::Final(_) => false,
+        }
+    }
+
+    /// What is known after this failure and then `again`, the outcome of the repetition.
+    ///
+    /// After a loss, a repetition that nobody acted on leaves a write where it was: unknown. That is so of one that was
+    /// not delivered, and of an answer by which a core says that it did nothing.
+    pub(super) fn then(self, again: Result<Response<Bytes>, Self>, is_safe: bool) -> Result<Response<Bytes>, Self> {
+        let Self::Lost(reason) = self else { return again };
+        match again {
+            Err(again) if again.is_undelivered() => Err(Self::Lost(format!("{reason}; then {again}"))),
+            Ok(answer) if !is_safe && says_nothing_was_done(answer.status()) => {
+                Err(Self::Lost(format!("{reason}; then a core answered {}", answer.status())))
+            }
+            again => again,
+        }
+    }
+
+    /// Whether no core can have acted on this attempt.
+    fn is_undelivered(&self) -> bool {
+        match self {
+            Self::NotSent(_) => true,
+            Self::Lost(_) => false,
+            Self::Final(error) => match error {
+                LinkError::Overloaded { .. }
+                | LinkError::Unreachable { .. }
+                | LinkError::Unauthenticated { .. }
+                | LinkError::TooLarge => true,
+                LinkError::Lost { .. } | LinkError::Deadline | LinkError::BadAnswer { .. } => false,
+            },
         }
     }
 
@@ -106,6 +141,11 @@ impl Failure {
             other => Self::Lost(other.to_string()),
         }
     }
+}
+
+/// Statuses by which a core refuses a request before it acts on it.
+fn says_nothing_was_done(status: StatusCode) -> bool {
+    matches!(status, StatusCode::MISDIRECTED_REQUEST | StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE)
 }
 
 fn bad_answer(reason: impl ToString) -> Failure {
@@ -206,5 +246,52 @@ impl Drop for Exchange {
             self.stream.stop_stream(Code::H3_REQUEST_CANCELLED);
             self.stream.stop_sending(Code::H3_REQUEST_CANCELLED);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(status: u16) -> Result<Response<Bytes>, Failure> {
+        Ok(Response::builder().status(status).body(Bytes::new()).unwrap())
+    }
+
+    fn undelivered() -> [Failure; 4] {
+        let (region, reason) = ("eu".to_owned(), "down".to_owned());
+        [
+            Failure::NotSent("closed".to_owned()),
+            Failure::Final(LinkError::Overloaded { limit: 1 }),
+            Failure::Final(LinkError::Unreachable { region: region.clone(), reason: reason.clone() }),
+            Failure::Final(LinkError::Unauthenticated { region, reason }),
+        ]
+    }
+
+    fn lost() -> Failure {
+        Failure::Lost("killed".to_owned())
+    }
+
+    #[test]
+    fn a_lost_request_stays_lost_while_nothing_settles_it() {
+        for again in undelivered() {
+            let outcome = lost().then(Err(again), false);
+            assert!(matches!(outcome, Err(Failure::Lost(_))), "{outcome:?}");
+        }
+        for status in [421, 429, 503] {
+            assert!(matches!(lost().then(answer(status), false), Err(Failure::Lost(_))), "{status}");
+            assert!(lost().then(answer(status), true).is_ok(), "a read has nothing to settle");
+        }
+        for status in [200, 201, 409, 500] {
+            assert!(lost().then(answer(status), false).is_ok(), "{status}");
+        }
+    }
+
+    #[test]
+    fn a_request_never_delivered_is_known_not_to_be_done() {
+        for again in undelivered() {
+            let outcome = Failure::NotSent("closed".to_owned()).then(Err(again), false);
+            assert!(!matches!(outcome, Err(Failure::Lost(_))), "{outcome:?}");
+        }
+        assert!(Failure::NotSent("closed".to_owned()).then(answer(503), false).is_ok());
     }
 }

@@ -16,20 +16,21 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::{Authority, PATIENT, get, loopback, pool, post, send, serve};
 
-/// The first call of all hangs and says where; later ones answer.
+/// The first call of all hangs and says where; later ones answer with that status.
 #[derive(Clone)]
 struct Trap {
     core: usize,
+    later: StatusCode,
     calls: Arc<AtomicUsize>,
     entered: mpsc::UnboundedSender<usize>,
 }
 
-async fn trapped(State(trap): State<Trap>) -> String {
+async fn trapped(State(trap): State<Trap>) -> (StatusCode, String) {
     if trap.calls.fetch_add(1, Ordering::SeqCst) == 0 {
         trap.entered.send(trap.core).unwrap();
         std::future::pending::<()>().await;
     }
-    trap.core.to_string()
+    (trap.later, trap.core.to_string())
 }
 
 /// Two cores in runtimes of their own, so that one can vanish as a killed process does: without a word.
@@ -41,12 +42,12 @@ struct Doomed {
 }
 
 impl Doomed {
-    fn start(ours: &Authority) -> Self {
+    fn start(ours: &Authority, later: StatusCode) -> Self {
         let calls = Arc::new(AtomicUsize::new(0));
         let (sender, entered) = mpsc::unbounded_channel();
         let [(first, at_first), (second, at_second)] = [0, 1].map(|core| {
             let runtime = Runtime::new().unwrap();
-            let trap = Trap { core, calls: Arc::clone(&calls), entered: sender.clone() };
+            let trap = Trap { core, later, calls: Arc::clone(&calls), entered: sender.clone() };
             let router = Router::new().route("/", any(trapped)).with_state(trap);
             let _inside = runtime.enter();
             let server = Server::bind(loopback(), ours.tls("core.eu"), ServerOptions::default()).unwrap();
@@ -75,10 +76,16 @@ fn quick() -> PoolOptions {
     PoolOptions { probe: Duration::from_millis(100), silence: Duration::from_millis(500), ..PoolOptions::default() }
 }
 
+fn keyed(text: &'static str) -> Request<Bytes> {
+    let mut request = post("/", text);
+    request.headers_mut().insert("idempotency-key", "k1".parse().unwrap());
+    request
+}
+
 /// Sends `request` to two cores, kills the one it hangs at, and returns the outcome, the survivor and the calls made.
 async fn killed_under_way(request: Request<Bytes>) -> (Result<Bytes, LinkError>, usize, usize) {
     let ours = Authority::new();
-    let mut cores = Doomed::start(&ours);
+    let mut cores = Doomed::start(&ours, StatusCode::OK);
     let pool = pool(ours.tls("pop.p1"), &[&cores.addresses[0], &cores.addresses[1]], quick());
     let sending = tokio::spawn(async move { send(&pool, request).await });
     let survivor = cores.kill_the_busy_one().await;
@@ -88,9 +95,7 @@ async fn killed_under_way(request: Request<Bytes>) -> (Result<Bytes, LinkError>,
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_keyed_request_survives_the_death_of_its_core() {
-    let mut request = post("/", "order");
-    request.headers_mut().insert("idempotency-key", "k1".parse().unwrap());
-    let (outcome, survivor, calls) = killed_under_way(request).await;
+    let (outcome, survivor, calls) = killed_under_way(keyed("order")).await;
     assert_eq!(outcome, Ok(Bytes::from(survivor.to_string())));
     assert_eq!(calls, 2);
 }
@@ -107,6 +112,31 @@ async fn a_write_without_a_key_is_never_sent_twice() {
     let (outcome, _, calls) = killed_under_way(post("/", "order")).await;
     assert!(matches!(outcome, Err(LinkError::Lost { .. })), "{outcome:?}");
     assert_eq!(calls, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_keyed_write_whose_only_core_dies_is_lost_and_not_called_unsent() {
+    let ours = Authority::new();
+    let mut cores = Doomed::start(&ours, StatusCode::OK);
+    let options = PoolOptions { connect_timeout: Duration::from_millis(200), ..quick() };
+    let pool = pool(ours.tls("pop.p1"), &[&cores.addresses[0]], options);
+    let sending = tokio::spawn(async move { send(&pool, keyed("order")).await });
+    cores.kill_the_busy_one().await;
+    let outcome = sending.await.unwrap();
+    assert!(matches!(outcome, Err(LinkError::Lost { .. })), "{outcome:?}");
+    assert_eq!(cores.calls.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_write_is_not_settled_by_a_core_that_refuses_to_act() {
+    let ours = Authority::new();
+    let mut cores = Doomed::start(&ours, StatusCode::SERVICE_UNAVAILABLE);
+    let pool = pool(ours.tls("pop.p1"), &[&cores.addresses[0], &cores.addresses[1]], quick());
+    let sending = tokio::spawn(async move { send(&pool, keyed("order")).await });
+    cores.kill_the_busy_one().await;
+    let outcome = sending.await.unwrap();
+    assert!(matches!(outcome, Err(LinkError::Lost { .. })), "{outcome:?}");
+    assert_eq!(cores.calls.load(Ordering::SeqCst), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
