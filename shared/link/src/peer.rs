@@ -99,27 +99,6 @@ impl<S: Sync> FromRequestParts<S> for Peer {
     }
 }
 
-/// A peer that is a core. Extract it in routes that PoPs may not call.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct CorePeer {
-    /// The core's region.
-    pub region: RegionName,
-    /// Where its packets come from.
-    pub address: SocketAddr,
-}
-
-impl<S: Sync> FromRequestParts<S> for CorePeer {
-    type Rejection = Problem;
-
-    /// 403 for PoPs and on listeners that have no peers.
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        match Peer::from_request_parts(parts, state).await? {
-            Peer { name: PeerName::Core(region), address } => Ok(Self { region, address }),
-            Peer { name: PeerName::Pop(_), .. } => Err(ProblemKind::Forbidden.into()),
-        }
-    }
-}
-
 /// Middleware for a whole router that only cores may call: 403 for everyone else.
 ///
 /// ```

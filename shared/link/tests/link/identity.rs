@@ -9,7 +9,7 @@ use http::StatusCode;
 use quinn::crypto::rustls::QuicClientConfig;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-use shared_link::peer::{CorePeer, only_cores};
+use shared_link::peer::only_cores;
 use shared_link::{LinkError, Peer, PeerName, PoolOptions, Tls, TlsError, TlsFiles};
 use tokio_util::sync::CancellationToken;
 
@@ -140,18 +140,15 @@ async fn a_process_does_not_start_with_a_certificate_that_names_no_peer() {
 async fn handlers_know_who_asks_and_some_answer_only_cores() {
     let ours = Authority::new();
     let who = |peer: Peer| async move { peer.name.to_string() };
-    let core_only = |peer: CorePeer| async move { peer.region.to_string() };
     let internal = Router::new().route("/internal", route(|| async { "in" })).layer(middleware::from_fn(only_cores));
-    let router = Router::new().route("/who", route(who)).route("/core", route(core_only)).merge(internal);
+    let router = Router::new().route("/who", route(who)).merge(internal);
     let core = serve(ours.tls("core.eu"), router);
 
     let pop = pool(ours.tls("pop.p1"), &[&core.address], PoolOptions::default());
     assert_eq!(send(&pop, get("/who")).await.unwrap().body(), "pop.p1");
-    assert_eq!(send(&pop, get("/core")).await.unwrap().status(), StatusCode::FORBIDDEN);
     assert_eq!(send(&pop, get("/internal")).await.unwrap().status(), StatusCode::FORBIDDEN);
 
     let other = pool(ours.tls("core.us"), &[&core.address], PoolOptions::default());
-    assert_eq!(send(&other, get("/core")).await.unwrap().body(), "us");
     assert_eq!(send(&other, get("/internal")).await.unwrap().body(), "in");
 }
 
