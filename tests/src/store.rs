@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
+use std::time::Duration;
 
 use shared_clock::{Clock, Entropy};
 use xtask_system::certificates::Keys;
@@ -15,6 +16,9 @@ use xtask_system::{
 };
 
 use crate::{goods, place};
+
+/// How long imported goods may take to be for sale at every door.
+const SOLD_WITHIN: Duration = Duration::from_secs(60);
 
 /// What to start.
 #[derive(Clone, Debug)]
@@ -144,12 +148,19 @@ impl Store {
         Kept { files }
     }
 
-    /// Waits until the goods that were imported can be bought through the PoP.
+    /// Waits until the goods that were imported can be bought at every door; what a door remembers from before the
+    /// import has to grow old first.
     async fn ready(&self) {
-        let client = crate::Client::new(&self.sites.addresses.shop);
-        let path = "/v1/products/test-dear";
-        let found = async || (client.get(path).await.status == 200).then_some(());
-        crate::until("the imported goods are for sale at the PoP", std::time::Duration::from_secs(30), found).await;
+        let doors = [Some(&self.sites.addresses.shop), self.sites.addresses.worker.as_ref()];
+        for door in doors.into_iter().flatten() {
+            let client = crate::Client::new(door);
+            let sold = async || {
+                let categories = client.get("/v1/categories").await;
+                let listed = categories.status == 200 && categories.text().contains(goods::CATEGORY);
+                (listed && client.get("/v1/products/test-dear").await.status == 200).then_some(())
+            };
+            crate::until(&format!("the imported goods are for sale at {door}"), SOLD_WITHIN, sold).await;
+        }
     }
 }
 

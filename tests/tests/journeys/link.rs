@@ -8,8 +8,8 @@ use http::{Method, Request, Response};
 use quinn::crypto::rustls::QuicClientConfig;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
-use shared::RegionName;
 use shared::uplink::{CLIENT_ADDRESS, SIGNATURE, Signed, TIMESTAMP, UplinkKey};
+use shared::{ProblemKind, RegionName};
 use shared_clock::{Clock, Entropy};
 use shared_link::{LinkError, Pool, PoolOptions, Tls, TlsFiles};
 use tests::client::try_send;
@@ -153,7 +153,9 @@ async fn the_uplink_listens_to_workers_alone() {
         [None, Some((other.as_str(), now)), Some((unknown.as_str(), now)), Some((key, now - 60)), Some((key, now + 60))]
     {
         let refused = uplink("/v1/categories", signature).await;
-        assert_eq!(refused.status, 401, "{signature:?}: {}", refused.text());
+        // Not 401: to a shopper behind the Worker that would say that he is not signed in.
+        assert_eq!(refused.status, 502, "{signature:?}: {}", refused.text());
+        assert!(refused.problem().is(ProblemKind::UplinkRefused), "{signature:?}");
     }
     for path in ["/", "/cart", "/p/test-plenty-0", "/ops/metrics", internal_route()] {
         assert_eq!(uplink(path, Some((key, now))).await.status, 404, "{path} at the uplink");
