@@ -28,6 +28,8 @@ const RETRY_MS: u64 = 5_000;
 /// Most refreshes remembered at once; beyond it all are forgotten, which costs a few fetches.
 const MAX_MARKS: usize = 4_096;
 
+/// When something was done, by key; Unix milliseconds.
+type Marks = HashMap<String, u64>;
 type Fetch = Pin<Box<dyn Future<Output = Result<Arc<Page>, Problem>> + Send>>;
 
 /// The storefront on a host.
@@ -42,8 +44,11 @@ pub(crate) struct App<P: Platform> {
 struct Memo {
     /// Fetches under way, by key.
     flights: Mutex<HashMap<String, WeakShared<Fetch>>>,
-    /// When a refresh was last begun or failed, by key; Unix milliseconds.
-    tried: Mutex<HashMap<String, u64>>,
+    /// When a refresh was last begun or failed.
+    tried: Mutex<Marks>,
+    /// When a fresh document was last renewed. Apart from `tried`, whose marks a success removes: renewals are asked for by
+    /// whoever sends an unknown key's name, and each of them succeeds.
+    renewed: Mutex<Marks>,
 }
 
 impl<P: Platform> Clone for App<P> {
@@ -81,7 +86,7 @@ impl<P: Platform> App<P> {
     /// Fetches a document again although it is fresh, at most once in five seconds.
     pub(crate) async fn renew(&self, route: DocumentRoute) {
         let route = PublicRoute::Document(route);
-        if self.mark(&route.key()) {
+        if self.mark(&self.memo.renewed, &route.key()) {
             // A failure leaves what was there.
             let _kept = self.fetch(&route).await;
         }
@@ -109,7 +114,7 @@ impl<P: Platform> App<P> {
             Ok(page) => Ok(Served { source: Source::Core { stale, status: page.status }, page }),
             Err(problem) => {
                 let spare = spare.filter(|_| core::is_passing(&problem)).ok_or(problem)?;
-                self.mark(&key);
+                self.mark(&self.memo.tried, &key);
                 Ok(Served { page: spare, source: Source::StaleIfError })
             }
         }
@@ -137,7 +142,7 @@ impl<P: Platform> App<P> {
 
     /// Fetches after the answer, once for any number of requests.
     fn refresh_later(&self, route: &PublicRoute, key: &str) {
-        if self.mark(key) {
+        if self.mark(&self.memo.tried, key) {
             let (app, route) = (self.clone(), route.clone());
             // A failure leaves the old page, which the next request after the mark tries to renew again.
             self.platform.defer(async move { drop(app.fetch(&route).await) });
@@ -145,16 +150,16 @@ impl<P: Platform> App<P> {
     }
 
     /// Notes an attempt; `false` if there was one just now.
-    fn mark(&self, key: &str) -> bool {
+    fn mark(&self, marks: &Mutex<Marks>, key: &str) -> bool {
         let now_ms = self.platform.now_ms();
-        let mut tried = lock(&self.memo.tried);
-        if tried.get(key).is_some_and(|at| now_ms < at.saturating_add(RETRY_MS)) {
+        let mut marks = lock(marks);
+        if marks.get(key).is_some_and(|at| now_ms < at.saturating_add(RETRY_MS)) {
             return false;
         }
-        if tried.len() >= MAX_MARKS {
-            tried.clear();
+        if marks.len() >= MAX_MARKS {
+            marks.clear();
         }
-        tried.insert(key.to_owned(), now_ms);
+        marks.insert(key.to_owned(), now_ms);
         true
     }
 

@@ -13,6 +13,7 @@ use browser::{Browser, HOST, Seen, with};
 use edge_app::router;
 use fake::Fake;
 use http::Request;
+use shared::token::{self, KeyId};
 use shared::{Problem, ProblemKind};
 
 const TAPE: &str = "10123C";
@@ -365,6 +366,25 @@ async fn a_token_of_others_is_worth_nothing() {
         browser.cookies = [("__Host-session".to_owned(), bad)].into();
         assert_eq!(browser.get("/cart/count").await.body, r#"{"units":0}"#);
     }
+}
+
+#[tokio::test]
+async fn tokens_of_unknown_keys_make_the_edge_ask_for_keys_once_in_five_seconds() {
+    let (platform, router) = shop();
+    let mut browser = Browser::new(&router);
+    add(&mut browser, TAPE, "1").await;
+    let token = browser.cookies["__Host-session"].clone();
+    let claims = token::parse(&token).unwrap().accept(true, fake::START_MS / 1000).unwrap();
+    platform.take_calls();
+    for number in 0..20 {
+        if number == 10 {
+            platform.turn_clock(5_000);
+        }
+        let input = token::signing_input(&KeyId(format!("made-up-{number}")), &claims);
+        browser.cookies = [("__Host-session".to_owned(), token::finish(&input, &[7; 64]))].into();
+        assert_eq!(browser.get("/cart/count").await.body, r#"{"units":0}"#);
+    }
+    assert_eq!(platform.take_calls(), ["GET /v1/keys", "GET /v1/keys"]);
 }
 
 #[tokio::test]
