@@ -7,11 +7,12 @@ use http::header::{AGE, CACHE_CONTROL, CONTENT_TYPE, ETAG};
 use http::{HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use shared::api::catalog::SearchQuery;
 
 use crate::Hit;
 use crate::cache_status::{self, CACHE_STATUS, Source};
 use crate::platform::Page;
-use crate::route::{DocumentRoute, PageRoute, PublicRoute};
+use crate::route::{DocumentRoute, PAGE_SIZE, PageRoute, PublicRoute};
 use crate::secure;
 
 /// Names the things that a purge drops.
@@ -40,17 +41,23 @@ impl Life {
     /// Not kept at all.
     pub(crate) const NONE: Self = Self { fresh_ms: 0, stale_ms: 0, kv: false };
 
-    /// The life of a route's answer. What people type into the search box is not kept in the slower tier: anybody could
-    /// fill it with anything.
+    /// The life of a route's answer. The slower tier keeps only what the catalog itself gives names to: anybody could fill
+    /// it with searches, prices and cursors of his own making.
     pub(crate) fn of(route: &PublicRoute) -> Self {
         let usual = Self { fresh_ms: 30_000, stale_ms: KEEP_MS, kv: true };
         match route {
             PublicRoute::Document(DocumentRoute::Stock(_)) => Self { fresh_ms: 500, stale_ms: 10_000, kv: false },
             PublicRoute::Document(DocumentRoute::Keys) => Self { fresh_ms: 300_000, ..usual },
             PublicRoute::Document(DocumentRoute::Search(query)) | PublicRoute::Page(PageRoute::Search(query)) => {
-                Self { kv: query.q.is_empty(), ..usual }
+                Self { kv: query.category.is_none() && is_plain(query), ..usual }
             }
-            PublicRoute::Document(_) | PublicRoute::Page(_) => usual,
+            // A category that does not exist is never made, let alone kept.
+            PublicRoute::Page(PageRoute::Category(query)) => Self { kv: is_plain(query), ..usual },
+            PublicRoute::Document(DocumentRoute::Products { category, limit, cursor }) => {
+                Self { kv: category.is_none() && limit.is_none() && cursor.is_none(), ..usual }
+            }
+            PublicRoute::Document(DocumentRoute::Categories | DocumentRoute::Product(_))
+            | PublicRoute::Page(PageRoute::Home | PageRoute::Product(_) | PageRoute::About) => usual,
         }
     }
 
@@ -74,6 +81,11 @@ impl Life {
     pub(crate) fn dated(self) -> Self {
         Self { fresh_ms: self.fresh_ms.min(DATED_MS), kv: false, ..self }
     }
+}
+
+/// Whether a list is one of the few that our pages link to: in some order, some page of it, nothing typed.
+fn is_plain(query: &SearchQuery) -> bool {
+    query.q.is_empty() && query.price_min.is_none() && query.price_max.is_none() && query.limit == PAGE_SIZE
 }
 
 /// A page with a life; `Cache-Control`, the entity tag and the security headers are added where they are missing.
@@ -252,6 +264,48 @@ mod tests {
         let status = HeaderValue::from_static("pop-1; hit; ttl=19; detail=memory");
         assert!(hit.headers.contains(&(CACHE_STATUS, status)), "{:?}", hit.headers);
         assert_eq!(served.hit("pop-1", 11_500, Some("\"other\"")).status, 200);
+    }
+
+    #[test]
+    fn nobody_fills_the_slower_tier_with_inventions() {
+        let kept = |address: &str| {
+            let (path, query) = address.split_once('?').unwrap_or((address, ""));
+            Life::of(&PublicRoute::parse(path, query).unwrap()).kv
+        };
+        for address in [
+            "/",
+            "/about",
+            "/p/red",
+            "/c/mugs",
+            "/c/mugs?order=price-ascending&page=2&q=ignored",
+            "/search",
+            "/search?page=3",
+            "/v1/categories",
+            "/v1/keys",
+            "/v1/products",
+            "/v1/products/red",
+            "/v1/search",
+        ] {
+            assert!(kept(address), "{address}");
+        }
+        for address in [
+            "/search?q=x",
+            "/search?price_min=1",
+            "/search?price_max=99999",
+            "/search?category=invented",
+            "/c/mugs?price_min=1",
+            "/c/mugs?price_max=1",
+            "/v1/search?q=x",
+            "/v1/search?price_max=1",
+            "/v1/search?category=invented",
+            "/v1/search?limit=7",
+            "/v1/products?category=invented",
+            "/v1/products?cursor=invented",
+            "/v1/products?limit=7",
+            "/v1/stock?sku=X",
+        ] {
+            assert!(!kept(address), "{address}");
+        }
     }
 
     #[test]
