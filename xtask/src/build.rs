@@ -63,6 +63,12 @@ pub(crate) async fn worker(workspace: &Workspace, tools: &Tools, console: &Conso
     Ok(WorkerPrograms { node, config: root.join("wrangler.toml") })
 }
 
+/// What runs the Worker as it was last built.
+pub(crate) async fn built_worker(workspace: &Workspace, tools: &Tools) -> anyhow::Result<WorkerPrograms> {
+    let node = NodeTools::install(tools, &workspace.root).await?;
+    Ok(WorkerPrograms { node, config: workspace.root.join("wrangler.toml") })
+}
+
 /// One number for everything that the Worker is made from.
 fn digest(root: &Path, toolchain: &WasmToolchain) -> anyhow::Result<String> {
     let mut files = Vec::new();

@@ -40,6 +40,9 @@ pub(crate) struct Options {
     /// Runs no Worker; the shop is then served by the PoP alone.
     #[arg(long)]
     no_worker: bool,
+    /// Runs everything as it was last built.
+    #[arg(long)]
+    no_build: bool,
     /// Imports no demo catalog.
     #[arg(long)]
     empty: bool,
@@ -90,7 +93,7 @@ async fn start(
             .say(&format!("databases lie in {}: their user cannot reach the repository", layout.databases().display()));
     }
     layout.rotate_logs()?;
-    let programs = programs(workspace, console, !options.no_worker).await?;
+    let programs = programs(workspace, options, console).await?;
     let plan = plan(options);
     let system = launch(&plan, programs, layout, guardian, console).await?;
     if !options.empty {
@@ -134,17 +137,23 @@ fn plan(options: &Options) -> Plan {
 }
 
 /// Finds or installs what is needed and compiles our own, as much of it at once as can be.
-pub(crate) async fn programs(
+async fn programs(
     workspace: &Workspace,
+    options: &Options,
     console: &std::sync::Arc<Console>,
-    worker: bool,
 ) -> anyhow::Result<Programs> {
     let told = console.clone();
     let tools = Tools::new(move |line| told.say(line))?;
-    let worker =
-        async { if worker { Ok(Some(build::worker(workspace, &tools, console).await?)) } else { anyhow::Ok(None) } };
+    let worker = async {
+        match (options.no_worker, options.no_build) {
+            (true, _) => anyhow::Ok(None),
+            (false, true) => Ok(Some(build::built_worker(workspace, &tools).await?)),
+            (false, false) => Ok(Some(build::worker(workspace, &tools, console).await?)),
+        }
+    };
     let servers = async { anyhow::Ok((servers::postgres(&tools).await?, servers::redis(&tools).await?)) };
-    let natives = console.step("programs", build::natives(workspace));
+    let natives =
+        async { if options.no_build { Ok(()) } else { console.step("programs", build::natives(workspace)).await } };
     let ((postgres, redis), (), worker) = tokio::try_join!(servers, natives, worker)?;
     let own = |name: &str| workspace.programs.join(name);
     Ok(Programs {

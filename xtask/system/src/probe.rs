@@ -19,11 +19,6 @@ pub enum Probe {
         /// The whole URL.
         url: String,
     },
-    /// `GET url` answers anything below 500.
-    Page {
-        /// The whole URL.
-        url: String,
-    },
     /// A connection signs in.
     Postgres {
         /// With user, password and database.
@@ -52,8 +47,10 @@ impl Probe {
 
     async fn ask_patiently(&self) -> Result<(), String> {
         match self {
-            Self::Ready { url } => get(url).await.and_then(|status| expect(status, status == 200)),
-            Self::Page { url } => get(url).await.and_then(|status| expect(status, status < 500)),
+            Self::Ready { url } => match get(url).await? {
+                200 => Ok(()),
+                status => Err(format!("it answers {status}")),
+            },
             Self::Postgres { url } => {
                 let connection = sqlx::PgConnection::connect(url).await.map_err(|error| error.to_string())?;
                 connection.close().await.map_err(|error| error.to_string())
@@ -65,10 +62,6 @@ impl Probe {
                 .ok_or_else(|| "an answer that is not Redis', or a refused password".to_owned()),
         }
     }
-}
-
-fn expect(status: u16, good: bool) -> Result<(), String> {
-    if good { Ok(()) } else { Err(format!("it answers {status}")) }
 }
 
 async fn get(url: &str) -> Result<u16, String> {

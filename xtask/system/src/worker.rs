@@ -60,7 +60,8 @@ pub fn prepare(programs: &WorkerPrograms, plan: &WorkerPlan<'_>, layout: &Layout
     write_private(&home.join(".dev.vars"), secrets.as_bytes())?;
     Ok(PartSpec {
         process: wrangler(programs, plan, &home, layout.log(WORKER)),
-        probe: Probe::Page { url: format!("http://{}/", plan.port.address()) },
+        // Answered by a core through the PoP, and not a page: a page would be cached, perhaps before there are goods.
+        probe: Probe::Ready { url: format!("http://{}/v1/keys", plan.port.address()) },
         address: format!("http://{}", plan.port.address()),
         ready_within: Duration::from_secs(90),
     })
