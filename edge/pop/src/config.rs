@@ -11,6 +11,7 @@ use figment::Figment;
 use figment::providers::{Env, Format, Toml};
 use serde::Deserialize;
 use shared::RegionName;
+use shared::api::MAX_BODY_BYTES;
 use shared_link::{Congestion, TlsFiles};
 
 use crate::limits::Network;
@@ -43,7 +44,7 @@ pub struct Config {
 }
 
 /// Where to listen.
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Listen {
     /// The storefront, for shoppers.
@@ -52,6 +53,10 @@ pub struct Listen {
     pub uplink: SocketAddr,
     /// Health and metrics, for operators.
     pub ops: SocketAddr,
+    /// Networks of the machines that end TLS in front of `public`, and of nothing else: the last address in their
+    /// `X-Forwarded-For` is believed to be the shopper's. Nobody else's is.
+    #[serde(default)]
+    pub terminators: Vec<Network>,
 }
 
 /// Paths of PEM files, relative to the configuration file.
@@ -97,11 +102,22 @@ pub struct Limits {
     pub exempt: Vec<Network>,
     /// Connections to one listener at once.
     pub connections: usize,
+    /// Connections of one prefix to the public listener at once. Terminators and the exempt may have more.
+    pub connections_per_block: usize,
+    /// Bytes of request bodies in memory at once, of all listeners together.
+    pub body_bytes: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { per_second: 100, burst: 400, exempt: Vec::new(), connections: 10_000 }
+        Self {
+            per_second: 100,
+            burst: 400,
+            exempt: Vec::new(),
+            connections: 10_000,
+            connections_per_block: 500,
+            body_bytes: 64 * 1024 * 1024,
+        }
     }
 }
 
@@ -212,12 +228,16 @@ impl Config {
             ("limits.per_second", self.limits.per_second == 0),
             ("limits.burst", self.limits.burst == 0),
             ("limits.connections", self.limits.connections == 0),
+            ("limits.connections_per_block", self.limits.connections_per_block == 0),
             ("link.connections_per_core", self.link.connections_per_core == 0),
             ("link.max_in_flight", self.link.max_in_flight == 0),
         ] {
             if zero {
                 return refuse(field.into(), "must be at least 1");
             }
+        }
+        if self.limits.body_bytes < MAX_BODY_BYTES {
+            return refuse("limits.body_bytes".into(), &format!("one body may have {MAX_BODY_BYTES}"));
         }
         Ok(())
     }
@@ -290,6 +310,9 @@ mod tests {
             ("127.0.0.1/32", "127.0.0.1/33", "limits.exempt"),
             ("[\"us.cores.example:7301\"]", "[\"us.cores.example:7301\"]\nnear = [\"anywhere\"]", "regions.us.near"),
             ("[limits]", "[limits]\nburst = 0", "limits.burst"),
+            ("[limits]", "[limits]\nbody_bytes = 1", "limits.body_bytes"),
+            ("[limits]", "[limits]\nconnections_per_block = 0", "limits.connections_per_block"),
+            ("[listen]", "[listen]\nterminators = [\"here\"]", "listen.terminators"),
             ("name = \"pop-1\"", "name = \"Pop 1\"", "name"),
             ("[limits]", "[link]\ncongestion = \"reno\"\n[limits]", "congestion"),
         ] {

@@ -10,7 +10,8 @@ use crate::rules;
 /// W3C trace context.
 pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
-/// Names of headers by which something in front could say who asks, from where, or for what. Here nothing is in front.
+/// Names of headers by which something in front could say who asks, from where, or for what. From most there is nothing
+/// in front of us; of a TLS terminator only the address is believed, and it is read before these are dropped.
 const CLAIMED: [HeaderName; 8] = [
     FORWARDED,
     HeaderName::from_static("x-real-ip"),

@@ -6,10 +6,14 @@
 //! and sends over QUIC with mutual TLS. Who a user is, is not decided here: only cores and the app read tokens, and the
 //! region picked from a token's claim is a hint that the core checks.
 //!
-//! Deliberately absent: TLS towards shoppers (something in front ends it), a cache on disk, and purges pushed by the
+//! Deliberately absent: TLS towards shoppers (whatever ends it is a terminator, see [`config::Listen`]), a cache on disk, and purges pushed by the
 //! cores; cached pages live by their freshness alone.
 
+pub mod bodies;
 pub mod config;
+mod connection;
+pub mod crowd;
+pub mod guard;
 pub mod headers;
 pub mod host;
 pub mod keys;

@@ -48,7 +48,7 @@ impl Network {
     }
 
     /// What one household or office is likely to have: /24, or /56 of IPv6.
-    fn block_of(address: IpAddr) -> Self {
+    pub(crate) fn block_of(address: IpAddr) -> Self {
         match address.to_canonical() {
             address @ IpAddr::V4(_) => Self::around(address, 24),
             address @ IpAddr::V6(_) => Self::around(address, 56),

@@ -12,11 +12,14 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::bodies::Bodies;
 use crate::config::Config;
+use crate::crowd::Crowd;
+use crate::guard::{self, Anyone, Guard};
 use crate::host::Host;
 use crate::keys::{Keys, KeysError};
 use crate::limits::Limiter;
-use crate::listener::{self, Bounds, Guard};
+use crate::listener::{self, Bounds};
 use crate::ops::{self, OpsState};
 use crate::signed::{self, UplinkState};
 use crate::upstream::Upstream;
@@ -93,7 +96,8 @@ impl Pop {
         ];
         let entropy = Entropy::system();
         let upstream = Upstream::start(&config, &tls, entropy.clone()).map_err(StartError::Link)?;
-        let parts = Parts { config, clock, entropy, metrics, tls, keys, upstream, shutdown };
+        let bodies = Bodies::new(config.limits.body_bytes);
+        let parts = Parts { config, clock, entropy, metrics, tls, keys, upstream, bodies, shutdown };
         let addresses = [&public, &uplink, &ops].map(|(_, address)| *address);
         let task = tokio::spawn(parts.run(public.0, uplink.0, ops.0));
         Ok(Self { public: addresses[0], uplink: addresses[1], ops: addresses[2], task })
@@ -122,6 +126,7 @@ struct Parts {
     tls: Arc<Tls>,
     keys: Arc<Keys>,
     upstream: Upstream,
+    bodies: Bodies,
     shutdown: CancellationToken,
 }
 
@@ -134,10 +139,11 @@ impl Parts {
         tokio::spawn(Arc::clone(&self.tls).reload_on_change(FILES, last.clone()));
         tokio::spawn(Arc::clone(&self.keys).reload_on_change(FILES, last.clone()));
         tokio::spawn(self.upstream.clone().keep_map(SLOT_MAP, last.clone()));
-        let operators = tokio::spawn(listener::serve(ops, self.ops_router(), bounds, last.clone()));
+        let [shoppers, workers, operators] = self.crowds();
+        let operators = tokio::spawn(listener::serve(ops, self.ops_router(), bounds, operators, last.clone()));
         tokio::join!(
-            listener::serve(public, self.public_router(), bounds, self.shutdown.clone()),
-            listener::serve(uplink, self.uplink_router(), bounds, self.shutdown.clone()),
+            listener::serve(public, self.public_router(), bounds, shoppers, self.shutdown.clone()),
+            listener::serve(uplink, self.uplink_router(), bounds, workers, self.shutdown.clone()),
         );
         last.cancel();
         if let Err(error) = operators.await {
@@ -145,16 +151,29 @@ impl Parts {
         }
     }
 
+    /// Shares of the connections to the public listener, the uplink and the operators'.
+    fn crowds(&self) -> [Crowd; 3] {
+        let limits = &self.config.limits;
+        let unshared = limits.exempt.iter().chain(&self.config.listen.terminators).copied().collect();
+        let shoppers = Crowd::new(limits.connections_per_block, unshared);
+        // Workers come from few blocks, so one may have much, but not all. Operators come from inside.
+        let workers = Crowd::new(limits.connections.div_ceil(2), limits.exempt.clone());
+        [shoppers, workers, Crowd::new(limits.connections, Vec::new())]
+    }
+
     fn public_router(&self) -> axum::Router {
         let Self { config, upstream, clock, entropy, .. } = self;
         let (name, memory_bytes) = (config.name.clone(), config.cache.memory_bytes);
         let host = Host::new(name, memory_bytes, upstream.clone(), clock.clone(), entropy.clone());
-        self.guarded("public", edge_app::router(host), Some(self.limiter()))
+        let terminators = config.listen.terminators.clone();
+        let anyone = Anyone { limiter: self.limiter(), terminators, bodies: self.bodies.clone() };
+        self.guarded("public", edge_app::router(host), Some(anyone))
     }
 
     fn uplink_router(&self) -> axum::Router {
         let (upstream, keys) = (self.upstream.clone(), Arc::clone(&self.keys));
-        let state = UplinkState { upstream, keys, limiter: self.limiter(), clock: self.clock.clone() };
+        let (limiter, bodies, clock) = (self.limiter(), self.bodies.clone(), self.clock.clone());
+        let state = UplinkState { upstream, keys, limiter, bodies, clock };
         self.guarded("uplink", signed::router(state), None)
     }
 
@@ -164,8 +183,8 @@ impl Parts {
         self.guarded("ops", router, None)
     }
 
-    fn guarded(&self, listener: &'static str, router: axum::Router, limiter: Option<Limiter>) -> axum::Router {
-        listener::guarded(router, Guard { listener, limiter, entropy: self.entropy.clone() })
+    fn guarded(&self, listener: &'static str, router: axum::Router, anyone: Option<Anyone>) -> axum::Router {
+        guard::guarded(router, Guard { listener, anyone, entropy: self.entropy.clone() })
     }
 
     fn limiter(&self) -> Limiter {

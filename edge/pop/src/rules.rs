@@ -1,5 +1,7 @@
 //! Where a request belongs: the pure part of routing.
 
+use std::net::IpAddr;
+
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, Uri};
 use shared::{OrderId, Slot, token};
@@ -22,6 +24,16 @@ fn slot_in_token(headers: &HeaderMap) -> Option<Slot> {
     let (scheme, token) = value.split_once(' ')?;
     let bearer = scheme.eq_ignore_ascii_case("bearer");
     bearer.then(|| token::parse(token.trim()).ok()).flatten().map(|token| token.claimed_subject().slot())
+}
+
+/// The address that the machine next to us gives: the last of `X-Forwarded-For`. All before it is hearsay.
+///
+/// Only to be believed of a TLS terminator of our own. `None` when there is none, or it is no address.
+#[must_use]
+pub fn forwarded_for(headers: &HeaderMap) -> Option<IpAddr> {
+    let last = headers.get_all("x-forwarded-for").iter().next_back()?.to_str().ok()?;
+    let address: IpAddr = last.rsplit(',').next()?.trim().parse().ok()?;
+    Some(address.to_canonical())
 }
 
 /// Seconds that a request asks its answer to be held (`Prefer: wait=N`, RFC 7240 section 4.3), 30 at most.
@@ -94,6 +106,22 @@ mod tests {
         for odd in ["Bearer", "Bearer x.y.z", "Basic dXNlcjpwYXNz", "bearer ", "Bearer \u{e9}"] {
             let headers = HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_bytes(odd.as_bytes()).unwrap())]);
             assert_eq!(slot_of(&uri, &headers), None, "{odd:?}");
+        }
+    }
+
+    #[test]
+    fn of_those_a_request_came_through_only_the_last_is_named_by_a_neighbour() {
+        let name = |values: &[&'static str]| {
+            let values =
+                values.iter().map(|value| ("x-forwarded-for".parse().unwrap(), HeaderValue::from_static(value)));
+            forwarded_for(&values.collect::<HeaderMap>()).map(|address| address.to_string())
+        };
+        assert_eq!(name(&["203.0.113.7"]).as_deref(), Some("203.0.113.7"));
+        assert_eq!(name(&["6.6.6.6, 203.0.113.7"]).as_deref(), Some("203.0.113.7"));
+        assert_eq!(name(&["203.0.113.7", "2001:db8::1"]).as_deref(), Some("2001:db8::1"));
+        assert_eq!(name(&["::ffff:203.0.113.7"]).as_deref(), Some("203.0.113.7"));
+        for none in [&[][..], &[""], &["203.0.113.7,"], &["203.0.113.7", "unknown"]] {
+            assert_eq!(name(none), None, "{none:?}");
         }
     }
 

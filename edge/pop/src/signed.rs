@@ -5,20 +5,18 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::body::to_bytes;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use http::HeaderMap;
-use shared::api::MAX_BODY_BYTES;
 use shared::uplink::{self, CLIENT_ADDRESS, SIGNATURE, Signed, TIMESTAMP, UplinkError};
 use shared::{Problem, ProblemKind};
 use shared_clock::Clock;
 
-use crate::headers;
+use crate::bodies::Bodies;
 use crate::keys::Keys;
 use crate::limits::Limiter;
-use crate::listener;
 use crate::upstream::Upstream;
+use crate::{guard, headers};
 
 /// What the uplink needs.
 #[derive(Clone)]
@@ -29,6 +27,8 @@ pub struct UplinkState {
     pub keys: Arc<Keys>,
     /// Limits by the signed client address.
     pub limiter: Limiter,
+    /// Room for bodies.
+    pub bodies: Bodies,
     /// For the signature's window.
     pub clock: Clock,
 }
@@ -43,21 +43,25 @@ pub fn router(state: UplinkState) -> Router {
 
 async fn pass(State(state): State<UplinkState>, request: Request) -> Result<Response, Problem> {
     let (mut parts, body) = request.into_parts();
-    // The claim's shape first: what is not signed at all need not be read.
+    // First what needs no body: the bytes of who has no live key, or had one once, need not be read.
     let claim = Claim::read(&parts.headers).map_err(refuse)?;
-    let body = to_bytes(body, MAX_BODY_BYTES).await.map_err(|_| Problem::new(ProblemKind::BodyTooLarge))?;
+    let now = state.clock.unix_seconds();
+    state.keys.with(|keys| uplink::check(keys, &claim.signature, claim.timestamp, now)).map_err(refuse)?;
+    let body = state.bodies.read(body).await?;
     let signed = Signed {
         method: parts.method.as_str(),
         path_and_query: parts.uri.path_and_query().map_or("/", |path| path.as_str()),
-        body: &body,
+        body: &body.bytes,
         timestamp: claim.timestamp,
         client_address: claim.client,
     };
+    // Read again: a key may have been retired, and the window have passed, while the body came in.
     let now = state.clock.unix_seconds();
     state.keys.with(|keys| uplink::verify(keys, &claim.signature, &signed, now)).map_err(refuse)?;
-    state.limiter.take(claim.client).map_err(listener::slow_down)?;
+    state.limiter.take(claim.client).map_err(guard::slow_down)?;
     headers::drop_claims(&mut parts.headers);
-    let answer = state.upstream.send(Request::from_parts(parts, body), claim.client).await.map_err(|error| {
+    let request = Request::from_parts(parts, body.bytes.clone());
+    let answer = state.upstream.send(request, claim.client).await.map_err(|error| {
         tracing::warn!(%error, "a core did not answer");
         error.problem()
     })?;

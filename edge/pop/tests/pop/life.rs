@@ -48,6 +48,40 @@ async fn nobody_outside_says_who_he_is_or_where() {
     assert!(edge_pop::rules::is_trace_parent(headers["traceparent"].as_str().unwrap()));
 }
 
+/// The address that the core is told of a shopper who comes from `socket` with those headers.
+async fn address_told(pop: &crate::support::RunningPop, socket: [u8; 4], forwarded: &[&str]) -> String {
+    let client = reqwest::Client::builder().no_proxy().local_address(std::net::IpAddr::from(socket)).build().unwrap();
+    let request = client.get(pop.public("/v1/account")).bearer_auth(token(7));
+    let request = forwarded.iter().fold(request, |request, value| request.header("x-forwarded-for", *value));
+    let seen = seen(request.send().await.unwrap()).await;
+    assert!(!seen["headers"].as_object().unwrap().contains_key("x-forwarded-for"));
+    seen["headers"]["meridian-client-address"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn only_a_terminator_says_for_whom_it_speaks() {
+    let store = Store::new();
+    let pop = store.pop("").await;
+    let (terminator, anyone) = ([127, 0, 0, 9], [127, 0, 0, 8]);
+    assert_eq!(address_told(&pop, terminator, &["6.6.6.6, 203.0.113.7"]).await, "203.0.113.7");
+    assert_eq!(address_told(&pop, terminator, &["6.6.6.6", "2001:db8::7"]).await, "2001:db8::7");
+    assert_eq!(address_told(&pop, terminator, &["203.0.113.7, nonsense"]).await, "127.0.0.9");
+    assert_eq!(address_told(&pop, terminator, &[]).await, "127.0.0.9");
+    assert_eq!(address_told(&pop, anyone, &["203.0.113.7"]).await, "127.0.0.8");
+}
+
+#[tokio::test]
+async fn shoppers_behind_a_terminator_are_limited_each_by_himself() {
+    let store = Store::new();
+    let pop = store.pop("limits = { per_second = 1, burst = 1, connections_per_block = 1 }").await;
+    let terminator = std::net::IpAddr::from([127, 0, 0, 9]);
+    let client = reqwest::Client::builder().no_proxy().local_address(terminator).build().unwrap();
+    for (shopper, status) in [("203.0.113.7", 200), ("198.51.100.7", 200), ("203.0.113.7", 429)] {
+        let request = client.get(pop.public("/v1/account")).header("x-forwarded-for", shopper);
+        assert_eq!(request.send().await.unwrap().status(), status, "{shopper}");
+    }
+}
+
 /// The answer to raw bytes, read until the PoP closes.
 async fn raw(pop: &crate::support::RunningPop, bytes: &str) -> String {
     let mut socket = TcpStream::connect(pop.pop.public).await.unwrap();

@@ -21,6 +21,8 @@ use shared::{Problem, ProblemKind, RegionName, SessionId, ShardId, Slot, SlotMap
 use shared_clock::Clock;
 use shared_link::{Server, ServerOptions, Tls, TlsFiles};
 use tempfile::TempDir;
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 /// Far longer than anything here takes; only a failing test meets it.
@@ -42,6 +44,8 @@ pub(crate) struct Core {
     pub(crate) state: CoreState,
     pub(crate) shutdown: CancellationToken,
     pub(crate) served: tokio::task::JoinHandle<()>,
+    /// The core's own, so that it can vanish as a killed process does: without a word.
+    runtime: Option<Runtime>,
 }
 
 #[derive(Clone)]
@@ -52,6 +56,8 @@ pub(crate) struct CoreState {
     pub(crate) calls: Arc<AtomicUsize>,
     /// Whether to say that it does not own any slot.
     pub(crate) disowns: Arc<Mutex<bool>>,
+    /// If there, the next request says so here and is never answered.
+    pub(crate) trap: Arc<Mutex<Option<oneshot::Sender<()>>>>,
 }
 
 pub(crate) fn region(name: &str) -> RegionName {
@@ -70,6 +76,11 @@ async fn mirror(State(core): State<CoreState>, request: Request) -> Response {
     core.calls.fetch_add(1, Ordering::SeqCst);
     if *core.disowns.lock().unwrap() {
         return Problem::from(ProblemKind::WrongShard).into_response();
+    }
+    let trap = core.trap.lock().unwrap().take();
+    if let Some(entered) = trap {
+        entered.send(()).unwrap();
+        std::future::pending::<()>().await;
     }
     let (parts, body) = request.into_parts();
     let headers: BTreeMap<&str, &str> =
@@ -101,6 +112,7 @@ impl Store {
                 map: Arc::new(Mutex::new(map(1, 2048))),
                 calls: Arc::default(),
                 disowns: Arc::default(),
+                trap: Arc::default(),
             };
             serve_core(issue(directory.path(), &issuer, &format!("core.{name}")), "127.0.0.1:0", state)
         };
@@ -117,7 +129,7 @@ impl Store {
         std::fs::set_permissions(self.path("uplink.keys"), std::fs::Permissions::from_mode(0o600)).unwrap();
     }
 
-    /// Starts a PoP near `eu`; `more` is appended to its configuration.
+    /// Starts a PoP near `eu` for whom 127.0.0.9 ends TLS; `more` is appended to its configuration.
     pub(crate) async fn pop(&self, more: &str) -> RunningPop {
         let pop = self.start("pop.p1", more).await.unwrap();
         pop.until_ready().await;
@@ -132,7 +144,7 @@ impl Store {
             r#"
             name = "p1"
             nearest = "eu"
-            listen = {{ public = "127.0.0.1:0", uplink = "127.0.0.1:0", ops = "127.0.0.1:0" }}
+            listen = {{ public = "127.0.0.1:0", uplink = "127.0.0.1:0", ops = "127.0.0.1:0", terminators = ["127.0.0.9/32"] }}
             tls = {{ ca = "ca.pem", certificate = "{certificate}.pem", key = "{certificate}.key" }}
             uplink = {{ keys = "uplink.keys" }}
             regions = {{ eu = {{ cores = ["{}"] }}, us = {{ cores = ["{}"], near = ["127.0.1.0/24"] }} }}
@@ -172,12 +184,15 @@ fn issue(directory: &Path, issuer: &Issuer<'static, KeyPair>, name: &str) -> Tls
 
 fn serve_core(files: TlsFiles, address: &str, state: CoreState) -> Core {
     let options = ServerOptions::default();
+    let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let inside = runtime.enter();
     let server = Server::bind(address.parse().unwrap(), Tls::load(files).unwrap(), options).unwrap();
     let address = server.local_addr().unwrap().to_string();
     let router = Router::new().route("/v1/slot-map", get(slot_map)).fallback(mirror).with_state(state.clone());
     let shutdown = CancellationToken::new();
-    let served = tokio::spawn(server.serve(router, shutdown.clone()));
-    Core { address, state, shutdown, served }
+    let served = runtime.spawn(server.serve(router, shutdown.clone()));
+    drop(inside);
+    Core { address, state, shutdown, served, runtime: Some(runtime) }
 }
 
 impl Core {
@@ -188,6 +203,23 @@ impl Core {
     pub(crate) async fn stop(&mut self) {
         self.shutdown.cancel();
         (&mut self.served).await.unwrap();
+    }
+
+    /// Makes the next request hang; it is there once the receiver hears so.
+    pub(crate) fn trap(&self) -> oneshot::Receiver<()> {
+        let (sender, entered) = oneshot::channel();
+        *self.state.trap.lock().unwrap() = Some(sender);
+        entered
+    }
+
+    pub(crate) fn kill(&mut self) {
+        self.runtime.take().into_iter().for_each(Runtime::shutdown_background);
+    }
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        self.kill();
     }
 }
 

@@ -7,6 +7,9 @@ use reqwest::Method;
 use shared::uplink::{CLIENT_ADDRESS, SIGNATURE, Signed, TIMESTAMP, UplinkKey};
 use shared::{Problem, ProblemKind};
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
 use crate::support::{KEY, NOW, PATIENT, RunningPop, Store, seen, token};
 
 struct Worker<'a> {
@@ -144,4 +147,46 @@ async fn the_exempt_are_never_slowed_down() {
     for _ in 0..5 {
         assert_eq!(pop.http.get(pop.public("/v1/account")).send().await.unwrap().status(), 200);
     }
+}
+
+#[tokio::test]
+async fn a_body_is_not_waited_for_when_its_key_or_time_cannot_be_right() {
+    let store = Store::new();
+    let pop = store.pop("").await;
+    let mac = "00".repeat(32);
+    for (id, timestamp) in [("k2", NOW), ("k1", NOW - 31)] {
+        let head = format!(
+            "POST /v1/orders HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n{SIGNATURE}: {id}={mac}\r\n\
+             {TIMESTAMP}: {timestamp}\r\n{CLIENT_ADDRESS}: 203.0.113.7\r\n\r\n"
+        );
+        let mut socket = TcpStream::connect(pop.pop.uplink).await.unwrap();
+        socket.write_all(head.as_bytes()).await.unwrap();
+        let mut status = [0; 12];
+        let read = tokio::time::timeout(PATIENT, socket.read_exact(&mut status));
+        read.await.expect("an answer without the body").unwrap();
+        assert_eq!(&status, b"HTTP/1.1 502", "{id} at {timestamp}");
+    }
+}
+
+#[tokio::test]
+async fn bodies_on_both_listeners_share_one_room() {
+    let store = Store::new();
+    let pop = store.pop("limits = { body_bytes = 262144, exempt = [\"203.0.113.7/32\"] }").await;
+    let worker = Worker::new(&pop);
+    let body = "x".repeat(100_000);
+    let until = async |status| {
+        let asked = async {
+            while worker.status(Method::POST, "/v1/orders", &body, &body).await != status {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENT, asked).await.expect("the room changes hands");
+    };
+    until(200).await;
+    let mut half = TcpStream::connect(pop.pop.public).await.unwrap();
+    half.write_all(b"POST /v1/guests HTTP/1.1\r\nHost: x\r\nContent-Length: 200001\r\n\r\n").await.unwrap();
+    half.write_all(&[b'x'; 200_000]).await.unwrap();
+    until(503).await;
+    drop(half);
+    until(200).await;
 }
