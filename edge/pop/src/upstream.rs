@@ -164,7 +164,8 @@ impl Inner {
         let mut answered = home;
         let others = self.pools.iter().filter(|(region, _)| slot.is_none() && *region != home);
         for (region, pool) in others {
-            // Nothing was sent, so another region may try, whatever the method.
+            // Nothing was sent, not even once, so another region may try, whatever the method. What was `Lost` stays
+            // here: another region's core does not know the key that would make a repetition safe.
             if !matches!(outcome, Err(LinkError::Unreachable { .. } | LinkError::Unauthenticated { .. })) {
                 break;
             }

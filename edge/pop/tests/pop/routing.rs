@@ -86,3 +86,17 @@ async fn a_lost_region_costs_its_own_users_only() {
     assert_eq!(seen(elsewhere).await["region"], "us");
     assert_eq!(pop.ready().await, 503);
 }
+
+#[tokio::test]
+async fn a_keyed_write_that_was_lost_is_not_done_again_in_another_region() {
+    let mut store = Store::new();
+    let pop = store.pop("").await;
+    let entered = store.eu.trap();
+    let guest = pop.http.post(pop.public("/v1/guests")).header("idempotency-key", "k");
+    let asking = tokio::spawn(guest.send());
+    entered.await.unwrap();
+    store.eu.kill();
+    // 503 would say that nothing was done; nobody knows.
+    assert_eq!(asking.await.unwrap().unwrap().status(), 504);
+    assert_eq!((store.eu.calls(), store.us.calls()), (1, 0));
+}
