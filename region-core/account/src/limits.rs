@@ -75,6 +75,9 @@ struct Tables {
     guests: Table<AddressBlock>,
     sign_ups: Table<AddressBlock>,
     sign_ins: Table<AddressBlock>,
+    /// One party's attempts at one account.
+    guesses: Table<([u8; 32], AddressBlock)>,
+    /// Everybody's attempts at one account.
     accounts: Table<[u8; 32]>,
 }
 
@@ -85,8 +88,11 @@ impl std::fmt::Debug for Limits {
 }
 
 impl Limits {
-    /// For an address block 60 guests, 20 sign-ups and 40 sign-ins at once; for an account 20 sign-ins at once. Address
-    /// limits do not apply to `exempt` networks: load tools.
+    /// For an address block 60 guests, 20 sign-ups and 40 sign-ins at once, of which 20 to one account; for an account 500
+    /// sign-ins at once from everywhere. Limits of an address alone do not apply to `exempt` networks: load tools.
+    ///
+    /// The narrow limit counts per block, so that nobody locks an account out by guessing at it. The wide one bounds guesses
+    /// that come from many blocks, at the price that whoever commands many may keep its owner waiting.
     #[must_use]
     pub fn new(clock: Clock, exempt: Vec<IpNet>) -> Self {
         let rate = |burst, seconds| Rate { burst, interval: Duration::from_secs(seconds) };
@@ -96,7 +102,8 @@ impl Limits {
             guests: Table::new(rate(60, 2)),
             sign_ups: Table::new(rate(20, 10)),
             sign_ins: Table::new(rate(40, 2)),
-            accounts: Table::new(rate(20, 15)),
+            guesses: Table::new(rate(20, 15)),
+            accounts: Table::new(rate(500, 2)),
         }))
     }
 
@@ -108,10 +115,13 @@ impl Limits {
         self.by_address(&self.0.sign_ups, from)
     }
 
-    /// Counts every attempt, right or wrong, known account or not.
+    /// Counts every attempt, right or wrong, known account or not. What the narrower limits refuse does not count against
+    /// everybody.
     pub(crate) fn sign_in(&self, from: ClientAddress, email: &EmailAddress) -> Result<(), Problem> {
         self.by_address(&self.0.sign_ins, from)?;
-        self.0.accounts.take(email.digest(), self.0.clock.unix_ms())
+        let (account, now_ms) = (email.digest(), self.0.clock.unix_ms());
+        self.0.guesses.take((account, from.block()), now_ms)?;
+        self.0.accounts.take(account, now_ms)
     }
 
     fn by_address(&self, table: &Table<AddressBlock>, from: ClientAddress) -> Result<(), Problem> {
@@ -153,10 +163,25 @@ mod tests {
     fn an_account_is_guarded_against_guesses_from_everywhere() {
         let limits = Limits::new(Clock::turned(1_800_000_000_000), vec![]);
         let email = "ada@shop.example".parse().unwrap();
-        for last in 0..20_u8 {
-            limits.sign_in(from(&format!("203.0.{last}.7")), &email).unwrap();
+        for attempt in 0..500 {
+            limits.sign_in(from(&format!("203.0.{}.7", attempt % 100)), &email).unwrap();
         }
         assert!(limits.sign_in(from("203.0.200.7"), &email).is_err());
+        limits.sign_in(from("203.0.200.7"), &"bob@shop.example".parse().unwrap()).unwrap();
+    }
+
+    #[test]
+    fn a_stubborn_guesser_locks_out_himself_alone() {
+        let clock = Clock::turned(1_800_000_000_000);
+        let limits = Limits::new(clock.clone(), vec![]);
+        let email = "ada@shop.example".parse().unwrap();
+        let mut guesses = 0;
+        for _ in 0..3_600 {
+            guesses += u32::from(limits.sign_in(from("198.51.100.7"), &email).is_ok());
+            clock.advance(Duration::from_secs(1));
+        }
+        assert!((20..=20 + 3_600 / 15).contains(&guesses), "{guesses} guesses in an hour");
+        assert!((0..20).all(|_| limits.sign_in(from("203.0.113.7"), &email).is_ok()));
     }
 
     #[test]
