@@ -4,7 +4,7 @@ use axum::extract::{FromRequestParts, OptionalFromRequestParts};
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
-use shared::token::{Claims, Role};
+use shared::token::Claims;
 use shared::{Problem, ProblemKind, UserId};
 
 use crate::Verifier;
@@ -26,13 +26,6 @@ impl SignedIn {
     }
 }
 
-/// A caller with the operator's role; 403 for others.
-#[derive(Clone, Debug)]
-pub struct Operator(
-    /// The caller.
-    pub SignedIn,
-);
-
 impl<S: Send + Sync> FromRequestParts<S> for SignedIn {
     type Rejection = Problem;
 
@@ -52,15 +45,6 @@ impl<S: Send + Sync> OptionalFromRequestParts<S> for SignedIn {
             return Ok(None);
         }
         <Self as FromRequestParts<S>>::from_request_parts(parts, state).await.map(Some)
-    }
-}
-
-impl<S: Send + Sync> FromRequestParts<S> for Operator {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let caller = <SignedIn as FromRequestParts<S>>::from_request_parts(parts, state).await?;
-        if caller.claims.has(Role::Operator) { Ok(Self(caller)) } else { Err(Problem::new(ProblemKind::Forbidden)) }
     }
 }
 

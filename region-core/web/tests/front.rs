@@ -7,8 +7,8 @@ use axum::body::{Body, to_bytes};
 use axum::routing::{get, post};
 use http::{Request, Response, StatusCode};
 use region_core_web::{
-    AddressSource, ClientAddress, Front, IdempotencyKeyHeader, Json, NoPeers, Operator, Path, Peers, SignedIn,
-    TraceParent, Verifier,
+    AddressSource, ClientAddress, Front, IdempotencyKeyHeader, Json, NoPeers, Path, Peers, SignedIn, TraceParent,
+    Verifier,
 };
 use ring::signature::{Ed25519KeyPair, KeyPair};
 use serde_json::{Value, json};
@@ -50,7 +50,6 @@ fn routes(addresses: AddressSource) -> Router {
     let router = Router::new()
         .route("/who", get(async |user: SignedIn| user.user_id().to_string()))
         .route("/maybe", get(async |user: Option<SignedIn>| user.is_some().to_string()))
-        .route("/operator", get(async |_: Operator| "in"))
         .route("/orders/{order_id}", get(async |Path(id): Path<OrderId>| id.to_string()))
         .route("/operations", post(async |Json(operation): Json<CartOperation>| Json(operation)))
         .route("/keyed", post(async |IdempotencyKeyHeader(key): IdempotencyKeyHeader| key.to_string()))
@@ -115,14 +114,6 @@ async fn a_caller_who_may_stay_unknown_may_not_lie() {
     assert_eq!(text(get_with("/maybe", &[]).await).await, "false");
     let forged = format!("Bearer {}", token(2, vec![Role::Customer]));
     assert_eq!(get_with("/maybe", &[("authorization", &forged)]).await.status(), StatusCode::UNAUTHORIZED);
-}
-
-#[tokio::test]
-async fn an_operators_route_is_for_operators() {
-    for (roles, status) in [(vec![Role::Customer], 403), (vec![Role::Customer, Role::Operator], 200)] {
-        let bearer = format!("Bearer {}", token(1, roles));
-        assert_eq!(get_with("/operator", &[("authorization", &bearer)]).await.status().as_u16(), status);
-    }
 }
 
 #[tokio::test]
