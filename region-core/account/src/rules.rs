@@ -19,7 +19,7 @@ const NAME_CHARS: usize = 100;
 pub(crate) struct PlainPassword(String);
 
 impl PlainPassword {
-    /// The spelling of a password that is tried: any length that is not absurd.
+    /// The spelling of a password that is tried. `None` unless it has 8 to 128 characters: no password can be another.
     pub(crate) fn tried(password: &Password) -> Option<Self> {
         let text: String = password.0.nfc().take(*PASSWORD_CHARS.end() + 1).collect();
         PASSWORD_CHARS.contains(&text.chars().count()).then_some(Self(text))
@@ -128,8 +128,6 @@ pub(crate) struct SessionFacts {
     pub(crate) previous: Option<SecretHash>,
     /// Ended, or past its time.
     pub(crate) over: bool,
-    /// Whether `previous` was replaced no more than 30 seconds ago.
-    pub(crate) in_grace: bool,
 }
 
 /// What is to be done about a refresh token.
@@ -137,21 +135,23 @@ pub(crate) struct SessionFacts {
 pub(crate) enum Rotation {
     /// It is the one that works: its successor takes its place.
     Rotate,
-    /// It worked within the last 30 seconds and the answer may have been lost: its successor again.
+    /// It was the last to be replaced and its successor was never shown, so the answer may have been lost, however long
+    /// ago: the same successor again.
     Repeat,
-    /// It was used before, or made up: someone else has it, so the session ends.
+    /// Its successor was used since, or it was made up: someone else has it, so the session ends.
     End,
     /// The session is over.
     Refuse,
 }
 
-/// Judges a refresh token that names this session.
+/// Judges a refresh token that names this session. Showing a token's successor makes that one `previous`, so a token that is
+/// `previous` still has a successor that nobody has shown.
 pub(crate) fn judge(facts: &SessionFacts, shown: &SecretHash) -> Rotation {
     let was_previous = facts.previous.is_some_and(|previous| previous.is(shown));
     match () {
         () if facts.over => Rotation::Refuse,
         () if facts.current.is(shown) => Rotation::Rotate,
-        () if was_previous && facts.in_grace => Rotation::Repeat,
+        () if was_previous => Rotation::Repeat,
         () => Rotation::End,
     }
 }
@@ -195,7 +195,7 @@ mod tests {
 
     fn facts() -> SessionFacts {
         let (current, previous) = (secret(2).hash(), Some(secret(1).hash()));
-        SessionFacts { current, previous, over: false, in_grace: true }
+        SessionFacts { current, previous, over: false }
     }
 
     #[test]
@@ -220,11 +220,9 @@ mod tests {
     }
 
     #[test]
-    fn a_refresh_token_works_once_and_for_a_moment_again() {
+    fn a_refresh_token_works_until_its_successor_is_used() {
         assert_eq!(judge(&facts(), &secret(2).hash()), Rotation::Rotate);
         assert_eq!(judge(&facts(), &secret(1).hash()), Rotation::Repeat);
-        let later = SessionFacts { in_grace: false, ..facts() };
-        assert_eq!(judge(&later, &secret(1).hash()), Rotation::End);
         assert_eq!(judge(&facts(), &secret(9).hash()), Rotation::End);
         let over = SessionFacts { over: true, ..facts() };
         for shown in [1, 2, 9] {

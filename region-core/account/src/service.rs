@@ -196,8 +196,8 @@ impl Accounts {
         }
     }
 
-    /// New tokens for a refresh token, wherever its session lives. The token that was used last works for 30 seconds more
-    /// and yields the same successor, for an answer may be lost; any other ends the session.
+    /// New tokens for a refresh token, wherever its session lives. The token that was used last yields the same successor
+    /// until that one is used, for an answer may be lost; any other ends the session.
     ///
     /// # Errors
     /// [`AccountError::SessionOver`], or those of the store.
@@ -263,16 +263,19 @@ impl Accounts {
         Ok(user)
     }
 
-    /// Ends every session of a user and revokes the access tokens that are out.
+    /// Ends every session of an e-mail's owner and revokes the access tokens that are out. Only for the command on a core's
+    /// machine.
     ///
     /// # Errors
-    /// Those of the store.
-    pub async fn revoke(&self, user: UserId) -> Result<(), StoreError> {
+    /// As for [`Self::grant_operator`].
+    pub async fn revoke(&self, email: EmailAddress) -> Result<UserId, AccountError> {
+        let user = self.perform(FindLogin { email }).await?.ok_or(AccountError::NotFound)?;
         self.write_user("account.revoke", user, async move |conn| {
             users::raise_epoch(conn, user).await?;
             sessions::end_all(conn, user).await
         })
-        .await
+        .await?;
+        Ok(user)
     }
 
     /// Runs `work` in a transaction of the user's shard, once that is known to own the user's slot.

@@ -47,7 +47,8 @@ impl std::fmt::Debug for Password {
 #[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Refresh {
-    /// Works once; the second use ends the whole session.
+    /// Replaced by each use. Shown again it gives the same successor, in case the answer was lost; once that successor was
+    /// used, showing it ends the whole session.
     pub refresh_token: RefreshToken,
 }
 

@@ -38,8 +38,8 @@ pub(crate) async fn insert(conn: &mut PgConnection, user: UserId, secret: &Secre
     Ok(())
 }
 
-/// Puts `next` in the place of `shown`, if `shown` is the token that works, or worked a moment ago. A token that was used
-/// before ends the session, and that must be committed: `None` is no reason to roll back.
+/// Puts `next` in the place of `shown`, if `shown` is the token that works, or the one before it. Any other ends the session,
+/// and that must be committed: `None` is no reason to roll back.
 pub(crate) async fn rotate(
     conn: &mut PgConnection,
     shown: &Secret,
@@ -62,8 +62,7 @@ pub(crate) async fn rotate(
 async fn lock(conn: &mut PgConnection, session: SessionId) -> Result<Option<Found>, StoreError> {
     let row = sqlx::query!(
         r#"SELECT user_id, refresh_hash, previous_hash, roles, revocation_epoch,
-                  ended_at IS NOT NULL OR expires_at <= shard_now() AS "over!",
-                  rotated_at >= shard_now() - interval '30 seconds' AS "in_grace!"
+                  ended_at IS NOT NULL OR expires_at <= shard_now() AS "over!"
            FROM sessions JOIN users USING (user_id) WHERE session_id = $1 FOR UPDATE OF sessions"#,
         session.as_uuid(),
     )
@@ -77,7 +76,6 @@ async fn lock(conn: &mut PgConnection, session: SessionId) -> Result<Option<Foun
         current: hash(&row.refresh_hash)?,
         previous: row.previous_hash.as_deref().map(hash).transpose()?,
         over: row.over,
-        in_grace: row.in_grace,
     };
     let user = UserId::from_i64(row.user_id).map_err(|error| StoreError::corrupt("sessions.user_id", error))?;
     let standing = read_standing(&row.roles, row.revocation_epoch)?;
@@ -86,7 +84,7 @@ async fn lock(conn: &mut PgConnection, session: SessionId) -> Result<Option<Foun
 
 async fn replace(conn: &mut PgConnection, shown: &Secret, next: &Secret) -> Result<(), StoreError> {
     let done = sqlx::query!(
-        "UPDATE sessions SET refresh_hash = $2, previous_hash = $3, rotated_at = shard_now(),
+        "UPDATE sessions SET refresh_hash = $2, previous_hash = $3,
                 expires_at = shard_now() + make_interval(secs => $4)
          WHERE session_id = $1",
         shown.session.as_uuid(),
@@ -99,12 +97,13 @@ async fn replace(conn: &mut PgConnection, shown: &Secret, next: &Secret) -> Resu
     expect_rows("sessions", done.rows_affected(), 1)
 }
 
-/// Usually changes nothing: the successor is already there. It differs only where the region's key changed in between.
+/// The session goes on from now. Its successor is there already, and differs only where the region's key changed in between.
 async fn repeat(conn: &mut PgConnection, next: &Secret) -> Result<(), StoreError> {
     let done = sqlx::query!(
-        "UPDATE sessions SET refresh_hash = $2 WHERE session_id = $1",
+        "UPDATE sessions SET refresh_hash = $2, expires_at = shard_now() + make_interval(secs => $3) WHERE session_id = $1",
         next.session.as_uuid(),
         &next.hash().to_bytes(),
+        f64::from(SESSION_SECONDS),
     )
     .execute(conn)
     .await?;

@@ -27,12 +27,20 @@ pub(crate) enum Account {
         #[command(flatten)]
         config: ConfigFile,
     },
+    /// End every session of an account, and refuse the access tokens that are out.
+    Revoke {
+        /// The account's e-mail.
+        email: EmailAddress,
+        #[command(flatten)]
+        config: ConfigFile,
+    },
 }
 
 impl Account {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         match self {
             Self::GrantOperator { email, config } => grant_operator(&config.read()?, email).await,
+            Self::Revoke { email, config } => revoke(&config.read()?, email).await,
         }
     }
 }
@@ -40,6 +48,12 @@ impl Account {
 async fn grant_operator(config: &Config, email: EmailAddress) -> anyhow::Result<()> {
     let user = accounts(config).await?.grant_operator(email).await?;
     println!("user {user} is an operator from the next sign-in or refresh");
+    Ok(())
+}
+
+async fn revoke(config: &Config, email: EmailAddress) -> anyhow::Result<()> {
+    let user = accounts(config).await?.revoke(email).await?;
+    println!("user {user} is signed out everywhere");
     Ok(())
 }
 

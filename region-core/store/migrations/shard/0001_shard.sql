@@ -60,23 +60,22 @@ CREATE INDEX logins_to_forget ON logins (reserved_until) WHERE state = 'reserved
 CREATE TABLE sessions (
     session_id    uuid PRIMARY KEY,
     user_id       bigint NOT NULL REFERENCES users,
-    -- SHA-256 of the refresh token that works next, and of the one that was used last: its reuse ends the session.
+    -- SHA-256 of the refresh token that works next, and of the one it replaced: that one may come again until its
+    -- successor is used. Any other ends the session.
     refresh_hash  bytea NOT NULL CONSTRAINT sessions_refresh_is_sha256 CHECK (octet_length(refresh_hash) = 32),
     previous_hash bytea CONSTRAINT sessions_previous_is_sha256 CHECK (octet_length(previous_hash) = 32),
-    rotated_at    timestamptz NOT NULL DEFAULT shard_now(),
     expires_at    timestamptz NOT NULL,
     ended_at      timestamptz
 );
 CREATE INDEX sessions_by_user ON sessions (user_id);
 CREATE INDEX sessions_by_expiry ON sessions (expires_at);
 
--- A guest whose owner signed in to an older account. Kept in the account's shard and in the guest's, so that either
--- can tell whose order it is.
+-- A guest whose owner signed in to an older account: one account for each guest, for good. Kept in the account's shard
+-- and in the guest's, so that either can tell whose order it is; the guest's is written first and decides.
 CREATE TABLE user_aliases (
+    guest_id   bigint PRIMARY KEY,
     user_id    bigint NOT NULL,
-    guest_id   bigint NOT NULL,
-    created_at timestamptz NOT NULL DEFAULT shard_now(),
-    PRIMARY KEY (guest_id, user_id)
+    created_at timestamptz NOT NULL DEFAULT shard_now()
 );
 CREATE INDEX user_aliases_by_user ON user_aliases (user_id);
 
@@ -154,7 +153,7 @@ CREATE TABLE orders (
     catalog_version  bigint NOT NULL,
     shipping_address jsonb NOT NULL,
     email            text,
-    -- Rises with every change; the version of the events it writes.
+    -- Rises with every change of status or claim; the version of the events it writes.
     version          bigint NOT NULL DEFAULT 1,
     created_at       timestamptz NOT NULL DEFAULT shard_now(),
     expires_at       timestamptz NOT NULL,
