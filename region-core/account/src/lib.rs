@@ -6,10 +6,9 @@
 //! e-mail's digest, so a sign-in may touch two regions. Each piece of work that belongs to one slot is a step that runs
 //! here or, over `/internal`, in the region that owns the slot; every step can be run twice.
 //!
-//! Other services ask here whether a token was revoked ([`revocation_epochs`]) and whose orders a caller may see
-//! ([`may_see`], [`guests_of`]), each inside their own transaction.
-//!
-//! Deliberately absent: verification of tokens (`web`), profiles and addresses, outside identity providers, mail.
+//! Deliberately absent: verification of tokens (`web`), profiles and addresses, outside identity providers, mail. Whether a
+//! token was revoked and whose orders a caller may see, `order` reads from `users` and `user_aliases` in statements of its
+//! own.
 
 mod limits;
 mod password;
@@ -28,4 +27,3 @@ pub use password::{Hasher, HasherBusy};
 pub use routes::{internal_router, router};
 pub use service::{AccountError, Accounts, Parts};
 pub use signer::{BadSigningKey, Signer};
-pub use store::{guests_of, may_see, revocation_epochs};

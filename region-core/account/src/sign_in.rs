@@ -33,14 +33,17 @@ impl Accounts {
     }
 
     /// Makes a guest's cart and orders the user's. Every step can be run twice, and a sign-in that stops half-way is
-    /// finished by the next: until then the guest's cart takes no operation.
+    /// finished by the next: until then the guest's cart takes no operation. Whoever is not this user's guest, but has an
+    /// account or belongs to one, keeps everything.
     async fn adopt(&self, user: UserId, guest: UserId) -> Result<(), AccountError> {
-        let Some(frozen) = self.perform(FreezeCart { guest }).await? else { return Ok(()) };
+        for place in [guest.slot(), user.slot()] {
+            if !self.perform(RecordAlias { user, guest, place }).await? {
+                return Ok(());
+            }
+        }
+        let frozen = self.perform(FreezeCart { guest }).await?;
         let operation = merge_operation(guest, frozen.version);
         self.carts.merge(user, operation, frozen.items).await?;
-        for place in [user.slot(), guest.slot()] {
-            self.perform(RecordAlias { user, guest, place }).await?;
-        }
         self.perform(DrainCart { guest, version: frozen.version }).await
     }
 }

@@ -156,9 +156,8 @@ impl Accounts {
         let write = secret.clone();
         let standing = self.shards.here(user.slot())?.write("account.open_session", async move |conn| {
             own_slot(conn, user.slot()).await?;
-            if credentials::settle(conn, user, &email).await? {
-                users::promote(conn, user).await?;
-            }
+            // First, for it may end the sessions that there are.
+            credentials::settle(conn, user, &email).await?;
             if let Some(hash) = &new_hash {
                 credentials::rehash(conn, user, hash).await?;
             }

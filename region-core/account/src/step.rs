@@ -7,12 +7,11 @@ use region_core_store::{StoreError, own_slot};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use shared::api::account::{RefreshToken, Tokens};
-use shared::token::Role;
 use shared::{EmailAddress, SessionId, Slot, UserId};
 
 use crate::service::{AccountError, Accounts};
 use crate::store::logins::Claim;
-use crate::store::{aliases, logins, sessions, users};
+use crate::store::{aliases, logins, sessions};
 
 /// One piece of work.
 pub(crate) trait Step: Serialize + DeserializeOwned + Send + Sync + 'static {
@@ -140,7 +139,7 @@ impl Step for FindLogin {
     }
 }
 
-/// Stops a guest's cart and says what is in it. Nothing for a user who is no guest: such a cart stays where it is.
+/// Stops a guest's cart and says what is in it. Asked only once the guest is known to be the user: see [`RecordAlias`].
 #[derive(Serialize, Deserialize)]
 pub(crate) struct FreezeCart {
     pub(crate) guest: UserId,
@@ -148,23 +147,19 @@ pub(crate) struct FreezeCart {
 
 impl Step for FreezeCart {
     const PATH: &'static str = "/internal/account/guests/freeze-cart";
-    type Answer = Option<FrozenCart>;
+    type Answer = FrozenCart;
 
     fn slot(&self) -> Slot {
         self.guest.slot()
     }
 
-    async fn run(self, accounts: &Accounts) -> Result<Option<FrozenCart>, AccountError> {
-        let account = users::find(&mut *accounts.shards.here(self.slot())?.read().await?, self.guest).await?;
-        if account.is_some_and(|account| account.roles == [Role::Guest]) {
-            Ok(Some(accounts.carts.freeze(self.guest).await?))
-        } else {
-            Ok(None)
-        }
+    async fn run(self, accounts: &Accounts) -> Result<FrozenCart, AccountError> {
+        Ok(accounts.carts.freeze(self.guest).await?)
     }
 }
 
-/// Empties and thaws a guest's cart whose items have arrived.
+/// Empties and thaws a guest's cart whose items have arrived, and ends the guest's sessions. The last step: until then
+/// whoever was interrupted can come back as the guest and finish.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct DrainCart {
     pub(crate) guest: UserId,
@@ -180,11 +175,18 @@ impl Step for DrainCart {
     }
 
     async fn run(self, accounts: &Accounts) -> Result<(), AccountError> {
-        Ok(accounts.carts.drain(self.guest, self.version).await?)
+        let Self { guest, version } = self;
+        accounts.carts.drain(guest, version).await?;
+        let ended = accounts.shards.here(guest.slot())?.write("account.end_guest", async move |conn| {
+            own_slot(conn, guest.slot()).await?;
+            sessions::end_all(conn, guest).await
+        });
+        Ok(ended.await?)
     }
 }
 
-/// Notes, in one of the two shards concerned, that a guest is a user. In the guest's it also ends the guest's sessions.
+/// Notes, in one of the two shards concerned, that a guest is a user; `false` if he is not to be. The guest's slot comes
+/// first and decides: a guest who has or is getting an account of his own, or is another's already, is nobody else's.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct RecordAlias {
     pub(crate) user: UserId,
@@ -194,21 +196,24 @@ pub(crate) struct RecordAlias {
 
 impl Step for RecordAlias {
     const PATH: &'static str = "/internal/account/guests/alias";
-    type Answer = ();
+    type Answer = bool;
 
     fn slot(&self) -> Slot {
         self.place
     }
 
-    async fn run(self, accounts: &Accounts) -> Result<(), AccountError> {
+    async fn run(self, accounts: &Accounts) -> Result<bool, AccountError> {
         let Self { user, guest, place } = self;
         if !aliases::belongs_in(place, user, guest) {
             return Err(StoreError::WrongShard(place).into());
         }
         let recorded = accounts.shards.here(place)?.write("account.alias", async move |conn| {
             own_slot(conn, place).await?;
-            aliases::record(conn, user, guest).await?;
-            if place == guest.slot() { sessions::end_all(conn, guest).await } else { Ok(()) }
+            if place == guest.slot() {
+                return aliases::claim(conn, user, guest).await;
+            }
+            aliases::copy(conn, user, guest).await?;
+            Ok(true)
         });
         Ok(recorded.await?)
     }

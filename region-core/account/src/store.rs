@@ -10,9 +10,6 @@ pub(crate) mod users;
 use region_core_store::StoreError;
 use shared::Slot;
 
-pub use aliases::{guests_of, may_see};
-pub use users::revocation_epochs;
-
 /// A reader sees a slot that is here, frozen or not; one that left or has not arrived is elsewhere.
 fn readable(state: &str, slot: Slot) -> Result<(), StoreError> {
     match state {

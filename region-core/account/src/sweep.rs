@@ -5,7 +5,7 @@ use region_core_store::{Shard, StoreError, own_slot};
 use crate::service::{AccountError, Accounts};
 use crate::step::FindLogin;
 use crate::store::credentials::{self, Pending};
-use crate::store::{logins, sessions, users};
+use crate::store::{logins, sessions};
 
 /// Rows in one statement.
 const BATCH: i64 = 1_000;
@@ -47,13 +47,11 @@ impl Accounts {
 async fn settle_or_delete(shard: &Shard, entry: Pending, won: bool) -> Result<(), StoreError> {
     let write = shard.write("account.settle", async move |conn| {
         own_slot(conn, entry.user.slot()).await?;
-        if !won {
-            return credentials::delete_pending(conn, &entry).await;
+        if won {
+            credentials::settle(conn, entry.user, &entry.email).await
+        } else {
+            credentials::delete_pending(conn, &entry).await
         }
-        if credentials::settle(conn, entry.user, &entry.email).await? {
-            users::promote(conn, entry.user).await?;
-        }
-        Ok(())
     });
     write.await
 }

@@ -4,47 +4,30 @@ use region_core_store::StoreError;
 use shared::{Slot, UserId};
 use sqlx::PgConnection;
 
-/// Notes that `guest` is `user`. Repeatable.
-pub(crate) async fn record(conn: &mut PgConnection, user: UserId, guest: UserId) -> Result<(), StoreError> {
-    sqlx::query!(
-        "INSERT INTO user_aliases (user_id, guest_id) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+use super::users;
+
+/// Notes in the guest's shard, which decides, that `guest` is `user`. `false`, and nothing is written, for one who is no mere
+/// guest or is somebody else already. Repeatable.
+pub(crate) async fn claim(conn: &mut PgConnection, user: UserId, guest: UserId) -> Result<bool, StoreError> {
+    users::lock(conn, guest).await?;
+    Ok(users::is_pure_guest(conn, guest).await? && record(conn, user, guest).await? == user.as_i64())
+}
+
+/// Notes in the user's shard what the guest's has decided. Repeatable.
+pub(crate) async fn copy(conn: &mut PgConnection, user: UserId, guest: UserId) -> Result<(), StoreError> {
+    let owner = record(conn, user, guest).await?;
+    if owner == user.as_i64() { Ok(()) } else { Err(StoreError::corrupt("user_aliases.user_id", owner)) }
+}
+
+/// Whose the guest is once this is written: the first to claim it stays.
+async fn record(conn: &mut PgConnection, user: UserId, guest: UserId) -> Result<i64, StoreError> {
+    let owner = sqlx::query_scalar!(
+        "INSERT INTO user_aliases (user_id, guest_id) VALUES ($1, $2)
+         ON CONFLICT (guest_id) DO UPDATE SET user_id = user_aliases.user_id RETURNING user_id",
         user.as_i64(),
         guest.as_i64(),
-    )
-    .execute(conn)
-    .await?;
-    Ok(())
-}
-
-/// Whether `caller` may see what `owner` owns: his own, or a guest's who turned out to be him. Ask in the shard of either.
-///
-/// # Errors
-/// Those of the store.
-pub async fn may_see(conn: &mut PgConnection, caller: UserId, owner: UserId) -> Result<bool, StoreError> {
-    if caller == owner {
-        return Ok(true);
-    }
-    let known = sqlx::query_scalar!(
-        r#"SELECT EXISTS (SELECT FROM user_aliases WHERE guest_id = $1 AND user_id = $2) AS "known!""#,
-        owner.as_i64(),
-        caller.as_i64(),
     );
-    Ok(known.fetch_one(conn).await?)
-}
-
-/// The guests that `user` once was, newest first, at most 100. Ask in the user's shard; their orders may live elsewhere.
-///
-/// # Errors
-/// Those of the store.
-pub async fn guests_of(conn: &mut PgConnection, user: UserId) -> Result<Vec<UserId>, StoreError> {
-    let ids = sqlx::query_scalar!(
-        "SELECT guest_id FROM user_aliases WHERE user_id = $1 ORDER BY created_at DESC, guest_id LIMIT 100",
-        user.as_i64(),
-    );
-    let ids = ids.fetch_all(conn).await?;
-    ids.into_iter()
-        .map(|id| UserId::from_i64(id).map_err(|error| StoreError::corrupt("user_aliases.guest_id", error)))
-        .collect()
+    Ok(owner.fetch_one(conn).await?)
 }
 
 /// Whether an alias of this guest has a place in that slot: it lives with its user and with its guest.

@@ -4,7 +4,7 @@ use region_core_store::StoreError;
 use shared::{EmailAddress, UserId};
 use sqlx::PgConnection;
 
-use super::readable;
+use super::{readable, sessions, users};
 
 /// What became of credentials that were to be put on a user.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -25,7 +25,7 @@ pub(crate) struct Pending {
 }
 
 /// Puts credentials on a user. Those of an unfinished sign-up are replaced if they are for the same e-mail, or for
-/// `lost`, which the login directory gave to another.
+/// `lost`, which the login directory gave to another. A guest whose owner signed in to an account takes none.
 pub(crate) async fn put(
     conn: &mut PgConnection,
     user: UserId,
@@ -33,6 +33,7 @@ pub(crate) async fn put(
     password_hash: &str,
     lost: Option<&EmailAddress>,
 ) -> Result<Placed, StoreError> {
+    users::lock(conn, user).await?;
     let done = sqlx::query!(
         "INSERT INTO credentials (user_id, email, password_hash)
          SELECT $1, $2, $3 WHERE NOT EXISTS (SELECT FROM user_aliases WHERE guest_id = $1)
@@ -87,8 +88,17 @@ pub(crate) async fn find_hash(
     Ok(row.password_hash)
 }
 
-/// Notes that the user's login with that e-mail is active. `false` if the user does not go by it.
-pub(crate) async fn settle(conn: &mut PgConnection, user: UserId, email: &EmailAddress) -> Result<bool, StoreError> {
+/// Notes that the user's login with that e-mail is active; nothing if the user does not go by it. A guest becomes a
+/// customer thereby, and every session of the guest ends: whoever else holds its tokens gets none of the account's.
+pub(crate) async fn settle(conn: &mut PgConnection, user: UserId, email: &EmailAddress) -> Result<(), StoreError> {
+    users::lock(conn, user).await?;
+    if activate(conn, user, email).await? && users::promote(conn, user).await? {
+        sessions::end_all(conn, user).await?;
+    }
+    Ok(())
+}
+
+async fn activate(conn: &mut PgConnection, user: UserId, email: &EmailAddress) -> Result<bool, StoreError> {
     let done = sqlx::query!(
         "UPDATE credentials SET activated_at = coalesce(activated_at, shard_now()) WHERE user_id = $1 AND email = $2",
         user.as_i64(),

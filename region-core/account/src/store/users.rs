@@ -1,7 +1,5 @@
 //! Users, with or without credentials.
 
-use std::collections::HashMap;
-
 use region_core_store::{StoreError, expect_rows};
 use shared::api::account::Account;
 use shared::token::Role;
@@ -24,6 +22,26 @@ pub(crate) async fn insert(conn: &mut PgConnection, user: UserId) -> Result<bool
         .execute(conn)
         .await?;
     Ok(done.rows_affected() == 1)
+}
+
+/// Locks a user until the transaction ends, before anything of the user's is judged: a sign-up and a sign-in that both want
+/// the same guest decide one after the other.
+pub(crate) async fn lock(conn: &mut PgConnection, user: UserId) -> Result<(), StoreError> {
+    // Not FOR UPDATE: rows that refer to the user may be written meanwhile.
+    sqlx::query!("SELECT FROM users WHERE user_id = $1 FOR NO KEY UPDATE", user.as_i64()).execute(conn).await?;
+    Ok(())
+}
+
+/// Whether the user is there and a guest and nothing else: no other role, and no credentials, not even unfinished ones. A
+/// statement of its own, after [`lock`]: only one that starts after the lock was granted sees what the neighbour committed.
+pub(crate) async fn is_pure_guest(conn: &mut PgConnection, user: UserId) -> Result<bool, StoreError> {
+    let pure = sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT FROM users WHERE user_id = $1 AND roles = ARRAY[$2]
+                          AND NOT EXISTS (SELECT FROM credentials WHERE user_id = $1)) AS "pure!""#,
+        user.as_i64(),
+        role_name(Role::Guest),
+    );
+    Ok(pure.fetch_one(conn).await?)
 }
 
 /// The user's standing, kept from changing until the transaction ends.
@@ -74,18 +92,20 @@ pub(crate) async fn set_name(conn: &mut PgConnection, user: UserId, name: Option
     Ok(())
 }
 
-/// A guest becomes a customer; others stay what they are.
-pub(crate) async fn promote(conn: &mut PgConnection, user: UserId) -> Result<(), StoreError> {
+/// A guest becomes a customer, and the access tokens that the guest was given are refused from now on. `false` for others:
+/// they stay what they are.
+pub(crate) async fn promote(conn: &mut PgConnection, user: UserId) -> Result<bool, StoreError> {
     let (guest, customer) = (role_name(Role::Guest), role_name(Role::Customer));
     let done = sqlx::query!(
-        "UPDATE users SET roles = array_replace(roles, $2, $3) WHERE user_id = $1",
+        "UPDATE users SET roles = array_replace(roles, $2, $3), revocation_epoch = revocation_epoch + 1
+         WHERE user_id = $1 AND $2 = ANY (roles)",
         user.as_i64(),
         guest,
         customer,
     )
     .execute(conn)
     .await?;
-    expect_rows("users", done.rows_affected(), 1)
+    Ok(done.rows_affected() == 1)
 }
 
 /// Adds a role, once.
@@ -108,23 +128,4 @@ pub(crate) async fn raise_epoch(conn: &mut PgConnection, user: UserId) -> Result
             .execute(conn)
             .await?;
     expect_rows("users", done.rows_affected(), 1)
-}
-
-/// The revocation epochs of these users, set-wise; a user who is not there is absent. An access token whose `epoch` is
-/// lower than its user's is revoked.
-///
-/// # Errors
-/// Those of the store.
-pub async fn revocation_epochs(conn: &mut PgConnection, users: &[UserId]) -> Result<HashMap<UserId, u32>, StoreError> {
-    let ids: Vec<i64> = users.iter().map(|user| user.as_i64()).collect();
-    let rows = sqlx::query!("SELECT user_id, revocation_epoch FROM users WHERE user_id = ANY ($1)", &ids)
-        .fetch_all(conn)
-        .await?;
-    rows.into_iter()
-        .map(|row| {
-            let user = UserId::from_i64(row.user_id).map_err(|_| StoreError::corrupt("users.user_id", row.user_id))?;
-            let epoch = u32::try_from(row.revocation_epoch);
-            Ok((user, epoch.map_err(|_| StoreError::corrupt("users.revocation_epoch", row.revocation_epoch))?))
-        })
-        .collect()
 }

@@ -3,9 +3,9 @@
 use futures_util::future::join_all;
 use shared::api::account::Tokens;
 use shared::token::Role;
-use shared::{Problem, ProblemKind};
+use shared::{Problem, ProblemKind, UserId};
 
-use crate::world::World;
+use crate::world::{Region, World};
 
 #[tokio::test]
 async fn a_guest_lives_in_a_slot_of_the_region_that_met_him() {
@@ -41,6 +41,49 @@ async fn signing_up_keeps_the_guests_id_wherever_the_login_lives() {
         assert_eq!((account.email, account.name.as_deref()), (Some(email.clone()), Some("Ada")));
         assert_eq!(world.us.sign_in(&email, None).await.unwrap().user_id, guest);
     }
+}
+
+async fn stored_epoch(region: &Region, user: UserId) -> u32 {
+    let epoch = sqlx::query_scalar!("SELECT revocation_epoch FROM users WHERE user_id = $1", user.as_i64());
+    u32::try_from(epoch.fetch_one(&region.pool).await.unwrap()).unwrap()
+}
+
+#[tokio::test]
+async fn nothing_that_was_handed_to_the_guest_becomes_the_accounts() {
+    let world = World::new().await;
+    let (guest, email) = (world.eu.guest().await, world.email(true));
+    // Somebody got hold of a token that the guest has used.
+    let planted = world.eu.refresh(&guest).await.unwrap();
+    let tokens = world.eu.sign_up(&email, Some(guest.user_id)).await.unwrap();
+    for old in [&planted, &guest] {
+        assert_eq!(world.eu.refresh(old).await.unwrap_err().status, 401, "a guest's session became the account's");
+    }
+    let epoch = stored_epoch(&world.eu, guest.user_id).await;
+    assert!(world.claims(&planted).epoch < epoch, "a guest's access token was not revoked");
+    assert_eq!(world.claims(&tokens).epoch, epoch);
+    let refreshed = world.eu.refresh(&tokens).await.unwrap();
+    assert_eq!(world.claims(&refreshed).roles, [Role::Customer]);
+    // Another device: only becoming an account ends what was before.
+    world.us.sign_in(&email, None).await.unwrap();
+    assert!(world.eu.refresh(&refreshed).await.is_ok(), "a sign-in ended the other device's session");
+}
+
+#[tokio::test]
+async fn a_winner_who_is_settled_late_loses_the_guests_sessions_too() {
+    let world = World::new().await;
+    let (guest, email) = (world.eu.guest().await, world.email(true));
+    // The answer to the login's activation is lost: the account is there, and nobody has noted it with the guest.
+    world.wire.lose_after(1);
+    world.eu.sign_up(&email, Some(guest.user_id)).await.unwrap_err();
+    assert!(world.wire.has_lost());
+    sqlx::query!("UPDATE credentials SET changed_at = changed_at - interval '2 hours'")
+        .execute(&world.eu.pool)
+        .await
+        .unwrap();
+    assert_eq!(world.eu.accounts.sweep().await.unwrap(), 1);
+    assert_eq!(world.eu.accounts.account(guest.user_id).await.unwrap().roles, [Role::Customer]);
+    assert_eq!(world.eu.refresh(&guest).await.unwrap_err().status, 401, "a guest's session became the account's");
+    assert!(world.claims(&guest).epoch < stored_epoch(&world.eu, guest.user_id).await);
 }
 
 #[tokio::test]
