@@ -60,7 +60,7 @@ impl HandleError {
         match self {
             Self::Rejected(_) | Self::Store(StoreError::Rows { .. } | StoreError::Corrupt { .. }) => true,
             Self::Store(StoreError::Sql(error)) => statement_was_at_fault(error),
-            Self::Store(StoreError::WrongShard(_) | StoreError::Frozen(_) | StoreError::NoSuchShard(_)) => false,
+            Self::Store(StoreError::WrongShard(_) | StoreError::Frozen(_)) => false,
         }
     }
 

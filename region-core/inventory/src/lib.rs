@@ -1,8 +1,8 @@
 //! Stock: allotments (units of a SKU that a shard owns), reservations (units held for an order) and the ledger that is
 //! the only way in and out.
 //!
-//! What other services may do with stock: [`receive`] and [`write_off`] units through the ledger; and, inside the
-//! transaction that decides about an order, [`reserve`], [`claim`] and [`release`] its units. Every one of them is a
+//! What other services may do with stock: [`receive`] units through the ledger; and, inside the transaction that decides
+//! about an order, [`reserve`], [`claim`] and [`release`] its units. Every one of them is a
 //! conditional update that the table's CHECKs repeat; nobody reads a count and writes one back.
 //!
 //! Deliberately absent: who may order and why an order ends (`order` decides that by one compare-and-set on the order's
@@ -15,4 +15,4 @@ mod store;
 
 pub use routes::router;
 pub use rules::{Held, Shortfall};
-pub use store::{Receipt, ReserveError, claim, receive, release, reserve, write_off};
+pub use store::{Receipt, ReserveError, claim, lock, receive, release, reserve};

@@ -1,6 +1,6 @@
 //! Stock in the shard. Every function runs inside the caller's transaction.
 
-use region_core_store::{StoreError, expect_rows};
+use region_core_store::StoreError;
 use shared::{OrderId, Sku};
 use sqlx::PgConnection;
 
@@ -71,31 +71,6 @@ pub async fn receive(conn: &mut PgConnection, receipts: &[Receipt]) -> Result<u6
     unsigned("ledger.units", booked)
 }
 
-/// Books units as lost and takes them from *free*. Returns whether the reference was new.
-///
-/// # Errors
-/// [`StoreError::Sql`] with constraint `allotments_not_oversold` if fewer units are free, [`StoreError::Rows`] if this
-/// shard has none of that SKU; nothing is changed then.
-pub async fn write_off(conn: &mut PgConnection, reference: &str, sku: &Sku, units: u64) -> Result<bool, StoreError> {
-    let units = signed("ledger.units", units)?;
-    let booked = sqlx::query!(
-        "INSERT INTO ledger (ref, sku, kind, units) VALUES ($1, $2, 'shrink', -$3::bigint) ON CONFLICT (ref) DO NOTHING",
-        reference,
-        sku.as_str(),
-        units,
-    )
-    .execute(&mut *conn)
-    .await?;
-    if booked.rows_affected() == 0 {
-        return Ok(false);
-    }
-    let taken = sqlx::query!("UPDATE allotments SET free = free - $2 WHERE sku = $1", sku.as_str(), units)
-        .execute(conn)
-        .await?;
-    expect_rows("allotments", taken.rows_affected(), 1)?;
-    Ok(true)
-}
-
 /// Moves an order's units from *free* to *reserved* and records them as held, all or none.
 ///
 /// One statement: it locks the allotments in SKU order (so that two orders never wait for each other in a ring), and
@@ -142,6 +117,24 @@ pub async fn reserve(conn: &mut PgConnection, order: OrderId, wanted: &[Held]) -
         })
     });
     Err(ReserveError::Short(shortfalls.collect::<Result<_, StoreError>>()?))
+}
+
+/// Locks the allotments of these orders' live units, in SKU order. Call it first in a transaction that moves units more
+/// than once: the order of locks holds within one statement only.
+///
+/// # Errors
+/// When the database fails.
+pub async fn lock(conn: &mut PgConnection, orders: &[OrderId]) -> Result<(), StoreError> {
+    let orders: Vec<_> = orders.iter().map(|order| order.as_uuid()).collect();
+    sqlx::query_scalar!(
+        "SELECT sku FROM allotments
+         WHERE sku IN (SELECT sku FROM reservations WHERE order_id = ANY ($1) AND state <> 'released')
+         ORDER BY sku FOR UPDATE",
+        &orders,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(())
 }
 
 /// Moves the held units of these orders from *reserved* to *sold*: they are being paid for and no longer expire.

@@ -35,6 +35,9 @@ pub enum OrderError {
     /// More than five new orders a second.
     #[error("at most 5 orders a second")]
     TooFast,
+    /// The first request under this key is still being decided.
+    #[error("an earlier request under this key is still running")]
+    StillRunning,
     /// Absent, or not the caller's.
     #[error("no such order")]
     NotFound,
@@ -78,13 +81,14 @@ impl From<OrderError> for Problem {
                 .detail(PriceError::UnknownSku(sku.clone()))
                 .field("items")
                 .with("sku", sku.as_str()),
-            OrderError::Price(error @ PriceError::Money { .. }) => Self::invalid("items", error),
+            OrderError::Price(error @ (PriceError::Free | PriceError::Money { .. })) => Self::invalid("items", error),
             OrderError::QuoteChanged(priced) => quote_changed(*priced),
             OrderError::CartChanged(error) => error.into(),
             OrderError::SoldOut(short) => sold_out(&short),
             OrderError::KeyReused => Self::new(ProblemKind::IdempotencyKeyReused),
             OrderError::SessionEnded => Self::new(ProblemKind::NotSignedIn).detail(error),
             OrderError::TooFast => Self::new(ProblemKind::SlowDown).detail(error).retry_after(1),
+            OrderError::StillRunning => Self::new(ProblemKind::Unavailable).detail(error).retry_after(1),
             OrderError::NotFound => Self::not_found(),
             OrderError::Store(error) => error.into(),
         }

@@ -1,5 +1,7 @@
 //! What orders hear from payment, and what they say then.
 
+use std::collections::{HashMap, HashSet};
+
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use region_core_events::contract::{
@@ -17,6 +19,14 @@ use crate::store::progress::{self, Moved};
 /// Moves orders on as payment tells of them.
 #[derive(Clone, Debug)]
 pub struct PaymentNews(Orders);
+
+/// What a batch comes to: whose units move, and what is said.
+#[derive(Default)]
+struct Round {
+    claimed: Vec<OrderId>,
+    released: Vec<OrderId>,
+    said: Vec<NewEvent>,
+}
 
 /// One step for many orders, in the order in which their steps must happen.
 enum Step {
@@ -49,9 +59,12 @@ impl PaymentNews {
         }
     }
 
+    /// Decides about every order first and moves units last, in one round of locks: orders by id, then allotments by SKU.
+    /// Checkouts and the sweeper lock in that order too, so nobody waits in a ring.
     async fn apply(&self, conn: &mut PgConnection, events: &[Event]) -> Result<(), HandleError> {
         let steps = events.iter().map(Self::step).collect::<Result<Vec<_>, _>>()?;
-        let mut said = Vec::new();
+        progress::lock(conn, &steps.iter().map(order_of).collect::<Vec<_>>()).await?;
+        let mut round = Round::default();
         let mut rest = steps.as_slice();
         // Neighbouring steps of one kind are one set of statements; runs keep the order of each order's own events.
         while let Some(first) = rest.first() {
@@ -60,65 +73,54 @@ impl PaymentNews {
             };
             let run = rest.iter().take_while(|step| same(step)).count();
             let (run, later) = rest.split_at(run);
-            said.extend(self.apply_run(conn, run).await?);
+            self.apply_run(conn, run, &mut round).await?;
             rest = later;
         }
+        let Round { claimed, released, said } = round;
+        region_core_inventory::lock(conn, &[claimed.as_slice(), released.as_slice()].concat()).await?;
+        region_core_inventory::claim(conn, &claimed).await?;
+        region_core_inventory::release(conn, &released).await?;
         Ok(append(conn, &said).await?)
     }
 
-    async fn apply_run(&self, conn: &mut PgConnection, run: &[Step]) -> Result<Vec<NewEvent>, StoreError> {
+    async fn apply_run(&self, conn: &mut PgConnection, run: &[Step], round: &mut Round) -> Result<(), StoreError> {
         let orders: Vec<OrderId> = run.iter().map(order_of).collect();
         match run.first() {
-            Some(Step::Claim(_)) => self.claim(conn, &orders).await,
+            Some(Step::Claim(_)) => self.claim(conn, &orders, round).await?,
             Some(Step::Confirm(_)) => {
                 let confirmed = progress::confirm(conn, &orders).await?;
-                Ok(self.say(&confirmed, |moved| OrderConfirmed { order_id: moved.order_id }))
+                round.said.extend(self.say(&confirmed, |moved| OrderConfirmed { order_id: moved.order_id }));
             }
             Some(Step::Cancel(..)) => {
-                let reasons: Vec<String> = run.iter().map(reason_of).collect();
-                self.cancel(conn, &orders, &reasons, "declined").await
+                let reasons: HashMap<OrderId, &str> =
+                    run.iter().map(|step| (order_of(step), reason_of(step))).collect();
+                let texts: Vec<String> = run.iter().map(|step| reason_of(step).to_owned()).collect();
+                let moved = progress::cancel(conn, &orders, &texts, "declined").await?;
+                self.cancelled(&moved, |order| reasons[&order].to_owned(), round);
             }
-            Some(Step::Note(_, payment)) => progress::note_payment(conn, &orders, payment).await.map(|()| Vec::new()),
-            None => Ok(Vec::new()),
+            Some(Step::Note(_, payment)) => progress::note_payment(conn, &orders, payment).await?,
+            None => {}
         }
+        Ok(())
     }
 
     /// Claims what can be claimed. An order that is still PENDING but out of time is cancelled here and now, so that its
     /// payment is voided without waiting for the sweeper.
-    async fn claim(&self, conn: &mut PgConnection, orders: &[OrderId]) -> Result<Vec<NewEvent>, StoreError> {
+    async fn claim(&self, conn: &mut PgConnection, orders: &[OrderId], round: &mut Round) -> Result<(), StoreError> {
         let claimed = progress::claim(conn, orders).await?;
-        let won: Vec<OrderId> = claimed.iter().map(|moved| moved.order_id).collect();
-        region_core_inventory::claim(conn, &won).await?;
-        let mut said = self.say(&claimed, |moved| OrderClaimed { order_id: moved.order_id });
+        let won: HashSet<OrderId> = claimed.iter().map(|moved| moved.order_id).collect();
+        round.said.extend(self.say(&claimed, |moved| OrderClaimed { order_id: moved.order_id }));
         let late: Vec<OrderId> = orders.iter().filter(|order| !won.contains(order)).copied().collect();
+        round.claimed.extend(won);
         let expired = progress::expire_these(conn, &late, crate::expiry::REASON).await?;
-        said.extend(self.cancelled(conn, &expired, |_| crate::expiry::REASON.to_owned()).await?);
-        Ok(said)
+        self.cancelled(&expired, |_| crate::expiry::REASON.to_owned(), round);
+        Ok(())
     }
 
-    async fn cancel(
-        &self,
-        conn: &mut PgConnection,
-        orders: &[OrderId],
-        reasons: &[String],
-        payment: &str,
-    ) -> Result<Vec<NewEvent>, StoreError> {
-        let moved = progress::cancel(conn, orders, reasons, payment).await?;
-        let reason = |order: OrderId| {
-            orders.iter().position(|other| *other == order).map_or_else(String::new, |index| reasons[index].clone())
-        };
-        self.cancelled(conn, &moved, reason).await
-    }
-
-    async fn cancelled(
-        &self,
-        conn: &mut PgConnection,
-        moved: &[Moved],
-        reason: impl Fn(OrderId) -> String,
-    ) -> Result<Vec<NewEvent>, StoreError> {
-        let orders: Vec<OrderId> = moved.iter().map(|moved| moved.order_id).collect();
-        region_core_inventory::release(conn, &orders).await?;
-        Ok(self.say(moved, |moved| OrderCancelled { order_id: moved.order_id, reason: reason(moved.order_id) }))
+    fn cancelled(&self, moved: &[Moved], reason: impl Fn(OrderId) -> String, round: &mut Round) {
+        round.released.extend(moved.iter().map(|moved| moved.order_id));
+        let said = |moved: &Moved| OrderCancelled { order_id: moved.order_id, reason: reason(moved.order_id) };
+        round.said.extend(self.say(moved, said));
     }
 
     fn say<P: Payload>(&self, moved: &[Moved], payload: impl Fn(&Moved) -> P) -> Vec<NewEvent> {
@@ -132,10 +134,10 @@ fn order_of(step: &Step) -> OrderId {
     }
 }
 
-fn reason_of(step: &Step) -> String {
+fn reason_of(step: &Step) -> &str {
     match step {
-        Step::Cancel(_, reason) => reason.clone(),
-        Step::Claim(_) | Step::Confirm(_) | Step::Note(..) => String::new(),
+        Step::Cancel(_, reason) => reason,
+        Step::Claim(_) | Step::Confirm(_) | Step::Note(..) => "",
     }
 }
 

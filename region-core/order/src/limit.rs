@@ -18,7 +18,15 @@ const REMEMBERED: u64 = 100_000;
 #[derive(Clone, Debug)]
 pub(crate) struct Limit {
     users: Cache<UserId, Arc<Mutex<Window>>>,
-    keys: Cache<(UserId, IdempotencyKey), Arc<Mutex<Window>>>,
+    keys: Cache<(UserId, IdempotencyKey), Arc<KeyEntry>>,
+}
+
+/// One key that was seen lately.
+#[derive(Debug)]
+pub(crate) struct KeyEntry {
+    window: Mutex<Window>,
+    /// Held by the request under this key that is being decided.
+    pub(crate) turn: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug)]
@@ -28,8 +36,8 @@ struct Window {
 }
 
 impl Window {
-    fn starting(now: Instant) -> Arc<Mutex<Self>> {
-        Arc::new(Mutex::new(Self { started: now, count: 0 }))
+    fn starting(now: Instant) -> Mutex<Self> {
+        Mutex::new(Self { started: now, count: 0 })
     }
 
     /// Whether one more fits.
@@ -52,20 +60,21 @@ impl Limit {
         }
     }
 
-    /// Whether a request under this key may go on now.
-    pub(crate) fn admits(&self, user: UserId, key: &IdempotencyKey, now: Instant) -> bool {
-        let entry = self.keys.entry((user, key.clone())).or_insert_with(|| Window::starting(now));
-        let fresh = entry.is_fresh();
-        if !Window::admit(entry.value(), REPEATS_PER_SECOND, now) {
-            return false;
+    /// The key's entry, if a request under it may go on now.
+    pub(crate) fn admit(&self, user: UserId, key: &IdempotencyKey, now: Instant) -> Option<Arc<KeyEntry>> {
+        let fresh_entry = || Arc::new(KeyEntry { window: Window::starting(now), turn: tokio::sync::Mutex::default() });
+        let entry = self.keys.entry((user, key.clone())).or_insert_with(fresh_entry);
+        let (fresh, entry) = (entry.is_fresh(), entry.into_value());
+        if !Window::admit(&entry.window, REPEATS_PER_SECOND, now) {
+            return None;
         }
-        let window = self.users.get_with(user, || Window::starting(now));
+        let window = self.users.get_with(user, || Arc::new(Window::starting(now)));
         if fresh && !Window::admit(&window, NEW_KEYS_PER_SECOND, now) {
             // The next try under this key counts as a new one again.
             self.keys.invalidate(&(user, key.clone()));
-            return false;
+            return None;
         }
-        true
+        Some(entry)
     }
 }
 
@@ -81,21 +90,24 @@ mod tests {
     async fn a_sixth_new_order_waits_for_the_next_second_and_repeats_do_not_count() {
         let (limit, user) = (Limit::new(), UserId::from_i64(1).unwrap());
         for number in 0..5 {
-            assert!(limit.admits(user, &key(number), Instant::now()));
+            assert!(limit.admit(user, &key(number), Instant::now()).is_some());
         }
         for _ in 0..50 {
-            assert!(limit.admits(user, &key(0), Instant::now()), "a repeat was counted");
+            assert!(limit.admit(user, &key(0), Instant::now()).is_some(), "a repeat was counted");
         }
-        assert!(!limit.admits(user, &key(5), Instant::now()));
-        assert!(limit.admits(UserId::from_i64(2).unwrap(), &key(5), Instant::now()), "another user was slowed down");
+        assert!(limit.admit(user, &key(5), Instant::now()).is_none());
+        assert!(
+            limit.admit(UserId::from_i64(2).unwrap(), &key(5), Instant::now()).is_some(),
+            "another user was slowed down"
+        );
         tokio::time::advance(Duration::from_secs(1)).await;
-        assert!(limit.admits(user, &key(5), Instant::now()));
+        assert!(limit.admit(user, &key(5), Instant::now()).is_some());
     }
 
     #[tokio::test(start_paused = true)]
     async fn one_key_cannot_be_hammered_without_end() {
         let (limit, user) = (Limit::new(), UserId::from_i64(1).unwrap());
-        let admitted = (0..500).filter(|_| limit.admits(user, &key(0), Instant::now())).count();
+        let admitted = (0..500).filter(|_| limit.admit(user, &key(0), Instant::now()).is_some()).count();
         assert_eq!(admitted, 100);
     }
 }

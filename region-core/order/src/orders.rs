@@ -14,12 +14,13 @@ use shared::{EventId, IdempotencyKey, OrderId, UserId};
 use shared_clock::{Clock, Entropy};
 use sqlx::PgConnection;
 use time::OffsetDateTime;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::PriceList;
 use crate::error::OrderError;
 use crate::limit::Limit;
-use crate::rules::{CheckedOrder, PricedOrder, checked_items};
+use crate::rules::{CheckedOrder, PriceError, PricedOrder, checked_items};
 use crate::store::place::{self, Admission, KnownKey, NewOrder};
 use crate::store::read;
 
@@ -27,6 +28,10 @@ use crate::store::read;
 const LONGEST_LOOK: Duration = Duration::from_millis(250);
 /// Shortest time between two such looks.
 const SHORTEST_LOOK: Duration = Duration::from_millis(10);
+/// Requests that wait for an order's end at once.
+const MOST_WAITERS: usize = 256;
+/// Longest time that a repeat waits for the running first.
+const LONGEST_TURN: Duration = Duration::from_secs(5);
 
 /// What the service is made of.
 #[derive(Clone)]
@@ -54,6 +59,8 @@ pub struct Orders(Arc<Inner>);
 struct Inner {
     parts: Parts,
     limit: Limit,
+    /// Those who wait for the end of an order.
+    waiters: Semaphore,
 }
 
 impl std::fmt::Debug for Orders {
@@ -96,7 +103,7 @@ impl Orders {
     /// The service over its parts.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        Self(Arc::new(Inner { parts, limit: Limit::new() }))
+        Self(Arc::new(Inner { parts, limit: Limit::new(), waiters: Semaphore::new(MOST_WAITERS) }))
     }
 
     pub(crate) fn parts(&self) -> &Parts {
@@ -127,20 +134,16 @@ impl Orders {
         let Parts { shards, carts, prices, wakes, .. } = &self.0.parts;
         let shard = shards.here(caller.user_id.slot())?;
         let checked = CheckedOrder::check(body, caller.user_id)?;
-        if !self.0.limit.admits(caller.user_id, key, Instant::now()) {
-            return Err(OrderError::TooFast);
-        }
+        let entry = self.0.limit.admit(caller.user_id, key, Instant::now()).ok_or(OrderError::TooFast)?;
+        // Repeats take turns here, without a connection; between processes the unique index makes them wait.
+        let turn = tokio::time::timeout(LONGEST_TURN, entry.turn.lock()).await;
+        let _turn = turn.map_err(|_| OrderError::StillRunning)?;
         let hash = checked.request_hash();
-        let priced =
-            match prices.price(&checked.items).map_err(OrderError::from).and_then(|priced| as_seen(&checked, priced)) {
-                Ok(priced) => priced,
-                // A repeat gets its order whatever has become of the prices since.
-                Err(refusal) => return self.known(shard, caller, key, &hash).await?.ok_or(refusal),
-            };
+        let pricing = Pricing::of(&checked, prices.price(&checked.items));
         let empties_cart = checked.cart_version.is_some();
         let order_id = self.mint(caller.user_id);
         let key = key.clone();
-        let attempt = Attempt { orders: self.clone(), caller, key, hash, order_id, checked, priced, traceparent };
+        let attempt = Attempt { orders: self.clone(), caller, key, hash, order_id, checked, pricing, traceparent };
         let outcome = shard.write("order.place", async move |conn| attempt.accept(conn).await).await?;
         match outcome {
             Outcome::Known(known) => self.replay(shard, caller, &known, &hash).await,
@@ -165,21 +168,6 @@ impl Orders {
         EventId::mint(clock.unix_ms(), entropy.bytes())
     }
 
-    /// The order that an earlier request under this key placed, if there is one.
-    async fn known(
-        &self,
-        shard: &Shard,
-        caller: Caller,
-        key: &IdempotencyKey,
-        hash: &[u8; 32],
-    ) -> Result<Option<Placed>, OrderError> {
-        let known = place::find_key(&mut *shard.read().await?, caller.user_id, key).await?;
-        match known {
-            Some(known) => self.replay(shard, caller, &known, hash).await.map(Some),
-            None => Ok(None),
-        }
-    }
-
     async fn replay(
         &self,
         shard: &Shard,
@@ -196,24 +184,24 @@ impl Orders {
     }
 
     /// The order once it is no longer being decided about (confirmed, cancelled, or the bank asks its shopper), or as it
-    /// is when `wait` has passed.
-    ///
-    /// # Errors
-    /// Those of the store.
-    pub async fn wait_for_end(&self, order: Order, wait: Duration) -> Result<Order, OrderError> {
-        let shard = self.0.parts.shards.here(order.order_id.slot())?;
+    /// is when `wait` has passed. At once, when too many wait already.
+    pub async fn wait_for_end(&self, order: Order, wait: Duration) -> Order {
+        let Ok(_waiter) = self.0.waiters.try_acquire() else { return order };
+        let Ok(shard) = self.0.parts.shards.here(order.order_id.slot()) else { return order };
         let mut commits = self.0.parts.wakes.of(shard.id()).waiter();
-        let until = Instant::now() + wait;
-        let mut seen = order;
+        let (until, mut pause, mut seen) = (Instant::now() + wait, SHORTEST_LOOK, order);
         while is_open(&seen) && Instant::now() < until {
+            // Every commit of the shard wakes; a pause that grows keeps those who wait long from reading all the time.
+            tokio::time::sleep(pause.min(until.saturating_duration_since(Instant::now()))).await;
             commits.wait(until.saturating_duration_since(Instant::now()).min(LONGEST_LOOK)).await;
-            seen = read::find(&mut *shard.read().await?, seen.order_id, seen.user_id)
-                .await?
-                .ok_or(OrderError::NotFound)?;
-            // Every commit of the shard wakes: a busy one must not make this read without pause.
-            tokio::time::sleep(SHORTEST_LOOK.min(until.saturating_duration_since(Instant::now()))).await;
+            pause = (pause * 2).min(LONGEST_LOOK);
+            match self.find(seen.user_id, seen.order_id).await {
+                Ok(order) => seen = order,
+                // The order stands; that it could not be looked at again is no reason to say otherwise.
+                Err(_) => return seen,
+            }
         }
-        Ok(seen)
+        seen
     }
 
     /// The order, if it is the caller's.
@@ -253,7 +241,7 @@ struct Attempt {
     hash: [u8; 32],
     order_id: OrderId,
     checked: CheckedOrder,
-    priced: PricedOrder,
+    pricing: Pricing,
     traceparent: Option<String>,
 }
 
@@ -261,7 +249,7 @@ impl Attempt {
     /// The one local transaction. The key comes first, so that a repeat after an unknown commit waits for that commit's
     /// end on the unique index; the units come last, so that their locks are held for the shortest time.
     async fn accept(&self, conn: &mut PgConnection) -> Result<Outcome, OrderError> {
-        let Self { caller, key, hash, order_id, checked, priced, .. } = self;
+        let Self { caller, key, hash, order_id, checked, .. } = self;
         match place::admit(conn, caller.user_id).await? {
             Admission::Admitted { revocation_epoch } if caller.epoch >= revocation_epoch => {}
             Admission::Admitted { .. } | Admission::NoSuchUser => return Err(OrderError::SessionEnded),
@@ -269,6 +257,8 @@ impl Attempt {
         if let Some(known) = place::record_key(conn, caller.user_id, key, hash, *order_id).await? {
             return Ok(Outcome::Known(known));
         }
+        // Only now: a repeat gets its order whatever has become of the prices since.
+        let priced = self.pricing.as_seen()?;
         if let Some(version) = checked.cart_version {
             let items: Vec<Item> =
                 checked.items.iter().map(|(sku, quantity)| Item { sku: sku.clone(), quantity: *quantity }).collect();
@@ -277,18 +267,18 @@ impl Attempt {
         let hold = self.orders.parts().hold;
         let new = NewOrder { order_id: *order_id, user_id: caller.user_id, checked, priced, hold };
         let (created_at, expires_at) = place::insert(conn, &new).await?;
-        region_core_events::append(conn, &[self.created(expires_at)]).await?;
+        region_core_events::append(conn, &[self.created(priced, expires_at)]).await?;
         let wanted: Vec<Held> =
             checked.items.iter().map(|(sku, quantity)| Held { sku: sku.clone(), quantity: *quantity }).collect();
         region_core_inventory::reserve(conn, *order_id, &wanted).await?;
-        Ok(Outcome::Accepted(Box::new(self.accepted(created_at, expires_at))))
+        Ok(Outcome::Accepted(Box::new(self.accepted(priced, created_at, expires_at))))
     }
 
-    fn created(&self, expires_at: OffsetDateTime) -> NewEvent {
+    fn created(&self, priced: &PricedOrder, expires_at: OffsetDateTime) -> NewEvent {
         let created = OrderCreated {
             order_id: self.order_id,
             user_id: self.caller.user_id,
-            total: self.priced.total,
+            total: priced.total,
             payment_token: self.checked.payment_token.clone(),
             expires_at,
         };
@@ -296,8 +286,8 @@ impl Attempt {
     }
 
     /// The order as its shopper sees it, without reading it back.
-    fn accepted(&self, created_at: OffsetDateTime, expires_at: OffsetDateTime) -> Order {
-        let Self { order_id, caller, checked, priced, .. } = self;
+    fn accepted(&self, priced: &PricedOrder, created_at: OffsetDateTime, expires_at: OffsetDateTime) -> Order {
+        let Self { order_id, caller, checked, .. } = self;
         Order {
             order_id: *order_id,
             user_id: caller.user_id,
@@ -322,7 +312,27 @@ fn is_open(order: &Order) -> bool {
     order.status == OrderStatus::Pending && order.payment == PaymentStatus::Processing
 }
 
-/// The price, if it is the one that the shopper saw.
-fn as_seen(checked: &CheckedOrder, priced: PricedOrder) -> Result<PricedOrder, OrderError> {
-    if priced.total == checked.expected_total { Ok(priced) } else { Err(OrderError::QuoteChanged(Box::new(priced))) }
+/// What the items cost, against what the shopper saw. A refusal is kept until the transaction knows that the key is new.
+enum Pricing {
+    AsSeen(PricedOrder),
+    Changed(PricedOrder),
+    Unpriced(PriceError),
+}
+
+impl Pricing {
+    fn of(checked: &CheckedOrder, priced: Result<PricedOrder, PriceError>) -> Self {
+        match priced {
+            Ok(priced) if priced.total == checked.expected_total => Self::AsSeen(priced),
+            Ok(priced) => Self::Changed(priced),
+            Err(error) => Self::Unpriced(error),
+        }
+    }
+
+    fn as_seen(&self) -> Result<&PricedOrder, OrderError> {
+        match self {
+            Self::AsSeen(priced) => Ok(priced),
+            Self::Changed(priced) => Err(OrderError::QuoteChanged(Box::new(priced.clone()))),
+            Self::Unpriced(error) => Err(error.clone().into()),
+        }
+    }
 }

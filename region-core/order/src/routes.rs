@@ -18,7 +18,7 @@ use crate::orders::{Caller, Orders};
 /// Most orders on one page.
 const MAX_PAGE: u32 = 100;
 /// Longest time that an answer is held for the order's end.
-const LONGEST_WAIT: Duration = Duration::from_secs(20);
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// Says that `Prefer` was heeded (RFC 7240 section 3).
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
@@ -46,7 +46,7 @@ async fn place(
     let mut placed = orders.place(Caller::from(&caller.claims), &key, body, Some(trace.to_string())).await?;
     let wait = preferred_wait(&headers);
     if let Some(wait) = wait {
-        placed.order = orders.wait_for_end(placed.order, wait).await?;
+        placed.order = orders.wait_for_end(placed.order, wait).await;
     }
     let applied = wait.map(|wait| [(PREFERENCE_APPLIED, format!("wait={}", wait.as_secs()))]);
     let replayed = placed.replayed.then_some([(HeaderName::from_static(IDEMPOTENCY_REPLAYED), "true")]);

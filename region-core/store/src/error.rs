@@ -1,6 +1,6 @@
 //! What can go wrong between a service and its shard.
 
-use shared::{Problem, ProblemKind, ShardId, Slot};
+use shared::{Problem, ProblemKind, Slot};
 
 /// A statement, a transaction or a connection failed, or the shard is the wrong one.
 #[derive(Debug, thiserror::Error)]
@@ -15,9 +15,6 @@ pub enum StoreError {
     /// The slot is being moved and takes no write for a moment.
     #[error("slot {0} is frozen while it moves")]
     Frozen(Slot),
-    /// The region serves no shard of that number.
-    #[error("shard {0} is not served here")]
-    NoSuchShard(ShardId),
     /// A statement touched another number of rows than the rule says.
     #[error("{what}: {expected} rows expected, {actual} touched")]
     Rows {
@@ -72,7 +69,7 @@ impl From<StoreError> for Problem {
                 tracing::error!(error = %source, "a shard did not answer as it should");
                 Self::new(ProblemKind::Unavailable)
             }
-            StoreError::NoSuchShard(_) | StoreError::Rows { .. } | StoreError::Corrupt { .. } => {
+            StoreError::Rows { .. } | StoreError::Corrupt { .. } => {
                 tracing::error!(%error, "a rule of the store was broken");
                 Self::new(ProblemKind::Internal)
             }

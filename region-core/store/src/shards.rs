@@ -55,14 +55,6 @@ impl Shards {
         self.0.shards.get(&owner).ok_or(StoreError::WrongShard(slot))
     }
 
-    /// The shard of that number.
-    ///
-    /// # Errors
-    /// [`StoreError::NoSuchShard`] when another region has it.
-    pub fn get(&self, shard: ShardId) -> Result<&Shard, StoreError> {
-        self.0.shards.get(&shard).ok_or(StoreError::NoSuchShard(shard))
-    }
-
     /// Every shard of this region, by number.
     pub fn all(&self) -> impl Iterator<Item = &Shard> {
         self.0.shards.values()

@@ -167,7 +167,7 @@ pub struct Order {
     pub shipping_address: Address,
     /// Where to write to about it.
     pub email: Option<EmailAddress>,
-    /// Rises with every change of the order.
+    /// Rises as the order moves on.
     pub version: u64,
     /// When it was accepted.
     #[serde(with = "time::serde::rfc3339")]

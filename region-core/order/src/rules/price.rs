@@ -37,6 +37,9 @@ pub enum PriceError {
     /// Not for sale.
     #[error("{0} is not for sale")]
     UnknownSku(Sku),
+    /// Nothing would be charged: no provider takes such a payment.
+    #[error("an order must cost something")]
+    Free,
     /// A sum does not fit, or a product is priced in another currency than the store's.
     #[error("{sku}: {source}")]
     Money {
@@ -66,6 +69,9 @@ pub fn price(
         subtotal = subtotal.checked_add(line_total).map_err(fail)?;
         let title = title.to_string();
         lines.push(LineItem { sku: sku.clone(), title, quantity: *quantity, unit_price, line_total });
+    }
+    if subtotal.minor() == 0 {
+        return Err(PriceError::Free);
     }
     Ok(PricedOrder { lines, subtotal, shipping: Money::zero(currency), total: subtotal, catalog_version })
 }
@@ -106,9 +112,15 @@ mod tests {
         assert!(matches!(price(&items(&[("A", 1)]), Currency::GBP, 1, dollars), Err(PriceError::Money { .. })));
     }
 
+    #[test]
+    fn an_order_that_costs_nothing_is_refused() {
+        let free = |_: &Sku| Some(at(0, Currency::GBP));
+        assert_eq!(price(&items(&[("A", 3)]), Currency::GBP, 1, free), Err(PriceError::Free));
+    }
+
     proptest! {
         #[test]
-        fn the_total_is_the_sum_of_its_lines(lines in prop::collection::btree_map("[A-Z]{1,4}", (1_i64..1_000, 0_i64..100_000), 1..30)) {
+        fn the_total_is_the_sum_of_its_lines(lines in prop::collection::btree_map("[A-Z]{1,4}", (1_i64..1_000, 1_i64..100_000), 1..30)) {
             let items = lines.iter().map(|(sku, (units, _))| (sku.parse().unwrap(), Quantity::new(*units).unwrap())).collect();
             let order = price(&items, Currency::GBP, 7, |sku| Some(at(lines[sku.as_str()].1, Currency::GBP))).unwrap();
             let sum: i64 = lines.values().map(|(units, price)| units * price).sum();

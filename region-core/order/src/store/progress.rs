@@ -26,15 +26,26 @@ fn uuids(orders: &[OrderId]) -> Vec<Uuid> {
     orders.iter().map(|order| order.as_uuid()).collect()
 }
 
+/// Locks the rows of these orders, in the order of their ids, for a transaction that decides about them in several steps.
+pub(crate) async fn lock(conn: &mut PgConnection, orders: &[OrderId]) -> Result<(), StoreError> {
+    sqlx::query_scalar!(
+        "SELECT order_id FROM orders WHERE order_id = ANY ($1) ORDER BY order_id FOR NO KEY UPDATE",
+        &uuids(orders),
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(())
+}
+
 /// Claims orders that are PENDING, not claimed and unexpired by the shard's clock: from here on they cannot expire.
 pub(crate) async fn claim(conn: &mut PgConnection, orders: &[OrderId]) -> Result<Vec<Moved>, StoreError> {
     let rows = sqlx::query!(
         r#"
         WITH due AS MATERIALIZED (
             SELECT order_id FROM orders WHERE order_id = ANY ($1) AND status = 'PENDING' AND claimed_at IS NULL
-            ORDER BY order_id FOR UPDATE
+            ORDER BY order_id FOR NO KEY UPDATE
         )
-        UPDATE orders SET claimed_at = shard_now(), version = version + 1
+        UPDATE orders SET claimed_at = shard_now(), payment = 'processing', version = version + 1
         FROM due WHERE orders.order_id = due.order_id AND status = 'PENDING' AND claimed_at IS NULL AND expires_at > shard_now()
         RETURNING orders.order_id, version
         "#,
@@ -51,7 +62,7 @@ pub(crate) async fn confirm(conn: &mut PgConnection, orders: &[OrderId]) -> Resu
         r#"
         WITH due AS MATERIALIZED (
             SELECT order_id FROM orders WHERE order_id = ANY ($1) AND status = 'PENDING' AND claimed_at IS NOT NULL
-            ORDER BY order_id FOR UPDATE
+            ORDER BY order_id FOR NO KEY UPDATE
         )
         UPDATE orders SET status = 'CONFIRMED', payment = 'captured', version = version + 1
         FROM due WHERE orders.order_id = due.order_id AND status = 'PENDING' AND claimed_at IS NOT NULL
@@ -76,7 +87,7 @@ pub(crate) async fn cancel(
         WITH due AS MATERIALIZED (
             SELECT order_id, reason FROM orders
             JOIN unnest($1::uuid[], $2::text[]) AS failed (order_id, reason) USING (order_id)
-            WHERE status = 'PENDING' ORDER BY order_id FOR UPDATE OF orders
+            WHERE status = 'PENDING' ORDER BY order_id FOR NO KEY UPDATE OF orders
         )
         UPDATE orders SET status = 'CANCELLED', cancel_reason = due.reason, payment = $3, version = version + 1
         FROM due WHERE orders.order_id = due.order_id AND status = 'PENDING'
@@ -98,7 +109,7 @@ pub(crate) async fn expire(conn: &mut PgConnection, most: i64, reason: &str) -> 
         r#"
         WITH due AS MATERIALIZED (
             SELECT order_id FROM orders WHERE status = 'PENDING' AND claimed_at IS NULL AND expires_at <= shard_now()
-            ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED
+            ORDER BY expires_at LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED
         )
         UPDATE orders SET status = 'CANCELLED', cancel_reason = $2, version = version + 1
         FROM due WHERE orders.order_id = due.order_id
@@ -123,7 +134,7 @@ pub(crate) async fn expire_these(
         WITH due AS MATERIALIZED (
             SELECT order_id FROM orders WHERE order_id = ANY ($1) AND status = 'PENDING' AND claimed_at IS NULL
                 AND expires_at <= shard_now()
-            ORDER BY order_id FOR UPDATE
+            ORDER BY order_id FOR NO KEY UPDATE
         )
         UPDATE orders SET status = 'CANCELLED', cancel_reason = $2, version = version + 1
         FROM due WHERE orders.order_id = due.order_id
@@ -141,7 +152,7 @@ pub(crate) async fn expire_these(
 pub(crate) async fn note_payment(conn: &mut PgConnection, orders: &[OrderId], payment: &str) -> Result<(), StoreError> {
     sqlx::query!(
         r#"
-        WITH due AS MATERIALIZED (SELECT order_id FROM orders WHERE order_id = ANY ($1) ORDER BY order_id FOR UPDATE)
+        WITH due AS MATERIALIZED (SELECT order_id FROM orders WHERE order_id = ANY ($1) ORDER BY order_id FOR NO KEY UPDATE)
         UPDATE orders SET payment = $2 FROM due WHERE orders.order_id = due.order_id
         "#,
         &uuids(orders),

@@ -18,6 +18,8 @@ use crate::config::Config;
 use crate::ops::{self, LateRoutes, Readiness};
 use crate::region::Region;
 
+/// How long background work may take to end once the link has drained.
+const LONGEST_END: Duration = Duration::from_secs(10);
 /// How often certificate files are looked at.
 const CERTIFICATE_PERIOD: Duration = Duration::from_secs(10);
 
@@ -29,7 +31,9 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     let link = Server::bind(config.listen.quic, Arc::clone(&tls), ServerOptions::default())
         .with_context(|| format!("listen.quic: {}", config.listen.quic))?;
     let (readiness, api) = (Readiness::default(), LateRoutes::default());
-    tasks.spawn(open_plain(&config, &readiness, &api).await?.serve(shutdown.clone()));
+    // The plain listener outlives the link, so that a drain can be watched.
+    let drained = CancellationToken::new();
+    tasks.spawn(open_plain(&config, &readiness, &api).await?.serve(drained.clone()));
 
     let region = tokio::select! {
         region = Region::build(&config, &tls) => region?,
@@ -39,10 +43,19 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     api.open(region.front(AddressSource::Listener).wrap(region.public()));
     readiness.set(true);
     tracing::info!(region = %config.region, process.name = config.name, link = %link.local_addr()?, "serving");
+    tasks.spawn({
+        let shutdown = shutdown.clone();
+        async move {
+            shutdown.cancelled().await;
+            readiness.set(false);
+        }
+    });
     link.serve(region.linked(), shutdown).await;
-    readiness.set(false);
+    drained.cancel();
     tasks.close();
-    tasks.wait().await;
+    if tokio::time::timeout(LONGEST_END, tasks.wait()).await.is_err() {
+        tracing::warn!("some work did not end in time; what it had not committed is taken up by others");
+    }
     tracing::info!("drained");
     Ok(())
 }
