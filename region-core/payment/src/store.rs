@@ -126,7 +126,8 @@ pub(crate) async fn lease(
     .collect()
 }
 
-/// Keeps what changed about payments that are locked. One that stays leased counts as leased anew.
+/// Keeps what changed about payments that are locked. One that stays leased counts as leased anew. An attempt that leaves
+/// the state as it was leaves `changed_at` too, so that a payment that is stuck grows old.
 pub(crate) async fn update(conn: &mut PgConnection, changes: &[Change], lease: Duration) -> Result<(), StoreError> {
     if changes.is_empty() {
         return Ok(());
@@ -149,7 +150,8 @@ pub(crate) async fn update(conn: &mut PgConnection, changes: &[Change], lease: D
             provider_reference = new.provider_reference, challenge_id = new.challenge_id,
             captured_minor = new.captured_minor, refunded_minor = new.refunded_minor, state = new.state,
             attempts = new.attempts, last_error = new.last_error, version = new.version,
-            next_attempt_at = shard_now() + make_interval(secs => new.pause), changed_at = shard_now(),
+            next_attempt_at = shard_now() + make_interval(secs => new.pause),
+            changed_at = CASE WHEN payments.state = new.state THEN payments.changed_at ELSE shard_now() END,
             leased_until = CASE WHEN new.leased THEN shard_now() + make_interval(secs => $12) END
         FROM UNNEST($1::uuid[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::text[], $7::integer[],
                     $8::text[], $9::bigint[], $10::float8[], $11::boolean[])
@@ -175,7 +177,7 @@ pub(crate) async fn update(conn: &mut PgConnection, changes: &[Change], lease: D
     expect_rows("payments", done.rows_affected(), ids.len() as u64)
 }
 
-/// How many payments wait for their provider, and for how many seconds the oldest has.
+/// How many payments wait for their provider, and for how many seconds the oldest has waited in its state.
 pub(crate) async fn backlog(conn: &mut PgConnection, provider: &str) -> Result<(i64, f64), StoreError> {
     let row = sqlx::query!(
         r#"
@@ -232,5 +234,58 @@ impl TryFrom<PaymentRow> for Payment {
             version: row.version,
             last_error: row.last_error,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use region_core_store::test_support::shard_database;
+    use shared::id::Slot;
+
+    use super::*;
+
+    const MS: u64 = 1_800_000_000_000;
+    const AN_ORDER: &str = r"
+        INSERT INTO users (user_id) VALUES (7);
+        INSERT INTO orders (order_id, user_id, payment_token, currency, subtotal_minor, shipping_minor, total_minor,
+                            catalog_version, shipping_address, expires_at)
+        SELECT '00000000-0000-7000-8000-000000000001', 7, 'tok_success', 'GBP', 1250, 0, 1250, 1, '{}',
+               shard_now() + interval '15 minutes'";
+
+    /// A payment that waits for its creation at `bank`.
+    async fn a_payment(conn: &mut PgConnection) -> PaymentId {
+        sqlx::raw_sql(AN_ORDER).execute(&mut *conn).await.unwrap();
+        let payment_id = PaymentId::mint(MS, Slot::new(9).unwrap(), [1; 8]);
+        let order_id = OrderId::from_uuid("00000000-0000-7000-8000-000000000001".parse().unwrap());
+        let amount = Money::new(1250, Currency::GBP).unwrap();
+        let new = NewRow { payment_id, order_id, amount, payment_token: "tok_success".to_owned() };
+        insert(conn, "bank", &[new]).await.unwrap();
+        payment_id
+    }
+
+    async fn keep(conn: &mut PgConnection, payment: Payment) {
+        let change = Change { payment, pause: Duration::ZERO, leased: false };
+        update(conn, &[change], Duration::ZERO).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_payment_grows_old_through_its_failed_attempts_until_its_state_changes() {
+        let database = shard_database().await;
+        let mut conn = database.pool.acquire().await.unwrap();
+        let payment_id = a_payment(&mut conn).await;
+        for (minutes, attempts) in [(1_i32, 1), (2, 2), (3, 3)] {
+            let turn = "SELECT set_config('meridian.clock_offset', make_interval(mins => $1)::text, false)";
+            sqlx::query(turn).bind(minutes).execute(&mut *conn).await.unwrap();
+            let payment = lock(&mut conn, &[payment_id]).await.unwrap().remove(0);
+            let failed = Payment { attempts, last_error: Some("no answer".to_owned()), ..payment };
+            keep(&mut conn, failed).await;
+            let (count, oldest_seconds) = backlog(&mut conn, "bank").await.unwrap();
+            assert!(count == 1 && oldest_seconds >= f64::from(minutes) * 60.0, "{count} waiting, {oldest_seconds} s");
+        }
+        let payment = lock(&mut conn, &[payment_id]).await.unwrap().remove(0);
+        let created = Payment { state: State::ToAuthorize, provider_reference: Some("ref".to_owned()), ..payment };
+        keep(&mut conn, created).await;
+        let (count, oldest_seconds) = backlog(&mut conn, "bank").await.unwrap();
+        assert!(count == 1 && oldest_seconds < 60.0, "{count} waiting, {oldest_seconds} s");
     }
 }
