@@ -5,6 +5,10 @@ use tokio::time::Instant;
 use crate::provider::{NewPayment, Provider, ProviderError, ProviderPayment, Shown};
 use crate::rules::{self, Answer, Call, Payment};
 
+/// Most calls of one exchange: read first, ask, and read again what was refused. Leases are longer than they can take.
+#[cfg(test)]
+pub(crate) const MOST_CALLS: u32 = 3;
+
 /// Asks for what the payment waits for. After an attempt whose outcome nobody knows the payment is read first, and asked
 /// for again, under the same key, only if it did not happen.
 pub(crate) async fn exchange<P: Provider>(provider: &P, payment: &Payment) -> Answer {

@@ -43,7 +43,9 @@ pub struct Settings {
     pub concurrency: usize,
     /// Longest time without looking for what is due.
     pub poll: Duration,
-    /// How long a payment is kept off other workers; longer than any exchange (two calls with their deadlines).
+    /// How long a payment is kept off other workers; longer than the longest exchange, which is three calls, each with its
+    /// deadline (read first, ask, and read again what was refused), and its commit. A lease that ran out early would not
+    /// charge twice, for each effect has one key; it would ask twice.
     pub lease: Duration,
     /// Pause after the first attempt without progress; doubles with each.
     pub first_pause: Duration,
@@ -141,5 +143,15 @@ impl<P: Provider> Payments<P> {
         confirm::confirm(&self.shards, order).await?;
         self.wakes.of(self.shards.here(order.slot()).map_err(ConfirmError::from)?.id()).notify();
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_usual_lease_outlasts_the_longest_exchange() {
+        assert!(Settings::default().lease > Deadlines::default().total * exchange::MOST_CALLS);
     }
 }
