@@ -43,6 +43,15 @@ async fn check_out(browser: &mut Browser, changes: &[(&str, &str)]) -> (Vec<(Str
     (form, seen)
 }
 
+fn key(form: &[(String, String)]) -> &str {
+    &form.iter().find(|(name, _)| name == "key").unwrap().1
+}
+
+/// What every order on the list has one of.
+fn badge() -> scraper::Selector {
+    scraper::Selector::parse(".badge").unwrap()
+}
+
 #[tokio::test]
 async fn looking_around_makes_nobody_a_guest() {
     let (platform, router) = shop();
@@ -186,8 +195,47 @@ async fn an_unknown_outcome_keeps_the_key_and_a_refusal_changes_it() {
         "{}",
         refused.text("#problem")
     );
-    let key = |form: &[(String, String)]| form.iter().find(|(name, _)| name == "key").unwrap().1.clone();
     assert_ne!(key(&refused.form("/checkout")), key(&form));
+}
+
+#[tokio::test]
+async fn an_order_whose_answer_was_lost_is_found_by_pressing_again() {
+    let (platform, router) = shop();
+    let mut browser = Browser::new(&router);
+    add(&mut browser, TAPE, "2").await;
+    platform.lose_answers(Some("/v1/orders"));
+    let (form, lost) = check_out(&mut browser, &[]).await;
+    assert_eq!(lost.text("#problem h2"), "We did not hear back");
+    assert!(!lost.body.contains("Nothing has been ordered"), "{}", lost.text("#problem"));
+    let mut sent = form.clone();
+    let mut kept = lost.form("/checkout");
+    sent.sort();
+    kept.sort();
+    assert_eq!(kept, sent, "pressing again would be another order");
+    platform.lose_answers(None);
+    let found = browser.post("/checkout", &kept).await;
+    assert!(found.location().starts_with("/orders/"), "{}", found.body);
+    assert_eq!(browser.get("/orders").await.page().select(&badge()).count(), 1);
+}
+
+#[tokio::test]
+async fn whoever_changes_a_form_that_has_ordered_hears_of_the_order_and_gets_no_new_key() {
+    let (platform, router) = shop();
+    let mut browser = Browser::new(&router);
+    add(&mut browser, TAPE, "2").await;
+    platform.lose_answers(Some("/v1/orders"));
+    let (_, lost) = check_out(&mut browser, &[]).await;
+    platform.lose_answers(None);
+    let mut form = with(lost.form("/checkout"), &[("line1", "1 High Street")]);
+    for _ in 0..2 {
+        let told = browser.post("/checkout", &form).await;
+        assert_eq!(told.text("#problem h2"), "Your first try may have arrived");
+        assert!(!told.body.contains("Nothing has been ordered"), "{}", told.text("#problem"));
+        assert_eq!(told.text("#problem a[href='/orders']"), "Look at your orders");
+        assert_eq!(key(&told.form("/checkout")), key(&form));
+        form = told.form("/checkout");
+    }
+    assert_eq!(browser.get("/orders").await.page().select(&badge()).count(), 1);
 }
 
 #[tokio::test]

@@ -2,7 +2,9 @@
 //!
 //! The form carries all of what it orders: the items, the cart's version, the total that was shown, and the idempotency
 //! key. So whoever presses twice, or presses "reload", sends the same order again and gets the same answer. After a definite
-//! refusal the key is a new one; while nobody knows what became of the first try it stays the same.
+//! refusal the key is a new one; while nobody knows what became of the first try it stays the same. Whoever changes the form
+//! after such a try hears of the order that was made by it, if one was, and a new key comes only with a new look at the
+//! basket.
 
 use askama::Template;
 use axum::Extension;
@@ -76,9 +78,12 @@ pub(super) struct Trouble {
     pub text: String,
     /// The fields concerned, by id.
     pub fields: Vec<(&'static str, &'static str)>,
-    /// Whether it is mended in the basket.
-    pub to_cart: bool,
+    /// Where it can be mended or looked up, and what that place is called.
+    pub way_out: Option<(&'static str, &'static str)>,
 }
+
+const TO_CART: Option<(&str, &str)> = Some(("/cart", "Back to the basket"));
+const TO_ORDERS: Option<(&str, &str)> = Some(("/orders", "Look at your orders"));
 
 /// A way to pay at the sandbox.
 struct Way {
@@ -309,7 +314,7 @@ pub(crate) async fn place<P: Platform>(
             form.errors.clone_from(&fields);
             let quote = requote(&app, &visit, &form, &user.token).await;
             let title = "Please look at these fields again";
-            let trouble = Trouble { title, text: "Nothing has been ordered yet.".to_owned(), fields, to_cart: false };
+            let trouble = Trouble { title, text: "We need them to go on.".to_owned(), fields, way_out: None };
             return page(&app, &visit, form, quote, Some(trouble)).await;
         }
     };
@@ -346,19 +351,24 @@ async fn refused<P: Platform>(
         None => requote(app, visit, &form, token).await,
     };
     let trouble = trouble(problem, quote.as_ref());
-    if core::is_unknown(problem) || core::is_passing(problem) {
+    if may_have_ordered(problem) {
         return page(app, visit, form, quote, Some(trouble)).await;
     }
     afresh(app, visit, form, quote, Some(trouble)).await
 }
 
+/// Whether an order may have come of this form's key, so that a new key could order twice.
+fn may_have_ordered(problem: &Problem) -> bool {
+    core::is_unknown(problem) || core::is_passing(problem) || problem.is(ProblemKind::IdempotencyKeyReused)
+}
+
 /// The problem in a shopper's words.
 fn trouble(problem: &Problem, quote: Option<&Quote>) -> Trouble {
-    let say = |title, text: &str| Trouble { title, text: text.to_owned(), fields: Vec::new(), to_cart: false };
+    let say = |title, text: &str| Trouble { title, text: text.to_owned(), fields: Vec::new(), way_out: None };
     let total = quote.map(|quote| quote.total.to_string()).unwrap_or_default();
     if problem.is(ProblemKind::SoldOut) {
         let text = format!("{} Nothing has been ordered. Please change your basket.", short_items(problem, quote));
-        Trouble { to_cart: true, ..say("Not enough left", &text) }
+        Trouble { way_out: TO_CART, ..say("Not enough left", &text) }
     } else if problem.is(ProblemKind::StockInTransit) {
         say(
             "Almost there",
@@ -373,7 +383,7 @@ fn trouble(problem: &Problem, quote: Option<&Quote>) -> Trouble {
         )
     } else if problem.is(ProblemKind::CartChanged) {
         Trouble {
-            to_cart: true,
+            way_out: TO_CART,
             ..say(
                 "Your basket has changed",
                 "Perhaps on another device, or the order was already placed. Please look at it again before you order.",
@@ -381,10 +391,18 @@ fn trouble(problem: &Problem, quote: Option<&Quote>) -> Trouble {
         }
     } else if problem.is(ProblemKind::UnknownSku) {
         Trouble {
-            to_cart: true,
+            way_out: TO_CART,
             ..say(
                 "Something is no longer sold",
                 "One of your items has left the shop. Please remove it from the basket.",
+            )
+        }
+    } else if problem.is(ProblemKind::IdempotencyKeyReused) {
+        Trouble {
+            way_out: TO_ORDERS,
+            ..say(
+                "Your first try may have arrived",
+                "An order was already placed from this page, before you changed it. Please look at your orders. If it is not what you want, start again from your basket.",
             )
         }
     } else if problem.is(ProblemKind::Invalid) {
@@ -423,12 +441,12 @@ fn invalid(problem: &Problem) -> Trouble {
     let known = ["email", "name", "line1", "line2", "city", "region", "postal_code", "country"];
     let id = known.into_iter().find(|id| field.rsplit('.').next() == Some(id));
     let fields = id.map(|id| (id, "Please check this field")).into_iter().collect();
-    let detail = problem.detail.clone().unwrap_or_default();
     Trouble {
         title: "Please look at this again",
-        text: format!("Nothing has been ordered. {detail}"),
+        // Not that nothing has been ordered: an earlier try with this form may have been.
+        text: problem.detail.clone().unwrap_or_else(|| "We could not take the order like this.".to_owned()),
         fields,
-        to_cart: false,
+        way_out: None,
     }
 }
 
@@ -489,6 +507,6 @@ mod tests {
         let problem = Problem::new(ProblemKind::SoldOut)
             .with("items", serde_json::json!([{"sku": "MUG", "wanted": 3, "available": 1}, {"sku": "CUP", "wanted": 1, "available": 0}]));
         assert_eq!(short_items(&problem, None), "Only one of “MUG” is left. “CUP” is sold out.");
-        assert!(trouble(&problem, None).to_cart);
+        assert_eq!(trouble(&problem, None).way_out, TO_CART);
     }
 }

@@ -43,8 +43,8 @@ pub struct Inner {
     pub down: AtomicBool,
     /// What comes back instead of a core's answer, if anything: a status and a body.
     pub instead: Mutex<Option<(u16, Vec<u8>)>>,
-    /// Whether answers are lost after the core acted.
-    pub deaf: AtomicBool,
+    /// The path whose answers to writes are lost after the core acted.
+    pub deaf_to: Mutex<Option<&'static str>>,
     pub mem: Mutex<HashMap<String, Arc<Page>>>,
     pub kv: Mutex<HashMap<String, (Bytes, u32)>>,
     pub jobs: Mutex<Vec<Job>>,
@@ -60,7 +60,7 @@ impl Fake {
             now_ms: AtomicU64::new(START_MS),
             down: AtomicBool::new(false),
             instead: Mutex::default(),
-            deaf: AtomicBool::new(false),
+            deaf_to: Mutex::default(),
             mem: Mutex::default(),
             kv: Mutex::default(),
             jobs: Mutex::default(),
@@ -87,9 +87,9 @@ impl Fake {
         *self.0.instead.lock().unwrap() = instead;
     }
 
-    /// From now on, the core acts and nobody hears its answers.
-    pub fn lose_answers(&self, on: bool) {
-        self.0.deaf.store(on, Ordering::SeqCst);
+    /// From now on, the core acts on writes there and nobody hears its answers.
+    pub fn lose_answers(&self, path: Option<&'static str>) {
+        *self.0.deaf_to.lock().unwrap() = path;
     }
 
     pub fn forget_memory(&self) {
@@ -145,7 +145,7 @@ impl Platform for Fake {
             return Ok(Response::builder().status(status).body(Bytes::from(body)).unwrap());
         }
         let answer = self.0.core.lock().unwrap().answer(&request, self.now_ms());
-        if self.0.deaf.load(Ordering::SeqCst) && request.method() != http::Method::GET {
+        if request.method() != http::Method::GET && *self.0.deaf_to.lock().unwrap() == Some(request.uri().path()) {
             return Err(UpstreamError::Timeout);
         }
         Ok(answer)
@@ -190,6 +190,8 @@ struct UserState {
     lines: Vec<(Sku, u32)>,
     version: u64,
     orders: Vec<(String, Order)>,
+    /// What each key ordered, so that another body under it is refused.
+    asked: HashMap<String, Bytes>,
 }
 
 type Answer = Result<(StatusCode, Value), Problem>;
@@ -371,7 +373,14 @@ impl Core {
     fn new_user(&mut self, now_ms: u64) -> usize {
         let number = self.number();
         let id = UserId::mint(now_ms, Slot::from_low_bits(77), (number & 1023) as u16).unwrap();
-        self.users.push(UserState { id, guest: true, lines: Vec::new(), version: 0, orders: Vec::new() });
+        self.users.push(UserState {
+            id,
+            guest: true,
+            lines: Vec::new(),
+            version: 0,
+            orders: Vec::new(),
+            asked: HashMap::new(),
+        });
         self.users.len() - 1
     }
 
@@ -530,6 +539,9 @@ impl Core {
         let asked: PlaceOrder = read(request)?;
         let key = request.headers().get("idempotency-key").ok_or(Problem::new(ProblemKind::IdempotencyKeyRequired))?;
         let key = key.to_str().unwrap().to_owned();
+        if self.users[at].asked.get(&key).is_some_and(|body| body != request.body()) {
+            return Err(ProblemKind::IdempotencyKeyReused.into());
+        }
         if let Some((_, order)) = self.users[at].orders.iter().find(|(own, _)| *own == key) {
             return Ok((StatusCode::CREATED, serde_json::to_value(order).unwrap()));
         }
@@ -551,6 +563,7 @@ impl Core {
         }
         let order = self.new_order(at, asked, quote, now_ms);
         let answer = serde_json::to_value(&order).unwrap();
+        self.users[at].asked.insert(key.clone(), request.body().clone());
         self.users[at].orders.push((key, order));
         self.users[at].lines.clear();
         self.users[at].version += 1;
