@@ -40,7 +40,8 @@ pub(crate) struct Peek {
     pub(crate) passing: bool,
     /// Events that are committed or will be, but are not safe to read yet.
     pub(crate) unsettled: bool,
-    /// Seconds since the oldest event that it hears and has not handled was written.
+    /// Seconds since the oldest event that it hears and has neither handled nor set aside was written, whether that event is
+    /// safe to read already or not: a transaction that never ends holds the bus up, and must show.
     pub(crate) lag_seconds: f64,
 }
 
@@ -63,10 +64,18 @@ pub(crate) async fn peek(conn: &mut PgConnection, consumer: &str, kinds: &[Strin
         )
         SELECT
             NOT cursor.done AS "in_window!",
-            (SELECT created_at FROM outbox
-             WHERE transaction_id >= cursor.window_before AND transaction_id < cursor.safe_before
-               AND kind = ANY ($2)
-             ORDER BY transaction_id, sequence LIMIT 1) AS oldest_heard,
+            coalesce(
+                (SELECT created_at FROM outbox
+                 WHERE NOT cursor.done AND sequence > cursor.sequence AND sequence <= cursor.window_last
+                   AND transaction_id >= cursor.settled_before AND transaction_id < cursor.window_before
+                   AND kind = ANY ($2)
+                 ORDER BY sequence LIMIT 1),
+                (SELECT created_at FROM outbox
+                 WHERE transaction_id >= cursor.window_before AND kind = ANY ($2)
+                 ORDER BY transaction_id, sequence LIMIT 1)) AS oldest_heard,
+            EXISTS (SELECT FROM outbox
+                    WHERE transaction_id >= cursor.window_before AND transaction_id < cursor.safe_before
+                      AND kind = ANY ($2)) AS "heard!",
             EXISTS (SELECT FROM outbox
                     WHERE transaction_id >= cursor.window_before AND transaction_id < cursor.safe_before) AS "passing!",
             EXISTS (SELECT FROM outbox WHERE transaction_id >= cursor.safe_before) AS "unsettled!",
@@ -85,7 +94,7 @@ pub(crate) async fn peek(conn: &mut PgConnection, consumer: &str, kinds: &[Strin
     .await?;
     let lag = row.oldest_heard.map_or(0.0, |oldest| (row.now - oldest).as_seconds_f64().max(0.0));
     Ok(Peek {
-        work: row.in_window || row.oldest_heard.is_some() || row.retry_due,
+        work: row.in_window || row.heard || row.retry_due,
         passing: row.passing,
         unsettled: row.unsettled,
         lag_seconds: lag,
@@ -213,6 +222,55 @@ impl From<EventRow> for Event {
             traceparent: row.traceparent,
             sequence: row.sequence,
             age_seconds: row.age_seconds,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use region_core_store::test_support::shard_database;
+
+    use super::*;
+
+    /// Three events of an order, each written a minute after the one before, the last a minute ago.
+    const THREE_EVENTS: &str = r"
+        INSERT INTO outbox (event_id, topic, kind, aggregate_id, aggregate_version, payload, created_at)
+        SELECT ('00000000-0000-7000-8000-00000000000' || number)::uuid, 'order_events', 'OrderClaimed',
+               '00000000-0000-7000-8000-000000000000', number, '{}', shard_now() - make_interval(mins => 4 - number)
+        FROM generate_series(1, 3) AS number";
+
+    async fn lag_minutes(conn: &mut PgConnection, kind: &str) -> f64 {
+        (peek(conn, "scribe", &[kind.to_owned()]).await.unwrap().lag_seconds / 60.0).floor()
+    }
+
+    #[tokio::test]
+    async fn the_lag_grows_behind_a_transaction_that_stays_open() {
+        let database = shard_database().await;
+        let (mut conn, mut open) = (database.pool.acquire().await.unwrap(), database.pool.begin().await.unwrap());
+        found(&mut conn, "scribe").await.unwrap();
+        sqlx::query("SELECT pg_current_xact_id()").execute(&mut *open).await.unwrap();
+        sqlx::raw_sql(THREE_EVENTS).execute(&mut *conn).await.unwrap();
+        let stuck = peek(&mut conn, "scribe", &["OrderClaimed".to_owned()]).await.unwrap();
+        assert!(!stuck.work && stuck.unsettled, "{stuck:?}");
+        assert_eq!(lag_minutes(&mut conn, "OrderClaimed").await, 3.0);
+        assert_eq!(lag_minutes(&mut conn, "OrderShipped").await, 0.0, "a lag behind what it does not hear");
+        open.rollback().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn the_lag_counts_what_is_left_of_the_window_under_way() {
+        let database = shard_database().await;
+        let mut conn = database.pool.acquire().await.unwrap();
+        found(&mut conn, "scribe").await.unwrap();
+        sqlx::raw_sql(THREE_EVENTS).execute(&mut *conn).await.unwrap();
+        // Long settled, whatever else runs on this server.
+        sqlx::query("UPDATE outbox SET transaction_id = aggregate_version").execute(&mut *conn).await.unwrap();
+        let cursor = lock(&mut conn, "scribe").await.unwrap().unwrap();
+        let cursor = next_window(&mut conn, cursor).await.unwrap();
+        for (handled, left_minutes) in [(0, 3.0), (1, 2.0), (2, 1.0), (3, 0.0)] {
+            let to = Cursor { sequence: cursor.sequence + handled, ..cursor };
+            advance(&mut conn, "scribe", to).await.unwrap();
+            assert_eq!(lag_minutes(&mut conn, "OrderClaimed").await, left_minutes, "after {handled}");
         }
     }
 }
