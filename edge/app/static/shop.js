@@ -3,10 +3,23 @@ const one = (selector, within = document) => within.querySelector(selector);
 const all = (selector, within = document) => [...within.querySelectorAll(selector)];
 const json = { headers: { accept: "application/json" }, credentials: "same-origin" };
 
-const post = async (form) => {
-  const response = await fetch(form.action, { ...json, method: "POST", body: new URLSearchParams(new FormData(form)) });
-  if (!response.ok) throw new Error(String(response.status));
-  return response.json();
+// Whatever may make a guest or change the basket goes one after another: two first items at once would make two guests, and
+// the second one's cookie would lose the first one's item.
+let last = Promise.resolve();
+const inTurn = (job) => (last = last.then(job, job));
+
+const fields = (form) => new URLSearchParams(new FormData(form));
+const post = async (form, body) => {
+  const response = await fetch(form.action, { ...json, method: "POST", body });
+  if (response.ok) return response.json();
+  const problem = await response.json().catch(() => ({}));
+  throw Object.assign(new Error(problem.title), { type: problem.type, status: response.status });
+};
+// What the basket's page says of an item that was not added, or of which nobody knows.
+const notice = ({ type, status }) => {
+  if (type === "/problems/unknown-sku") return "gone";
+  if (status === 422) return "too-many";
+  return status === 429 || status === 503 ? "busy" : "unsure";
 };
 
 // The number beside the basket.
@@ -16,7 +29,7 @@ const showCount = (units) => {
   badge.hidden = units === 0;
 };
 const askCount = () =>
-  fetch("/cart/count", json).then((r) => (r.ok ? r.json() : null)).then((said) => said && showCount(said.units)).catch(() => {});
+  inTurn(() => fetch("/cart/count", json).then((r) => (r.ok ? r.json() : null)).then((said) => said && showCount(said.units)).catch(() => {}));
 if (badge) {
   if (badge.hidden) askCount();
   else if (badge.textContent === "0") badge.hidden = true;
@@ -37,19 +50,21 @@ const say = (text, link) => {
 
 const busy = (form, on) => all("button", form).forEach((button) => button.setAttribute("aria-busy", String(on)));
 
-// Into the basket without leaving the page. If that fails, the form is sent as a form.
+// Into the basket without leaving the page. If that fails, the basket shows whether it is in there: sending it again would
+// be another operation and might add it twice.
 for (const form of all("form[data-add]")) {
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     if (form.ariaBusy === "true") return;
     form.ariaBusy = "true";
     busy(form, true);
+    const wanted = fields(form);
     try {
-      const said = await post(form);
+      const said = await inTurn(() => post(form, wanted));
       showCount(said.units);
       say(`Added: ${form.dataset.add}.`, true);
-    } catch {
-      form.submit();
+    } catch (problem) {
+      location.assign(`/cart?notice=${notice(problem)}`);
     } finally {
       form.ariaBusy = "false";
       busy(form, false);
@@ -96,13 +111,16 @@ for (const form of all("form[data-set], form[data-remove]")) {
   let latest = 0;
   const send = async () => {
     const turn = ++latest;
+    const wanted = fields(form);
     try {
-      const said = await post(form);
+      // A number that was changed again while it waited need not be sent.
+      const said = await inTurn(() => (turn === latest ? post(form, wanted) : null));
       if (turn !== latest) return;
       applyCart(said);
       say(form.matches("[data-remove]") ? "Removed from your basket." : `Your basket now comes to ${said.total}.`, false);
     } catch {
-      form.submit();
+      // A number set twice, or an item removed twice, is the same as once.
+      if (turn === latest) form.submit();
     }
   };
   form.addEventListener("submit", (event) => {

@@ -132,6 +132,26 @@ async fn the_script_gets_the_basket_as_json() {
 }
 
 #[tokio::test]
+async fn an_add_whose_answer_was_lost_is_one_operation_and_is_looked_up_and_not_repeated() {
+    let (platform, router) = shop();
+    let mut browser = Browser::new(&router);
+    add(&mut browser, GLOBE, "1").await;
+    platform.lose_answers(Some("/v1/cart/operations"));
+    platform.inner().calls.lock().unwrap().clear();
+    assert_eq!(add(&mut browser, TAPE, "2").await.location(), "/cart?notice=unsure");
+    let sent = platform.inner().calls.lock().unwrap().clone();
+    assert_eq!(sent.len(), 2, "one repetition");
+    assert_eq!(sent[0].body(), sent[1].body(), "the repetition is another operation");
+    platform.lose_answers(None);
+    platform.turn_clock(5_000);
+    let basket = browser.get("/cart?notice=unsure").await;
+    assert!(basket.text(".notice").contains("whether it arrived"), "{}", basket.text(".notice"));
+    assert!(basket.body.contains("Hearts Wrapping Tape"));
+    platform.switch_cores(false);
+    assert_eq!(add(&mut browser, TAPE, "1").await.location(), "/cart?notice=busy", "nothing was done, and it says so");
+}
+
+#[tokio::test]
 async fn quantities_change_and_lines_go_with_plain_forms() {
     let (_, router) = shop();
     let mut browser = Browser::new(&router);

@@ -17,7 +17,7 @@ use shared::{Money, OperationId, Problem, ProblemKind, Quantity, Sku};
 
 use super::{Shell, answer};
 use crate::app::App;
-use crate::core::Call;
+use crate::core::{self, Call};
 use crate::platform::{Page, Platform};
 use crate::session::{User, Visit};
 
@@ -76,6 +76,12 @@ fn notice(code: &str) -> (Option<&'static str>, &'static str) {
         "again" => (Some("These items are in your basket again."), "good"),
         "gone" => (Some("That item is no longer sold, so it could not be added."), "bad"),
         "too-many" => (Some("That is more than one basket can hold, so nothing was changed."), "bad"),
+        "unsure" => (
+            Some(
+                "We did not hear back about your last change. Please see here whether it arrived before you try again.",
+            ),
+            "bad",
+        ),
         "busy" => (Some("We could not change your basket just now. Please try again."), "bad"),
         _ => (None, "good"),
     }
@@ -154,8 +160,12 @@ pub(crate) async fn apply<P: Platform>(app: &App<P>, visit: &Visit, change: Cart
         || Call::post("/v1/cart/operations", &operation).bearer(&user.token).json::<Cart>(&app.platform, visit.client);
     let cart = match send().await {
         // The operation has a name: whether or not the first try arrived, the second does nothing twice.
-        Err(problem) if matches!(problem.status, 502 | 504) => send().await?,
-        other => other?,
+        Err(unknown) if core::is_unknown(&unknown) => match send().await {
+            // That the second was not taken says nothing about the first.
+            Err(again) if core::is_passing(&again) => return Err(unknown),
+            settled => settled?,
+        },
+        settled => settled?,
     };
     remember(app, visit, &user, &cart);
     Ok(cart)
@@ -226,6 +236,8 @@ fn changed(headers: &HeaderMap, result: Result<Cart, Problem>, done: &str) -> Re
         Err(problem) if problem.is(ProblemKind::UnknownSku) => "gone",
         Err(problem) if problem.status == 422 => "too-many",
         Err(problem) if problem.status == 401 => return Err(problem),
+        // "Try again" would be the wrong advice: it may be in there already.
+        Err(problem) if core::is_unknown(&problem) => "unsure",
         Err(_) => "busy",
     };
     Ok(Redirect::to(&format!("/cart?notice={code}")).into_response())
