@@ -1,4 +1,5 @@
-//! Who gives events to consumers: one task for each shard and consumer, and one for each shard that forgets old events.
+//! Who gives events to consumers: one task for each shard and consumer, one for each shard that forgets old events, and
+//! one that counts its dead letters.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::delivery::{Delivery, Round};
 use crate::store::cursor::{self, Peek};
 use crate::store::retention;
-use crate::{Consumer, HandleError, Wake, Wakes};
+use crate::{Consumer, HandleError, Wake, Wakes, measure};
 
 /// Pause when another process has the cursor, or when events are committed that are not safe to read yet.
 const SHORT_PAUSE: Duration = Duration::from_millis(5);
@@ -89,6 +90,8 @@ impl Runner {
         }
         for shard in self.shards.all() {
             tasks.spawn(forget(shard.clone(), self.settings.clone(), shutdown.clone()));
+            let consumers = self.consumers.iter().map(|consumer| consumer.name().to_owned()).collect();
+            tasks.spawn(measure::dead_letters(shard.clone(), consumers, shutdown.clone()));
         }
         while let Some(ended) = tasks.join_next().await {
             if let Err(error) = ended {

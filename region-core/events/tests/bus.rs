@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use region_core_events::contract::{OrderClaimed, OrderConfirmed, Payload};
-use region_core_events::{Consumer, Event, HandleError, NewEvent, Runner, Settings, Wakes, append, replay};
+use region_core_events::{
+    Consumer, Event, HandleError, NewEvent, Runner, Settings, Wakes, append, list_dead_letters, replay,
+};
 use region_core_store::{Shard, Shards, test_support};
 use shared::id::Slot;
 use shared::{EventId, OrderId, ShardId};
@@ -249,6 +251,12 @@ async fn poison_parks_its_own_order_and_no_other() {
         assert_eq!(fates, [(5, false), (0, true), (0, true)], "{letters:?}");
 
         let mut conn = bench.shard().read().await.unwrap();
+        let listed = list_dead_letters(&mut conn, 10).await.unwrap();
+        assert!(listed.iter().all(|letter| (letter.consumer.as_str(), letter.order_id) == ("scribe", sick)));
+        let fates: Vec<_> = listed.iter().map(|letter| (letter.attempts, letter.parked)).collect();
+        assert_eq!(fates, [(5, false), (0, true), (0, true)], "{listed:?}");
+        assert_eq!(listed[0].kind.as_deref(), Some(OrderClaimed::KIND));
+        assert_eq!(replay(&mut conn, "scribe", well).await.unwrap(), 0, "replayed what was never given up");
         assert_eq!(replay(&mut conn, "scribe", sick).await.unwrap(), 3);
         bench.settle(Fault::None).await.unwrap();
         assert_eq!(bench.effects().await[3..], [(sick, 1), (sick, 2), (sick, 3)], "replayed in another order");

@@ -6,6 +6,7 @@ use std::time::Duration;
 use region_core_store::StoreError;
 use shared::{EventId, OrderId};
 use sqlx::PgConnection;
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::Event;
@@ -202,6 +203,74 @@ pub async fn replay(conn: &mut PgConnection, consumer: &str, order: OrderId) -> 
     Ok(done.rows_affected())
 }
 
+/// An event that was given up for a consumer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DeadLetter {
+    /// Who could not handle it.
+    pub consumer: String,
+    /// The event.
+    pub event_id: EventId,
+    /// What kind of event it is, unless the outbox has forgotten it.
+    pub kind: Option<String>,
+    /// The order it is about.
+    pub order_id: OrderId,
+    /// Attempts that failed.
+    pub attempts: i32,
+    /// Whether it was never tried, because an earlier event of its order lies here.
+    pub parked: bool,
+    /// What went wrong last.
+    pub cause: String,
+    /// When it was given up.
+    pub died_at: OffsetDateTime,
+}
+
+/// The dead letters of this shard, of every consumer, at most `limit`: each consumer's and each order's in their order.
+///
+/// # Errors
+/// [`StoreError::Sql`].
+pub async fn list_dead_letters(conn: &mut PgConnection, limit: i64) -> Result<Vec<DeadLetter>, StoreError> {
+    let rows = sqlx::query!(
+        r#"
+        SELECT letter.consumer, letter.event_id, event.kind AS "kind?", letter.aggregate_id, letter.attempts,
+               letter.parked, letter.cause, letter.died_at
+        FROM dead_letters AS letter LEFT JOIN outbox AS event USING (event_id)
+        ORDER BY letter.consumer, letter.aggregate_id, letter.sequence LIMIT $1
+        "#,
+        limit,
+    )
+    .fetch_all(conn)
+    .await?;
+    let letters = rows.into_iter().map(|row| DeadLetter {
+        consumer: row.consumer,
+        event_id: EventId::from_uuid(row.event_id),
+        kind: row.kind,
+        order_id: OrderId::from_uuid(row.aggregate_id),
+        attempts: row.attempts,
+        parked: row.parked,
+        cause: row.cause,
+        died_at: row.died_at,
+    });
+    Ok(letters.collect())
+}
+
+/// How many dead letters each of these consumers has on this shard, none included.
+pub(crate) async fn count_dead_letters(
+    conn: &mut PgConnection,
+    consumers: &[String],
+) -> Result<Vec<(String, i64)>, StoreError> {
+    let rows = sqlx::query!(
+        r#"
+        SELECT consumer AS "consumer!",
+               (SELECT count(*) FROM dead_letters WHERE dead_letters.consumer = asked.consumer) AS "count!"
+        FROM UNNEST($1::text[]) AS asked (consumer)
+        "#,
+        consumers,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.consumer, row.count)).collect())
+}
+
 /// A waiting event with its outbox row.
 struct RetryRow {
     attempts: i32,
@@ -228,5 +297,34 @@ impl From<RetryRow> for Retry {
             age_seconds: row.age_seconds,
         };
         Self { event, attempts: row.attempts }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use region_core_store::test_support::shard_database;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn dead_letters_are_counted_for_each_consumer_until_they_are_replayed() {
+        let database = shard_database().await;
+        let mut conn = database.pool.acquire().await.unwrap();
+        let letters = r"
+            INSERT INTO dead_letters (consumer, event_id, aggregate_id, sequence, attempts, cause)
+            SELECT 'sick', ('00000000-0000-7000-8000-00000000000' || number)::uuid,
+                   '00000000-0000-7000-8000-000000000000', number, 5, 'test'
+            FROM generate_series(1, 3) AS number";
+        sqlx::raw_sql(letters).execute(&mut *conn).await.unwrap();
+        let asked = ["sick".to_owned(), "well".to_owned()];
+        let count = async |conn: &mut PgConnection| {
+            let mut counts = count_dead_letters(conn, &asked).await.unwrap();
+            counts.sort();
+            counts.into_iter().map(|(_, count)| count).collect::<Vec<_>>()
+        };
+        assert_eq!(count(&mut conn).await, [3, 0]);
+        let order = OrderId::from_uuid("00000000-0000-7000-8000-000000000000".parse().unwrap());
+        assert_eq!(replay(&mut conn, "sick", order).await.unwrap(), 3);
+        assert_eq!(count(&mut conn).await, [0, 0]);
     }
 }
