@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Subcommand;
 
 mod account;
+mod events;
 mod import;
 mod migrate;
 mod serve;
@@ -27,6 +28,9 @@ pub(crate) enum Command {
     /// Look after accounts.
     #[command(subcommand)]
     Account(account::Account),
+    /// Look after events that were given up.
+    #[command(subcommand)]
+    Events(events::Events),
 }
 
 /// Which configuration to use.
@@ -54,6 +58,7 @@ impl Command {
             Self::Migrate { config } => migrate::run(&config.read()?).await,
             Self::Import(import) => import.run().await,
             Self::Account(account) => account.run().await,
+            Self::Events(events) => events.run().await,
         }
     }
 }
