@@ -16,7 +16,8 @@ pub trait Consumer: Send + Sync + 'static {
     fn kinds(&self) -> &'static [&'static str];
 
     /// Brings about what follows from `events`, in the transaction that `conn` is in. Events of one order come in the
-    /// order in which they happened; a batch that fails is given again, whole or event by event.
+    /// order in which they happened, if their writers keep to what [`crate::append`] requires; a batch that fails is given
+    /// again, whole or event by event.
     ///
     /// # Errors
     /// [`HandleError::Rejected`] counts against the event, and so does a statement that was itself at fault; whatever

@@ -3,6 +3,10 @@
 //! A row is safe to read once every transaction up to its own has ended: its id lies below `pg_snapshot_xmin`. The rows
 //! that became safe since the last look are one window. Windows follow each other in transaction ids; within one, rows
 //! follow each other in sequence numbers.
+//!
+//! So nothing is lost, whoever writes. The order of one order's events is kept from window to window only if the writer of
+//! the later event has the higher transaction id, which nothing here checks: [`crate::append`] says what that asks of
+//! writers.
 
 use region_core_store::StoreError;
 use shared::{EventId, OrderId};

@@ -8,8 +8,16 @@ use crate::NewEvent;
 /// Writes events inside the caller's transaction, in this order, with one statement. After the commit call
 /// [`crate::Wake::notify`].
 ///
-/// Call it only after the rows of the orders concerned are locked or written: the order of events of one order is the
-/// order in which their writers held that lock.
+/// # What is required of writers
+/// Events of one order are heard in the order in which they happened only if every transaction that says one
+/// - calls this after the order's row (for payment events its payment's) is locked or written, and
+/// - has a transaction id higher than that of the order's event before it on this topic. Either it locks the row first,
+///   with `SELECT … FOR UPDATE` while it has no id yet: that waits without one, whereas an `UPDATE`, or anything written or
+///   locked earlier, takes the id before the wait. Or what it says was decided on a state committed before it took its id,
+///   as by a consumer, which hears only of settled transactions, or by a compare-and-set on a state read before.
+///
+/// A writer that takes its id, waits for the row and then speaks whatever it finds breaks this: while an unrelated
+/// transaction between the two ids stays open, its event is read first.
 ///
 /// # Errors
 /// [`StoreError::Sql`] with constraint `outbox_event_id_once` if an event was written before.

@@ -195,8 +195,11 @@ CREATE TABLE idempotency_records (
 -- Events -----------------------------------------------------------------------------------------------------------
 
 -- Written in the transaction that makes the event true. Sequence numbers become visible out of order, so readers go by
--- transaction: everything below pg_snapshot_xmin is complete. Within such a window they go by sequence: it is drawn under
--- the lock of the order's row, so it never runs against the order's own history, as transaction ids can.
+-- transaction: everything below pg_snapshot_xmin is complete, and what became so since the last look is one window. Within
+-- a window they go by sequence, drawn under the lock of the order's row. From window to window transaction ids decide, so
+-- this is required of writers: the transaction that says an event locks the order's row first, with SELECT FOR UPDATE and
+-- before it has an id (an UPDATE takes its id before it waits), or says only what was decided on a state that was
+-- committed before it took its id. One that took its id, waited for the row and then spoke regardless could be read first.
 CREATE TABLE outbox (
     sequence          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     transaction_id    bigint NOT NULL DEFAULT (pg_current_xact_id()::text::bigint),
@@ -290,6 +293,7 @@ CREATE TABLE payments (
     -- Counts the events it writes, from 1 without gaps.
     version            bigint NOT NULL DEFAULT 0,
     created_at         timestamptz NOT NULL DEFAULT shard_now(),
+    -- When it came into its state.
     changed_at         timestamptz NOT NULL DEFAULT shard_now(),
     CONSTRAINT payments_reference_before_money CHECK (
         provider_reference IS NOT NULL OR state IN ('to_create', 'declined', 'abandoned')),
