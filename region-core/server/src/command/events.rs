@@ -3,7 +3,7 @@
 use anyhow::{Context, ensure};
 use clap::Subcommand;
 use region_core_events::{DeadLetter, list_dead_letters, replay};
-use region_core_store::{Shards, StoreError, own_slot};
+use region_core_store::{Shards, own_slot};
 use shared::{OrderId, ShardId};
 
 use super::ConfigFile;
@@ -74,7 +74,7 @@ async fn again(shards: &Shards, consumer: String, order: OrderId) -> anyhow::Res
     let name = consumer.clone();
     let replayed = shard.write("events.replay", async move |conn| {
         own_slot(conn, order.slot()).await?;
-        Ok::<_, StoreError>(replay(conn, &name, order).await?)
+        replay(conn, &name, order).await
     });
     let replayed = replayed.await.with_context(|| format!("shard {}", shard.id()))?;
     ensure!(replayed > 0, "shard {}: {consumer} has given up nothing of order {order}", shard.id());
