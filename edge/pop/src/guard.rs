@@ -10,7 +10,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use edge_app::ClientAddress;
 use http::header::TRANSFER_ENCODING;
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderValue, Method};
 use shared::{Problem, ProblemKind};
 use shared_clock::Entropy;
 use tokio::time::Instant;
@@ -38,6 +38,8 @@ pub struct Guard {
 /// What a listener for anyone needs. What its requests claim is dropped.
 #[derive(Clone)]
 pub struct Anyone {
+    /// The PoP's name in `Cache-Status`.
+    pub cache_name: String,
     /// Limits by the client's address.
     pub limiter: Limiter,
     /// Who ends TLS in front of us: they alone say for whom they speak.
@@ -63,10 +65,13 @@ pub(crate) fn slow_down(seconds: u32) -> Problem {
 
 async fn pass(State(guard): State<Guard>, request: Request, next: Next) -> Response {
     let began = Instant::now();
-    let response = match tokio::time::timeout(REQUEST, answer(&guard, request, next)).await {
+    let mut response = match tokio::time::timeout(REQUEST, answer(&guard, request, next)).await {
         Ok(answer) => answer.into_response(),
         Err(_) => Problem::new(ProblemKind::Timeout).into_response(),
     };
+    if let Some(anyone) = &guard.anyone {
+        anyone.say_how(&mut response);
+    }
     let status = response.status().as_str().to_owned();
     metrics::counter!("pop_requests_total", "listener" => guard.listener, "status" => status).increment(1);
     metrics::histogram!("pop_request_seconds", "listener" => guard.listener).record(began.elapsed());
@@ -98,6 +103,15 @@ fn check(request: &Request) -> Result<(), Problem> {
 }
 
 impl Anyone {
+    /// Every answer to a shopper says how it was made (RFC 9211), one that the app never saw as well.
+    fn say_how(&self, response: &mut Response) {
+        if let http::header::Entry::Vacant(absent) = response.headers_mut().entry("cache-status")
+            && let Ok(refused) = HeaderValue::try_from(format!("{}; detail=refused", self.cache_name))
+        {
+            absent.insert(refused);
+        }
+    }
+
     fn admit(&self, request: &mut Request) -> Result<(), Problem> {
         let socket = request.extensions().get::<Remote>().map(|Remote(address)| address.ip().to_canonical());
         let client = self.client(socket.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)), request.headers());

@@ -166,7 +166,8 @@ impl Parts {
         let (name, memory_bytes) = (config.name.clone(), config.cache.memory_bytes);
         let host = Host::new(name, memory_bytes, upstream.clone(), clock.clone(), entropy.clone());
         let terminators = config.listen.terminators.clone();
-        let anyone = Anyone { limiter: self.limiter(), terminators, bodies: self.bodies.clone() };
+        let cache_name = config.name.clone();
+        let anyone = Anyone { cache_name, limiter: self.limiter(), terminators, bodies: self.bodies.clone() };
         self.guarded("public", edge_app::router(host), Some(anyone))
     }
 
