@@ -33,8 +33,7 @@ async fn nothing_outlives_a_parent_that_was_killed() {
     let busy = tokio::spawn(async move { sqlx::raw_sql("SELECT pg_sleep(3600)").execute(&mut busy).await.is_err() });
     // Where its user cannot reach `place`, Postgres lives elsewhere.
     let layout = layout(&place);
-    let everywhere =
-        || -> BTreeSet<PathBuf> { inside(layout.root()).into_iter().chain(inside(layout.databases())).collect() };
+    let everywhere = || -> BTreeSet<PathBuf> { inside(&place).into_iter().chain(inside(layout.databases())).collect() };
     let alive = everywhere();
     assert!(alive.len() >= 8, "Postgres with its children, and three shells: {alive:?}");
 
@@ -44,6 +43,7 @@ async fn nothing_outlives_a_parent_that_was_killed() {
     eventually("everything has ended", Duration::from_secs(20), || everywhere().is_empty()).await;
     assert!(busy.await.unwrap(), "the busy connection was cut");
     layout.remove().unwrap();
+    std::fs::remove_dir_all(&place).unwrap();
 }
 
 /// Starts a Postgres and a group that does not listen to SIGTERM, says so and hangs.
