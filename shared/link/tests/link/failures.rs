@@ -274,6 +274,21 @@ async fn a_drain_finishes_what_was_taken_and_takes_no_more() {
 }
 
 #[tokio::test]
+async fn two_cores_that_drain_at_once_do_not_wait_for_each_other() {
+    let ours = Authority::new();
+    let [one, other] =
+        ["core.eu", "core.us"].map(|name| serve(ours.tls(name), Router::new().route("/", any(|| async { "here" }))));
+    let to_one = pool(ours.tls("core.us"), &[&one.address], PoolOptions::default());
+    to_one.connected().await;
+    send(&to_one, post("/", "k")).await.unwrap();
+    one.shutdown.cancel();
+    other.shutdown.cancel();
+    for core in [one, other] {
+        tokio::time::timeout(PATIENT, core.served).await.expect("a drained server returns").unwrap();
+    }
+}
+
+#[tokio::test]
 async fn addresses_that_must_prove_themselves_do() {
     let ours = Authority::new();
     let options = ServerOptions { always_retry: true, ..ServerOptions::default() };
