@@ -97,7 +97,11 @@ const WAYS: &[Way] = &[
     Way { token: "tok_challenge", name: "The bank asks you to confirm", text: "You confirm on the next page." },
     Way { token: "tok_decline", name: "The bank says no", text: "The order is cancelled and the items go back." },
     Way { token: "tok_timeout", name: "The bank does not answer", text: "We keep asking until it is certain." },
-    Way { token: "tok_late", name: "The bank answers late", text: "Too late for the order: any money is given back." },
+    Way {
+        token: "tok_late",
+        name: "The bank answers late",
+        text: "It takes some seconds; the items stay held for you.",
+    },
 ];
 
 /// A line of the address form.
