@@ -141,6 +141,16 @@ async fn a_flood_from_one_address_is_slowed_down_on_both_listeners() {
 }
 
 #[tokio::test]
+async fn what_workers_fetch_for_everybody_is_not_taken_for_one_shopper() {
+    let store = Store::new();
+    let pop = store.pop("limits = { per_second = 1, burst = 1 }").await;
+    let everybody = Worker { client: "0.0.0.0".parse().unwrap(), ..Worker::new(&pop) };
+    for _ in 0..5 {
+        assert_eq!(everybody.status(Method::GET, "/v1/keys", "", "").await, 200);
+    }
+}
+
+#[tokio::test]
 async fn the_exempt_are_never_slowed_down() {
     let store = Store::new();
     let pop = store.pop("limits = { per_second = 1, burst = 1, exempt = [\"127.0.0.1/32\"] }").await;
