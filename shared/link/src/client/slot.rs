@@ -6,6 +6,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 use bytes::Bytes;
 use tokio::sync::watch;
 
+use crate::server::NO_ERROR;
+
 /// Sends requests on one connection; each request has a clone.
 pub(super) type Sender = h3::client::SendRequest<h3_quinn::OpenStreams, Bytes>;
 
@@ -32,6 +34,13 @@ impl Live {
     pub(super) fn begin(self: Arc<Self>) -> Busy {
         self.busy.fetch_add(1, Ordering::Relaxed);
         Busy(self)
+    }
+}
+
+impl Drop for Live {
+    /// Nobody can send on it any more and the last answer is read: a core that is draining need not wait for us.
+    fn drop(&mut self) {
+        self.quic.close(NO_ERROR, b"no longer needed");
     }
 }
 
