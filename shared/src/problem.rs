@@ -56,9 +56,10 @@ problems! {
     NotFound = "not-found", 404, "Not found";
     /// The method does not exist on this resource.
     MethodNotAllowed = "method-not-allowed", 405, "Method not allowed";
-    /// Fewer units are left than were asked for, everywhere.
+    /// Fewer units are left than were asked for, on every shard of every region; `items` names SKU, wanted and available.
     SoldOut = "sold-out", 409, "Not enough stock";
-    /// Units are on their way between shards; the same request may succeed soon.
+    /// Units are on their way between shards, or a shard that may have some did not answer; the same request, under the
+    /// same key, may succeed after `Retry-After`.
     StockInTransit = "stock-in-transit", 409, "Stock is on its way";
     /// The cart is not at the version the request named.
     CartChanged = "cart-changed", 409, "The cart changed";
@@ -97,6 +98,14 @@ problems! {
     Timeout = "timeout", 504, "No answer in time";
 }
 
+impl ProblemKind {
+    /// Whether waiting helps: the answer names a time after which the same request may succeed.
+    #[must_use]
+    pub const fn passes(self) -> bool {
+        matches!(self, Self::StockInTransit) || matches!(self.status(), 429 | 503)
+    }
+}
+
 /// A problem document.
 ///
 /// ```
@@ -127,7 +136,7 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// A problem of that kind. 429 and 503 start with a `Retry-After` of one second.
+    /// A problem of that kind. What passes by itself (429, 503, units in transit) starts with a `Retry-After` of one second.
     #[must_use]
     pub fn new(kind: ProblemKind) -> Self {
         Self {
@@ -136,7 +145,7 @@ impl Problem {
             status: kind.status(),
             detail: None,
             members: Box::default(),
-            retry_after_seconds: matches!(kind.status(), 429 | 503).then_some(1),
+            retry_after_seconds: kind.passes().then_some(1),
         }
     }
 
@@ -239,6 +248,16 @@ mod tests {
     fn every_kind_has_a_type_of_its_own() {
         let types: HashSet<_> = ProblemKind::ALL.iter().map(|kind| kind.uri()).collect();
         assert_eq!(types.len(), ProblemKind::ALL.len());
+    }
+
+    #[test]
+    fn whatever_passes_says_when_to_come_back_and_nothing_else_does() {
+        for kind in ProblemKind::ALL.iter().copied() {
+            let passing =
+                matches!(kind, ProblemKind::StockInTransit | ProblemKind::SlowDown | ProblemKind::Unavailable);
+            assert_eq!(Problem::new(kind).retry_after_seconds.is_some(), passing, "{kind:?}");
+        }
+        assert_eq!(Problem::new(ProblemKind::StockInTransit).status, 409);
     }
 
     #[test]
