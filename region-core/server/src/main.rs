@@ -30,13 +30,18 @@ struct Arguments {
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
     log_to_stderr();
-    match arguments.command.run().await {
+    match run(arguments).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("region-core: {error:#}");
             ExitCode::FAILURE
         }
     }
+}
+
+async fn run(arguments: Arguments) -> anyhow::Result<()> {
+    region_core_store::arm()?;
+    arguments.command.run().await
 }
 
 /// Structured logs: JSON lines for machines, plain lines on a terminal. `RUST_LOG` chooses what is said.

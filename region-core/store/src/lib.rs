@@ -5,15 +5,22 @@
 //! gateway asks again with the newer map.
 
 mod error;
+mod failpoint;
 pub mod migrate;
+mod planted;
 pub mod redis;
 mod shard;
 mod shards;
 mod slot;
 #[cfg(feature = "test-support")]
 pub mod test_support;
+mod transaction;
+mod turn;
 
 pub use error::{HasStoreError, StoreError, expect_rows};
+pub use failpoint::failpoint;
+pub use planted::{ArmError, Bug, PLANTED_BUG, arm, planted};
 pub use shard::{PoolLimits, Shard};
 pub use shards::Shards;
 pub use slot::own_slot;
+pub use turn::{Seat, Turn};
