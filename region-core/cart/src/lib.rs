@@ -1,7 +1,7 @@
 //! Carts: one for each user, changed by operations that do nothing twice.
 //!
 //! The truth is in the user's shard; Redis in front of it is a copy that may be absent, slow or a few seconds old, never
-//! older than the version a caller demands. `order` takes a cart inside its own transaction with [`take`]; `account`
+//! older than the version a caller demands. `order` takes a cart inside its own transaction, after a [`check`]; `account`
 //! carries a guest's cart to the account that its owner signs in to.
 //!
 //! Deliberately absent: prices and titles of its own ([`Prices`] is asked at every view), stock (a cart holds nothing),
@@ -20,7 +20,7 @@ use shared::{Currency, Money, Sku};
 pub use routes::router;
 pub use rules::{FrozenCart, Item, Line, StoredCart, cart_id_of};
 pub use service::Carts;
-pub use store::{CartError, TakeError, TakenCart, take};
+pub use store::{CartError, TakeError, check};
 
 /// What a SKU is called and costs today.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -47,15 +47,6 @@ pub enum TakeError {
     Store(#[from] StoreError),
 }
 
-/// A cart that was emptied for an order.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct TakenCart {
-    /// The cart.
-    pub cart_id: CartId,
-    /// Its version, empty.
-    pub version: u64,
-}
-
 impl HasStoreError for CartError {
     fn store_error(&self) -> Option<&StoreError> {
         match self {
@@ -221,24 +212,23 @@ pub(crate) async fn drain(conn: &mut PgConnection, guest: UserId, version: u64) 
     Ok(())
 }
 
-/// Takes a cart for an order: checks that it is at `expected_version` and holds exactly `items`, empties it and raises
-/// its version. Runs inside the order's transaction, after its slot check; call [`crate::Carts::invalidate`] once that has
-/// committed.
+/// Whether a cart can be taken for an order: locks it and checks that it is at `expected_version` and holds exactly
+/// `items`. The order's own statement then takes it with the database's `take_carts`; call [`crate::Carts::invalidate`] once
+/// that has committed.
 ///
 /// # Errors
-/// [`TakeError::Changed`], before anything is written.
-pub async fn take(
+/// [`TakeError::Changed`].
+pub async fn check(
     conn: &mut PgConnection,
     user: UserId,
     expected_version: u64,
     items: &[Item],
-) -> Result<TakenCart, TakeError> {
+) -> Result<(), TakeError> {
     let Locked { cart, frozen } = lock(conn, user).await?;
     if frozen || cart.version != expected_version || !cart.holds_exactly(items) {
         return Err(TakeError::Changed { version: cart.version });
     }
-    let version = empty(conn, cart.cart_id).await?;
-    Ok(TakenCart { cart_id: cart.cart_id, version })
+    Ok(())
 }
 
 /// Forgets operations that no client repeats any more, at most `limit`. How many.

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use region_core_cart::{CartError, Carts, Item, Offer, Prices, TakeError, cart_id_of, take};
+use region_core_cart::{CartError, Carts, Item, Offer, Prices, TakeError, cart_id_of, check};
 use region_core_store::redis::Redis;
 use region_core_store::{Shards, StoreError, test_support};
 use shared::api::cart::{Cart, CartChange, CartOperation};
 use shared::id::USER_EPOCH_MS;
 use shared::{Currency, Money, OperationId, Quantity, Sku, Slot, UserId};
 use shared_clock::Entropy;
+use sqlx::PgConnection;
 
 /// Everything but `GONE` costs £2.50.
 struct Shop;
@@ -79,13 +80,43 @@ impl Bench {
         self.carts.apply(self.user, &self.operation(change)).await
     }
 
+    /// Takes the cart as an order does: the check, then the statement that every order's goes through.
     async fn take(&self, version: u64, items: &[Item]) -> Result<u64, TakeError> {
         let (user, items) = (self.user, items.to_vec());
         let shard = self.shards.here(user.slot()).unwrap();
-        let taken = shard.write("test.take", async move |conn| take(conn, user, version, &items).await).await?;
+        let take = async move |conn: &mut PgConnection| {
+            check(conn, user, version, &items).await?;
+            let taken = take_carts(conn, user, version, &items).await;
+            assert!(taken, "what was just checked could not be taken");
+            Ok::<_, TakeError>(())
+        };
+        shard.write("test.take", take).await?;
         self.carts.invalidate(user).await;
-        Ok(taken.version)
+        Ok(version + 1)
     }
+}
+
+/// The statement by itself: it checks all over again.
+async fn take_carts(conn: &mut PgConnection, user: UserId, version: u64, items: &[Item]) -> bool {
+    let skus: Vec<String> = items.iter().map(|item| item.sku.as_str().to_owned()).collect();
+    let quantities: Vec<i32> = items.iter().map(|item| item.quantity.units().cast_signed()).collect();
+    sqlx::query_scalar("SELECT take_carts($1, $2, $3, $4, $5)")
+        .bind(vec![user.as_i64()])
+        .bind(vec![version.cast_signed()])
+        .bind(vec![user.as_i64(); items.len()])
+        .bind(skus)
+        .bind(quantities)
+        .fetch_one(conn)
+        .await
+        .unwrap()
+}
+
+/// Whether the statement would take the cart; it is rolled back.
+async fn takable(bench: &Bench, version: u64, items: &[Item]) -> bool {
+    let shard = bench.shards.here(bench.user.slot()).unwrap();
+    let mut conn = shard.read().await.unwrap();
+    let mut transaction = sqlx::Connection::begin(&mut *conn).await.unwrap();
+    take_carts(&mut transaction, bench.user, version, items).await
 }
 
 #[tokio::test]
@@ -155,6 +186,7 @@ async fn an_order_takes_exactly_what_the_shopper_saw() {
     bench.apply(add("MUG", 2)).await.unwrap();
     for (version, items) in [(0, [item("MUG", 2)]), (1, [item("MUG", 1)]), (1, [item("PEN", 2)])] {
         assert!(matches!(bench.take(version, &items).await, Err(TakeError::Changed { version: 1 })));
+        assert!(!takable(&bench, version, &items).await, "the statement took what the check refused");
     }
     assert_eq!(bench.take(1, &[item("MUG", 2)]).await.unwrap(), 2);
     let cart = bench.carts.view(bench.user, 2).await.unwrap();

@@ -24,6 +24,11 @@ pub trait Consumer: Send + Sync + 'static {
     /// else the database reports is waited out.
     fn handle<'a>(&'a self, conn: &'a mut PgConnection, events: &'a [Event]) -> BoxFuture<'a, Result<(), HandleError>>;
 
+    /// Whether its effects change allotments: then each batch is written in the shard's turn ([`region_core_store::Turn`]).
+    fn changes_stock(&self) -> bool {
+        false
+    }
+
     /// Told after each commit in which it handled something: the place to wake a worker, never to make an effect.
     fn committed(&self, _shard: ShardId) {}
 }
@@ -59,9 +64,8 @@ impl HandleError {
     #[must_use]
     pub fn blames_the_event(&self) -> bool {
         match self {
-            Self::Rejected(_) | Self::Store(StoreError::Rows { .. } | StoreError::Corrupt { .. }) => true,
-            Self::Store(StoreError::Sql(error)) => statement_was_at_fault(error),
-            Self::Store(StoreError::WrongShard(_) | StoreError::Frozen(_)) => false,
+            Self::Rejected(_) => true,
+            Self::Store(error) => error.blames_the_statement(),
         }
     }
 
@@ -73,17 +77,5 @@ impl HandleError {
             Self::Store(StoreError::Sql(error)) => error.to_string(),
             Self::Store(error) => error.to_string(),
         }
-    }
-}
-
-/// Classes of SQLSTATE (`PostgreSQL`, appendix A): 22 data exception, 23 integrity constraint, 42 syntax or access rule,
-/// P0 raised by a function. Everything else passes: connections, locks, timeouts, serialization.
-fn statement_was_at_fault(error: &sqlx::Error) -> bool {
-    match error {
-        sqlx::Error::Database(error) => {
-            error.code().is_some_and(|code| ["22", "23", "42", "P0"].iter().any(|class| code.starts_with(class)))
-        }
-        sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) | sqlx::Error::RowNotFound => true,
-        _ => false, // the list of the driver's errors grows; what is not known to be the event's fault is waited out
     }
 }

@@ -58,7 +58,13 @@ impl Delivery {
     // Owned values all the way: a transaction's closure that borrows makes a future that cannot be spawned.
     async fn attempt(self: Arc<Self>, shard: Shard, manner: Manner) -> Result<Round, HandleError> {
         let consumer = Arc::clone(&self.consumer);
-        let round = shard.write("events.deliver", async move |conn| self.transaction(conn, manner).await).await?;
+        let in_turn = consumer.changes_stock();
+        let work = async move |conn: &mut PgConnection| self.transaction(conn, manner).await;
+        let round = if in_turn {
+            shard.turn().write("events.deliver", work).await?
+        } else {
+            shard.write("events.deliver", work).await?
+        };
         if matches!(round, Round::Done { handled: 1.. }) {
             consumer.committed(shard.id());
         }

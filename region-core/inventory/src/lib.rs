@@ -12,7 +12,9 @@ pub mod levels;
 mod routes;
 mod rules;
 mod store;
+pub mod writer;
 
 pub use routes::router;
 pub use rules::{Held, Shortfall};
-pub use store::{Receipt, ReserveError, claim, lock, receive, release, reserve};
+pub use store::{Receipt, ReserveError, claim, lock, lock_free, receive, release, reserve};
+pub use writer::{Kind, Memory, Writer, WriterError};

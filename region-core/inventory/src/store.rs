@@ -1,5 +1,7 @@
 //! Stock in the shard. Every function runs inside the caller's transaction.
 
+use std::collections::HashMap;
+
 use region_core_store::StoreError;
 use shared::{OrderId, Sku};
 use sqlx::PgConnection;
@@ -28,11 +30,11 @@ pub enum ReserveError {
     Store(#[from] StoreError),
 }
 
-fn signed(what: &'static str, units: u64) -> Result<i64, StoreError> {
+pub(crate) fn signed(what: &'static str, units: u64) -> Result<i64, StoreError> {
     i64::try_from(units).map_err(|_| StoreError::corrupt(what, units))
 }
 
-fn unsigned(what: &'static str, units: i64) -> Result<u64, StoreError> {
+pub(crate) fn unsigned(what: &'static str, units: i64) -> Result<u64, StoreError> {
     u64::try_from(units).map_err(|_| StoreError::corrupt(what, units))
 }
 
@@ -117,6 +119,24 @@ pub async fn reserve(conn: &mut PgConnection, order: OrderId, wanted: &[Held]) -
         })
     });
     Err(ReserveError::Short(shortfalls.collect::<Result<_, StoreError>>()?))
+}
+
+/// Free units of these SKUs, which stay as they are until the transaction ends. `skus` is sorted: the order in which
+/// everybody locks allotments. SKUs that the shard never had are left out.
+///
+/// # Errors
+/// When the database fails.
+pub async fn lock_free(conn: &mut PgConnection, skus: &[&Sku]) -> Result<HashMap<Sku, u64>, StoreError> {
+    let skus: Vec<String> = skus.iter().map(|sku| sku.as_str().to_owned()).collect();
+    let rows = sqlx::query!("SELECT sku, free FROM allotments WHERE sku = ANY ($1) ORDER BY sku FOR UPDATE", &skus)
+        .fetch_all(conn)
+        .await?;
+    rows.into_iter()
+        .map(|row| {
+            let sku = row.sku.parse().map_err(|_| StoreError::corrupt("allotments.sku", &row.sku))?;
+            Ok((sku, unsigned("allotments.free", row.free)?))
+        })
+        .collect()
 }
 
 /// Locks the allotments of these orders' live units, in SKU order. Call it first in a transaction that moves units more

@@ -1,11 +1,12 @@
 //! Why an order was not accepted or not found, and how that is answered.
 
 use region_core_cart::TakeError;
-use region_core_inventory::{ReserveError, Shortfall};
+use region_core_inventory::{Shortfall, WriterError};
 use region_core_store::{HasStoreError, StoreError};
 use shared::api::order::Quote;
 use shared::{Problem, ProblemKind};
 
+use crate::admission::Refusal;
 use crate::rules::{InvalidField, PriceError, PricedOrder};
 
 /// A refusal; nothing was written then.
@@ -41,6 +42,9 @@ pub enum OrderError {
     /// Absent, or not the caller's.
     #[error("no such order")]
     NotFound,
+    /// The shard's writer has no answer.
+    #[error(transparent)]
+    Writer(#[from] WriterError),
     /// The shard failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -50,25 +54,20 @@ impl HasStoreError for OrderError {
     fn store_error(&self) -> Option<&StoreError> {
         match self {
             Self::Store(error) | Self::CartChanged(TakeError::Store(error)) => Some(error),
+            Self::Writer(WriterError::Failed(error)) => Some(error),
             _ => None,
         }
     }
 }
 
-impl From<ReserveError> for OrderError {
-    fn from(error: ReserveError) -> Self {
-        match error {
-            ReserveError::Short(short) => Self::SoldOut(short),
-            ReserveError::Store(error) => Self::Store(error),
-        }
-    }
-}
-
-impl From<TakeError> for OrderError {
-    fn from(error: TakeError) -> Self {
-        match error {
-            TakeError::Store(error) => Self::Store(error),
-            changed @ TakeError::Changed { .. } => Self::CartChanged(changed),
+impl From<Refusal> for OrderError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::WrongShard(slot) => Self::Store(StoreError::WrongShard(slot)),
+            Refusal::Frozen(slot) => Self::Store(StoreError::Frozen(slot)),
+            Refusal::SessionEnded => Self::SessionEnded,
+            Refusal::CartChanged { version } => Self::CartChanged(TakeError::Changed { version }),
+            Refusal::Short(short) => Self::SoldOut(short),
         }
     }
 }
@@ -90,7 +89,25 @@ impl From<OrderError> for Problem {
             OrderError::TooFast => Self::new(ProblemKind::SlowDown).detail(error).retry_after(1),
             OrderError::StillRunning => Self::new(ProblemKind::Unavailable).detail(error).retry_after(1),
             OrderError::NotFound => Self::not_found(),
+            OrderError::Writer(error) => no_answer(&error),
             OrderError::Store(error) => error.into(),
+        }
+    }
+}
+
+/// The client may repeat: its key finds what was written.
+fn no_answer(error: &WriterError) -> Problem {
+    match error {
+        WriterError::Failed(source) if source.blames_the_statement() => {
+            tracing::error!(error = %source, "a rule of the store was broken");
+            Problem::new(ProblemKind::Internal)
+        }
+        WriterError::Failed(source) => {
+            tracing::error!(error = %source, "a shard did not answer as it should");
+            Problem::new(ProblemKind::Unavailable).retry_after(1)
+        }
+        WriterError::Full | WriterError::Late | WriterError::Stopped => {
+            Problem::new(ProblemKind::Unavailable).detail(error).retry_after(1)
         }
     }
 }

@@ -168,6 +168,10 @@ impl Consumer for PaymentNews {
         self.apply(conn, events).boxed()
     }
 
+    fn changes_stock(&self) -> bool {
+        true
+    }
+
     fn committed(&self, shard: ShardId) {
         self.0.parts().wakes.of(shard).notify();
     }

@@ -46,7 +46,7 @@ async fn sweep_shard(orders: &Orders, shard: &Shard, shutdown: &CancellationToke
 /// Cancels one batch; how many.
 async fn expire_batch(orders: &Orders, shard: &Shard) -> Result<u64, StoreError> {
     let speaker = orders.clone();
-    let expired = shard.write("order.expire", async move |conn| expire_in(conn, &speaker).await).await?;
+    let expired = shard.turn().write("order.expire", async move |conn| expire_in(conn, &speaker).await).await?;
     if expired > 0 {
         metrics::counter!("orders_expired_total").increment(expired);
         orders.parts().wakes.of(shard.id()).notify();

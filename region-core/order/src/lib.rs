@@ -8,6 +8,7 @@
 //! Deliberately absent: calls to anything outside inside a transaction, prices (the region's own copy of the catalog is
 //! asked beforehand, [`PriceList`]) and units of other shards.
 
+mod admission;
 mod error;
 mod events;
 mod expiry;

@@ -1,27 +1,28 @@
 //! The use cases: quote, place, find, list. Each loads, decides and commits once.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use region_core_cart::{Carts, Item};
+use region_core_cart::Carts;
 use region_core_events::contract::OrderCreated;
 use region_core_events::{NewEvent, Wakes};
-use region_core_inventory::Held;
+use region_core_inventory::Writer;
 use region_core_store::{Shard, Shards};
 use shared::api::order::{Order, OrderPage, OrderStatus, OrderSummary, PaymentStatus, PlaceOrder, QuoteRequest};
 use shared::token::Claims;
-use shared::{EventId, IdempotencyKey, OrderId, UserId};
+use shared::{EventId, IdempotencyKey, OrderId, ShardId, UserId};
 use shared_clock::{Clock, Entropy};
-use sqlx::PgConnection;
 use time::OffsetDateTime;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::PriceList;
+use crate::admission::{Admission, AdmitOrder, Verdict};
 use crate::error::OrderError;
 use crate::limit::Limit;
 use crate::rules::{CheckedOrder, PriceError, PricedOrder, checked_items};
-use crate::store::place::{self, Admission, KnownKey, NewOrder};
+use crate::store::place::{self, KnownKey, Times};
 use crate::store::read;
 
 /// Longest time between two looks at an order that someone waits for: another process may have moved it.
@@ -58,6 +59,8 @@ pub struct Orders(Arc<Inner>);
 
 struct Inner {
     parts: Parts,
+    /// One for each shard.
+    writers: BTreeMap<ShardId, Writer<Admission>>,
     limit: Limit,
     /// Those who wait for the end of an order.
     waiters: Semaphore,
@@ -93,17 +96,17 @@ pub struct Placed {
     pub replayed: bool,
 }
 
-/// How one attempt to place an order ended inside its transaction.
-enum Outcome {
-    Accepted(Box<Order>),
-    Known(KnownKey),
-}
-
 impl Orders {
-    /// The service over its parts.
+    /// The service over its parts. Starts the shards' writers, which end with it.
+    ///
+    /// # Panics
+    /// Outside of a runtime.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        Self(Arc::new(Inner { parts, limit: Limit::new(), waiters: Semaphore::new(MOST_WAITERS) }))
+        let admission = Arc::new(Admission { hold: parts.hold, wakes: parts.wakes.clone() });
+        let start = |shard: &Shard| (shard.id(), Writer::start(shard.clone(), Arc::clone(&admission)));
+        let writers = parts.shards.all().map(start).collect();
+        Self(Arc::new(Inner { parts, writers, limit: Limit::new(), waiters: Semaphore::new(MOST_WAITERS) }))
     }
 
     pub(crate) fn parts(&self) -> &Parts {
@@ -131,30 +134,75 @@ impl Orders {
         body: PlaceOrder,
         traceparent: Option<String>,
     ) -> Result<Placed, OrderError> {
-        let Parts { shards, carts, prices, wakes, .. } = &self.0.parts;
+        let Parts { shards, prices, .. } = &self.0.parts;
         let shard = shards.here(caller.user_id.slot())?;
         let checked = CheckedOrder::check(body, caller.user_id)?;
         let entry = self.0.limit.admit(caller.user_id, key, Instant::now()).ok_or(OrderError::TooFast)?;
         // Repeats take turns here, without a connection; between processes the unique index makes them wait.
         let turn = tokio::time::timeout(LONGEST_TURN, entry.turn.lock()).await;
         let _turn = turn.map_err(|_| OrderError::StillRunning)?;
-        let hash = checked.request_hash();
-        let pricing = Pricing::of(&checked, prices.price(&checked.items));
-        let empties_cart = checked.cart_version.is_some();
-        let order_id = self.mint(caller.user_id);
-        let key = key.clone();
-        let attempt = Attempt { orders: self.clone(), caller, key, hash, order_id, checked, pricing, traceparent };
-        let outcome = shard.write("order.place", async move |conn| attempt.accept(conn).await).await?;
-        match outcome {
-            Outcome::Known(known) => self.replay(shard, caller, &known, &hash).await,
-            Outcome::Accepted(order) => {
-                wakes.of(shard.id()).notify();
-                if empties_cart {
-                    carts.invalidate(caller.user_id).await;
+        let attempt = Attempt { shard, caller, key, hash: checked.request_hash(), traceparent };
+        match as_seen(&checked, prices.price(&checked.items)) {
+            Ok(priced) => self.admit(&attempt, checked, priced).await,
+            // A repeat gets its order whatever has become of the prices since.
+            Err(refusal) => match place::find_key(&mut *shard.read().await?, caller.user_id, key).await? {
+                Some(known) => self.replay(&attempt, &known).await,
+                None => Err(refusal),
+            },
+        }
+    }
+
+    /// Hands the order to the shard's writer and waits for what becomes of it.
+    async fn admit(
+        &self,
+        attempt: &Attempt<'_>,
+        checked: CheckedOrder,
+        priced: PricedOrder,
+    ) -> Result<Placed, OrderError> {
+        let order_id = self.mint(attempt.caller.user_id);
+        let new = self.new_order(attempt, order_id, checked, priced);
+        let mut order = accepted(&new);
+        let takes_cart = new.checked.cart_version.is_some();
+        let writer = self.0.writers.get(&attempt.shard.id()).ok_or(OrderError::NotFound)?;
+        match writer.submit(new).await? {
+            Verdict::Refused(refusal) => Err(refusal.into()),
+            // The writer's own second attempt, after the first one's answer was lost, finds the first one's order.
+            Verdict::Known(known) if known.order_id != order_id => self.replay(attempt, &known).await,
+            Verdict::Known(known) => Ok(Placed { replayed: false, ..self.replay(attempt, &known).await? }),
+            Verdict::Admitted(Times { created_at, expires_at }) => {
+                (order.created_at, order.expires_at) = (created_at, expires_at);
+                if takes_cart {
+                    self.0.parts.carts.invalidate(attempt.caller.user_id).await;
                 }
-                metrics::counter!("orders_placed_total").increment(1);
-                Ok(Placed { order: *order, replayed: false })
+                Ok(Placed { order, replayed: false })
             }
+        }
+    }
+
+    fn new_order(
+        &self,
+        attempt: &Attempt<'_>,
+        order_id: OrderId,
+        checked: CheckedOrder,
+        priced: PricedOrder,
+    ) -> AdmitOrder {
+        let created = OrderCreated {
+            order_id,
+            user_id: attempt.caller.user_id,
+            total: priced.total,
+            payment_token: checked.payment_token.clone(),
+            // The shard's clock says until when, as the event is written.
+            expires_at: OffsetDateTime::UNIX_EPOCH,
+        };
+        AdmitOrder {
+            order_id,
+            user_id: attempt.caller.user_id,
+            epoch: attempt.caller.epoch,
+            key: attempt.key.clone(),
+            request_hash: attempt.hash,
+            checked,
+            priced,
+            event: NewEvent::new(self.mint_event(), 1, &created).traced(attempt.traceparent.clone()),
         }
     }
 
@@ -168,17 +216,11 @@ impl Orders {
         EventId::mint(clock.unix_ms(), entropy.bytes())
     }
 
-    async fn replay(
-        &self,
-        shard: &Shard,
-        caller: Caller,
-        known: &KnownKey,
-        hash: &[u8; 32],
-    ) -> Result<Placed, OrderError> {
-        if known.request_hash != hash {
+    async fn replay(&self, attempt: &Attempt<'_>, known: &KnownKey) -> Result<Placed, OrderError> {
+        if known.request_hash != attempt.hash {
             return Err(OrderError::KeyReused);
         }
-        let order = read::find(&mut *shard.read().await?, known.order_id, caller.user_id).await?;
+        let order = read::find(&mut *attempt.shard.read().await?, known.order_id, attempt.caller.user_id).await?;
         metrics::counter!("orders_replayed_total").increment(1);
         Ok(Placed { order: order.ok_or(OrderError::NotFound)?, replayed: true })
     }
@@ -233,77 +275,33 @@ impl Orders {
     }
 }
 
-/// Everything that one order is, on its way into one transaction.
-struct Attempt {
-    orders: Orders,
+/// Who wants to place an order, and where.
+struct Attempt<'a> {
+    shard: &'a Shard,
     caller: Caller,
-    key: IdempotencyKey,
+    key: &'a IdempotencyKey,
     hash: [u8; 32],
-    order_id: OrderId,
-    checked: CheckedOrder,
-    pricing: Pricing,
     traceparent: Option<String>,
 }
 
-impl Attempt {
-    /// The one local transaction. The key comes first, so that a repeat after an unknown commit waits for that commit's
-    /// end on the unique index; the units come last, so that their locks are held for the shortest time.
-    async fn accept(&self, conn: &mut PgConnection) -> Result<Outcome, OrderError> {
-        let Self { caller, key, hash, order_id, checked, .. } = self;
-        match place::admit(conn, caller.user_id).await? {
-            Admission::Admitted { revocation_epoch } if caller.epoch >= revocation_epoch => {}
-            Admission::Admitted { .. } | Admission::NoSuchUser => return Err(OrderError::SessionEnded),
-        }
-        if let Some(known) = place::record_key(conn, caller.user_id, key, hash, *order_id).await? {
-            return Ok(Outcome::Known(known));
-        }
-        // Only now: a repeat gets its order whatever has become of the prices since.
-        let priced = self.pricing.as_seen()?;
-        if let Some(version) = checked.cart_version {
-            let items: Vec<Item> =
-                checked.items.iter().map(|(sku, quantity)| Item { sku: sku.clone(), quantity: *quantity }).collect();
-            region_core_cart::take(conn, caller.user_id, version, &items).await?;
-        }
-        let hold = self.orders.parts().hold;
-        let new = NewOrder { order_id: *order_id, user_id: caller.user_id, checked, priced, hold };
-        let (created_at, expires_at) = place::insert(conn, &new).await?;
-        region_core_events::append(conn, &[self.created(priced, expires_at)]).await?;
-        let wanted: Vec<Held> =
-            checked.items.iter().map(|(sku, quantity)| Held { sku: sku.clone(), quantity: *quantity }).collect();
-        region_core_inventory::reserve(conn, *order_id, &wanted).await?;
-        Ok(Outcome::Accepted(Box::new(self.accepted(priced, created_at, expires_at))))
-    }
-
-    fn created(&self, priced: &PricedOrder, expires_at: OffsetDateTime) -> NewEvent {
-        let created = OrderCreated {
-            order_id: self.order_id,
-            user_id: self.caller.user_id,
-            total: priced.total,
-            payment_token: self.checked.payment_token.clone(),
-            expires_at,
-        };
-        NewEvent::new(self.orders.mint_event(), 1, &created).traced(self.traceparent.clone())
-    }
-
-    /// The order as its shopper sees it, without reading it back.
-    fn accepted(&self, priced: &PricedOrder, created_at: OffsetDateTime, expires_at: OffsetDateTime) -> Order {
-        let Self { order_id, caller, checked, .. } = self;
-        Order {
-            order_id: *order_id,
-            user_id: caller.user_id,
-            status: OrderStatus::Pending,
-            cancel_reason: None,
-            payment: PaymentStatus::Processing,
-            lines: priced.lines.clone(),
-            subtotal: priced.subtotal,
-            shipping: priced.shipping,
-            total: priced.total,
-            shipping_address: checked.shipping_address.clone(),
-            email: checked.email.clone(),
-            version: 1,
-            created_at,
-            expires_at,
-        }
+/// The order as its shopper will see it, without reading it back; its times are the shard's to say.
+fn accepted(new: &AdmitOrder) -> Order {
+    let AdmitOrder { order_id, user_id, checked, priced, .. } = new;
+    Order {
+        order_id: *order_id,
+        user_id: *user_id,
+        status: OrderStatus::Pending,
+        cancel_reason: None,
+        payment: PaymentStatus::Processing,
+        lines: priced.lines.clone(),
+        subtotal: priced.subtotal,
+        shipping: priced.shipping,
+        total: priced.total,
+        shipping_address: checked.shipping_address.clone(),
+        email: checked.email.clone(),
+        version: 1,
+        created_at: OffsetDateTime::UNIX_EPOCH,
+        expires_at: OffsetDateTime::UNIX_EPOCH,
     }
 }
 
@@ -312,27 +310,8 @@ fn is_open(order: &Order) -> bool {
     order.status == OrderStatus::Pending && order.payment == PaymentStatus::Processing
 }
 
-/// What the items cost, against what the shopper saw. A refusal is kept until the transaction knows that the key is new.
-enum Pricing {
-    AsSeen(PricedOrder),
-    Changed(PricedOrder),
-    Unpriced(PriceError),
-}
-
-impl Pricing {
-    fn of(checked: &CheckedOrder, priced: Result<PricedOrder, PriceError>) -> Self {
-        match priced {
-            Ok(priced) if priced.total == checked.expected_total => Self::AsSeen(priced),
-            Ok(priced) => Self::Changed(priced),
-            Err(error) => Self::Unpriced(error),
-        }
-    }
-
-    fn as_seen(&self) -> Result<&PricedOrder, OrderError> {
-        match self {
-            Self::AsSeen(priced) => Ok(priced),
-            Self::Changed(priced) => Err(OrderError::QuoteChanged(Box::new(priced.clone()))),
-            Self::Unpriced(error) => Err(error.clone().into()),
-        }
-    }
+/// What the items cost, if that is what the shopper saw.
+fn as_seen(checked: &CheckedOrder, priced: Result<PricedOrder, PriceError>) -> Result<PricedOrder, OrderError> {
+    let priced = priced?;
+    if priced.total == checked.expected_total { Ok(priced) } else { Err(OrderError::QuoteChanged(Box::new(priced))) }
 }

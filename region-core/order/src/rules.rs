@@ -1,5 +1,6 @@
 //! What an order may be and what it costs: pure decisions.
 
+pub(crate) mod admit;
 mod checked;
 mod price;
 

@@ -50,10 +50,33 @@ impl StoreError {
         }
     }
 
+    /// Whether what was asked is to blame rather than the moment: the statement broke a rule of the database, or a row holds
+    /// what it should not.
+    #[must_use]
+    pub fn blames_the_statement(&self) -> bool {
+        match self {
+            Self::Sql(error) => statement_was_at_fault(error),
+            Self::Rows { .. } | Self::Corrupt { .. } => true,
+            Self::WrongShard(_) | Self::Frozen(_) => false,
+        }
+    }
+
     /// Whether the same transaction may succeed if run again: serialization failure (40001) or deadlock (40P01).
     #[must_use]
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Sql(sqlx::Error::Database(error)) if matches!(error.code().as_deref(), Some("40001" | "40P01")))
+    }
+}
+
+/// Classes of SQLSTATE (`PostgreSQL`, appendix A): 22 data exception, 23 integrity constraint, 42 syntax or access rule,
+/// P0 raised by a function. Everything else passes: connections, locks, timeouts, serialization.
+fn statement_was_at_fault(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Database(error) => {
+            error.code().is_some_and(|code| ["22", "23", "42", "P0"].iter().any(|class| code.starts_with(class)))
+        }
+        sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) | sqlx::Error::RowNotFound => true,
+        _ => false, // the list of the driver's errors grows; what is not known to be the statement's fault is waited out
     }
 }
 

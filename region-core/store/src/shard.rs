@@ -1,4 +1,4 @@
-//! One shard: its pool and the one helper that runs transactions.
+//! One shard: its pool, its turn, and the one helper that runs transactions.
 
 use std::time::Duration;
 
@@ -6,12 +6,10 @@ use secrecy::{ExposeSecret, SecretString};
 use shared::ShardId;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{PgConnection, PgPool, Postgres, pool::PoolConnection};
-use tokio::time::Instant;
 
 use crate::error::{HasStoreError, StoreError};
-
-/// How often a transaction is run before a transient failure is believed.
-const MAX_ATTEMPTS: u32 = 5;
+use crate::transaction::{self, Attempts};
+use crate::turn::Turn;
 
 /// How many connections a process holds to one shard, and how long it waits.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +31,7 @@ impl Default for PoolLimits {
 pub struct Shard {
     id: ShardId,
     pool: PgPool,
+    turn: Turn,
 }
 
 impl Shard {
@@ -53,13 +52,20 @@ impl Shard {
             .acquire_timeout(limits.acquire_timeout)
             .test_before_acquire(false)
             .connect_lazy_with(options);
-        Ok(Self { id, pool })
+        Ok(Self::from_pool(id, pool))
     }
 
     /// A shard over a pool that exists.
     #[must_use]
     pub fn from_pool(id: ShardId, pool: PgPool) -> Self {
-        Self { id, pool }
+        let turn = Turn::new(id, pool.connect_options().as_ref().clone());
+        Self { id, pool, turn }
+    }
+
+    /// Where everything that changes an allotment is written, in the order of asking.
+    #[must_use]
+    pub fn turn(&self) -> &Turn {
+        &self.turn
     }
 
     /// The shard's number.
@@ -99,21 +105,13 @@ impl Shard {
         E: HasStoreError,
         F: AsyncFn(&mut PgConnection) -> Result<T, E>,
     {
-        let started = Instant::now();
-        let mut attempt = 1;
-        let outcome = loop {
-            match self.attempt(&work).await {
-                Err(error) if attempt < MAX_ATTEMPTS && error.store_error().is_some_and(StoreError::is_transient) => {
-                    metrics::counter!("store_transaction_retries_total", "transaction" => name).increment(1);
-                    attempt += 1;
-                }
-                outcome => break outcome,
+        let mut attempts = Attempts::new(name);
+        loop {
+            let outcome = self.attempt(&work).await;
+            if !attempts.again(&outcome) {
+                return outcome;
             }
-        };
-        let result = if outcome.is_ok() { "committed" } else { "rolled_back" };
-        metrics::histogram!("store_transaction_seconds", "transaction" => name, "result" => result)
-            .record(started.elapsed().as_secs_f64());
-        outcome
+        }
     }
 
     async fn attempt<T, E, F>(&self, work: &F) -> Result<T, E>
@@ -121,19 +119,7 @@ impl Shard {
         E: HasStoreError,
         F: AsyncFn(&mut PgConnection) -> Result<T, E>,
     {
-        let mut transaction = self.pool.begin().await.map_err(StoreError::from)?;
-        match work(&mut transaction).await {
-            Ok(value) => {
-                transaction.commit().await.map_err(StoreError::from)?;
-                Ok(value)
-            }
-            Err(error) => {
-                // The connection goes back to the pool clean; a failure here closes it, which rolls back as well.
-                if let Err(rollback) = transaction.rollback().await {
-                    tracing::debug!(error = %rollback, "a rollback failed");
-                }
-                Err(error)
-            }
-        }
+        let mut conn = self.pool.acquire().await.map_err(StoreError::from)?;
+        transaction::run(&mut conn, work).await
     }
 }

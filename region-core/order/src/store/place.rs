@@ -1,77 +1,23 @@
-//! What is written when an order is accepted.
+//! What is read before orders are accepted, and what is written when they are: many at a time.
+
+use std::collections::HashMap;
 
 use region_core_store::StoreError;
-use shared::{IdempotencyKey, OrderId, Slot, UserId};
+use shared::{IdempotencyKey, OrderId, Sku, Slot, UserId};
 use sqlx::PgConnection;
-use sqlx::types::Json;
 use time::{Duration, OffsetDateTime};
 
-use crate::rules::{CheckedOrder, PricedOrder};
+use crate::admission::AdmitOrder;
+use crate::rules::admit::sums;
 
-/// Whether this shard may write for the user, and under which revocation epoch.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Admission {
-    /// The user's lowest epoch that is still honoured.
-    Admitted { revocation_epoch: u32 },
-    /// The shard owns the slot and has no such user.
-    NoSuchUser,
-}
-
-/// The slot's fence and the user's revocation epoch, in one round trip.
-pub(crate) async fn admit(conn: &mut PgConnection, user: UserId) -> Result<Admission, StoreError> {
-    let slot: Slot = user.slot();
-    let row = sqlx::query!(
-        r#"
-        SELECT slots.state, users.revocation_epoch AS "revocation_epoch?"
-        FROM slots LEFT JOIN users ON users.user_id = $2
-        WHERE slots.slot = $1
-        FOR SHARE OF slots
-        "#,
-        i16::from(slot),
-        user.as_i64(),
-    )
-    .fetch_optional(conn)
-    .await?
-    .ok_or(StoreError::WrongShard(slot))?;
-    match (row.state.as_str(), row.revocation_epoch) {
-        ("owner", Some(epoch)) => {
-            let revocation_epoch =
-                u32::try_from(epoch).map_err(|_| StoreError::corrupt("users.revocation_epoch", epoch))?;
-            Ok(Admission::Admitted { revocation_epoch })
-        }
-        ("owner", None) => Ok(Admission::NoSuchUser),
-        ("frozen", _) => Err(StoreError::Frozen(slot)),
-        _ => Err(StoreError::WrongShard(slot)),
-    }
-}
+/// Raised by `admit_orders` when what the writer decided on no longer holds. Nothing was written then.
+const STALE: &str = "MD001";
 
 /// What is known of a key.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct KnownKey {
     pub(crate) order_id: OrderId,
     pub(crate) request_hash: Vec<u8>,
-}
-
-/// Records the key for this order, or says which order it belongs to. While another transaction is recording the same
-/// key, this waits for its end (bounded by the shard's lock timeout).
-pub(crate) async fn record_key(
-    conn: &mut PgConnection,
-    user: UserId,
-    key: &IdempotencyKey,
-    request_hash: &[u8; 32],
-    order: OrderId,
-) -> Result<Option<KnownKey>, StoreError> {
-    let recorded = sqlx::query!(
-        "INSERT INTO idempotency_records (user_id, key, request_hash, order_id) VALUES ($1, $2, $3, $4)
-         ON CONFLICT (user_id, key) DO NOTHING",
-        user.as_i64(),
-        key.as_str(),
-        request_hash.as_slice(),
-        order.as_uuid(),
-    )
-    .execute(&mut *conn)
-    .await?;
-    if recorded.rows_affected() == 1 { Ok(None) } else { find_key(conn, user, key).await }
 }
 
 /// The order that a key belongs to.
@@ -90,60 +36,241 @@ pub(crate) async fn find_key(
     Ok(row.map(|row| KnownKey { order_id: OrderId::from_uuid(row.order_id), request_hash: row.request_hash }))
 }
 
-/// An order about to be accepted.
-#[derive(Debug)]
-pub(crate) struct NewOrder<'a> {
-    pub(crate) order_id: OrderId,
-    pub(crate) user_id: UserId,
-    pub(crate) checked: &'a CheckedOrder,
-    pub(crate) priced: &'a PricedOrder,
-    /// How long its units are held.
-    pub(crate) hold: Duration,
+/// Who owns these slots, as this shard says. They stay as they are until the transaction ends; absent ones are not here.
+pub(crate) async fn lock_slots(
+    conn: &mut PgConnection,
+    slots: impl Iterator<Item = Slot>,
+) -> Result<HashMap<Slot, String>, StoreError> {
+    let slots: Vec<i16> = slots.map(i16::from).collect();
+    let rows = sqlx::query!("SELECT slot, state FROM slots WHERE slot = ANY ($1) ORDER BY slot FOR SHARE", &slots)
+        .fetch_all(conn)
+        .await?;
+    let slot = |number: i16| u16::try_from(number).ok().and_then(|number| Slot::try_from(number).ok());
+    rows.into_iter()
+        .map(|row| Ok((slot(row.slot).ok_or_else(|| StoreError::corrupt("slots.slot", row.slot))?, row.state)))
+        .collect()
 }
 
-/// Writes the order and its lines; returns when it was created and when it expires.
-pub(crate) async fn insert(
+/// The lowest epoch that is still honoured, of each of these users that the shard has.
+pub(crate) async fn find_epochs(
     conn: &mut PgConnection,
-    new: &NewOrder<'_>,
-) -> Result<(OffsetDateTime, OffsetDateTime), StoreError> {
-    let NewOrder { order_id, user_id, checked, priced, hold } = new;
-    let skus: Vec<String> = priced.lines.iter().map(|line| line.sku.as_str().to_owned()).collect();
-    let titles: Vec<String> = priced.lines.iter().map(|line| line.title.clone()).collect();
-    let quantities: Vec<i32> = priced.lines.iter().map(|line| line.quantity.units().cast_signed()).collect();
-    let prices: Vec<i64> = priced.lines.iter().map(|line| line.unit_price.minor()).collect();
-    let catalog_version = i64::try_from(priced.catalog_version)
-        .map_err(|_| StoreError::corrupt("versions.version", priced.catalog_version))?;
+    users: impl Iterator<Item = UserId>,
+) -> Result<HashMap<i64, i64>, StoreError> {
+    let users: Vec<i64> = users.map(UserId::as_i64).collect();
+    let rows = sqlx::query!("SELECT user_id, revocation_epoch FROM users WHERE user_id = ANY ($1)", &users)
+        .fetch_all(conn)
+        .await?;
+    Ok(rows.into_iter().map(|row| (row.user_id, i64::from(row.revocation_epoch))).collect())
+}
+
+/// The orders that these keys belong to already, by user and key.
+pub(crate) async fn find_keys(
+    conn: &mut PgConnection,
+    keys: impl Iterator<Item = (UserId, &IdempotencyKey)>,
+) -> Result<HashMap<(i64, String), KnownKey>, StoreError> {
+    let (users, keys): (Vec<i64>, Vec<String>) =
+        keys.map(|(user, key)| (user.as_i64(), key.as_str().to_owned())).unzip();
+    let rows = sqlx::query!(
+        "SELECT user_id, key, order_id, request_hash FROM idempotency_records
+         JOIN unnest($1::bigint[], $2::text[]) AS asked (user_id, key) USING (user_id, key)",
+        &users,
+        &keys,
+    )
+    .fetch_all(conn)
+    .await?;
+    let known = rows.into_iter().map(|row| {
+        let known = KnownKey { order_id: OrderId::from_uuid(row.order_id), request_hash: row.request_hash };
+        ((row.user_id, row.key), known)
+    });
+    Ok(known.collect())
+}
+
+/// When an admitted batch was created, and until when its units are held unless they are claimed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Times {
+    pub(crate) created_at: OffsetDateTime,
+    pub(crate) expires_at: OffsetDateTime,
+}
+
+/// Writes these orders whole (idempotency record, order, lines, reservations, allotments, carts, event) in one statement
+/// that re-checks slots, users, keys, carts and units. `None`, with nothing written and the transaction spoiled, if one of
+/// them is not as it was thought to be.
+pub(crate) async fn admit(
+    conn: &mut PgConnection,
+    orders: &[&AdmitOrder],
+    hold: Duration,
+) -> Result<Option<Times>, StoreError> {
+    match admit_all(conn, orders, hold).await {
+        Ok(times) => Ok(Some(times)),
+        Err(StoreError::Sql(sqlx::Error::Database(error))) if error.code().as_deref() == Some(STALE) => {
+            metrics::counter!("orders_batches_stale_total").increment(1);
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+async fn admit_all(conn: &mut PgConnection, orders: &[&AdmitOrder], hold: Duration) -> Result<Times, StoreError> {
+    let rows = OrderRows::of(orders)?;
+    let lines = LineRows::of(orders);
+    let carts = CartRows::of(orders)?;
+    let takes = sums(orders.iter().flat_map(|order| order.checked.items.iter().map(|(sku, units)| (sku, *units))));
+    let (take_skus, take_units): (Vec<&str>, Vec<i64>) =
+        takes.into_iter().map(|(sku, units)| (sku.as_str(), units.cast_signed())).unzip();
+    let (topic, kind) = orders.first().map_or(("", ""), |order| (order.event.topic.name(), order.event.kind));
     let row = sqlx::query!(
         r#"
-        WITH now AS MATERIALIZED (SELECT shard_now() AS at),
-        accepted AS (
-            INSERT INTO orders (order_id, user_id, payment_token, currency, subtotal_minor, shipping_minor, total_minor,
-                catalog_version, shipping_address, email, created_at, expires_at)
-            SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, at, at + make_interval(secs => $11) FROM now
-            RETURNING created_at, expires_at
-        ), lines AS (
-            INSERT INTO line_items (order_id, sku, title, quantity, unit_price_minor)
-            SELECT $1, * FROM unnest($12::text[], $13::text[], $14::integer[], $15::bigint[])
-        )
-        SELECT created_at, expires_at FROM accepted
+        SELECT created_at AS "created_at!", expires_at AS "expires_at!" FROM admit_orders($1,
+            $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14,
+            $15, $16, $17, $18, $19,
+            $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31)
         "#,
-        order_id.as_uuid(),
-        user_id.as_i64(),
-        checked.payment_token,
-        priced.total.currency().code(),
-        priced.subtotal.minor(),
-        priced.shipping.minor(),
-        priced.total.minor(),
-        catalog_version,
-        Json(&checked.shipping_address) as _,
-        checked.email.as_ref().map(shared::EmailAddress::as_str),
         hold.as_seconds_f64(),
-        &skus,
-        &titles,
-        &quantities,
-        &prices,
+        &rows.order_ids,
+        &rows.user_ids,
+        &rows.epochs,
+        &rows.keys as &[&str],
+        &rows.hashes as &[&[u8]],
+        &rows.payment_tokens as &[&str],
+        &rows.currencies as &[&str],
+        &rows.subtotals,
+        &rows.shippings,
+        &rows.totals,
+        &rows.catalog_versions,
+        &rows.addresses,
+        &rows.emails as &[Option<&str>],
+        topic,
+        kind,
+        &rows.event_ids,
+        &rows.payloads as _,
+        &rows.traces as &[Option<&str>],
+        &lines.orders,
+        &lines.skus as &[&str],
+        &lines.titles as &[&str],
+        &lines.quantities,
+        &lines.prices,
+        &take_skus as &[&str],
+        &take_units,
+        &carts.users,
+        &carts.versions,
+        &carts.item_users,
+        &carts.item_skus as &[&str],
+        &carts.item_quantities,
     )
     .fetch_one(conn)
     .await?;
-    Ok((row.created_at, row.expires_at))
+    Ok(Times { created_at: row.created_at, expires_at: row.expires_at })
+}
+
+/// A batch of orders, column by column.
+#[derive(Default)]
+struct OrderRows<'a> {
+    order_ids: Vec<uuid::Uuid>,
+    user_ids: Vec<i64>,
+    epochs: Vec<i32>,
+    keys: Vec<&'a str>,
+    hashes: Vec<&'a [u8]>,
+    payment_tokens: Vec<&'a str>,
+    currencies: Vec<&'a str>,
+    subtotals: Vec<i64>,
+    shippings: Vec<i64>,
+    totals: Vec<i64>,
+    catalog_versions: Vec<i64>,
+    addresses: Vec<serde_json::Value>,
+    emails: Vec<Option<&'a str>>,
+    event_ids: Vec<uuid::Uuid>,
+    payloads: Vec<&'a serde_json::Value>,
+    traces: Vec<Option<&'a str>>,
+}
+
+impl<'a> OrderRows<'a> {
+    fn of(orders: &[&'a AdmitOrder]) -> Result<Self, StoreError> {
+        let mut rows = Self::default();
+        for order in orders {
+            let AdmitOrder { checked, priced, event, .. } = order;
+            rows.order_ids.push(order.order_id.as_uuid());
+            rows.user_ids.push(order.user_id.as_i64());
+            rows.epochs.push(order.epoch.try_into().unwrap_or(i32::MAX));
+            rows.keys.push(order.key.as_str());
+            rows.hashes.push(&order.request_hash);
+            rows.payment_tokens.push(&checked.payment_token);
+            rows.currencies.push(priced.total.currency().code());
+            rows.subtotals.push(priced.subtotal.minor());
+            rows.shippings.push(priced.shipping.minor());
+            rows.totals.push(priced.total.minor());
+            rows.catalog_versions.push(signed("versions.version", priced.catalog_version)?);
+            // Plain strings: serialising cannot fail.
+            rows.addresses.push(serde_json::to_value(&checked.shipping_address).unwrap_or_default());
+            rows.emails.push(checked.email.as_ref().map(shared::EmailAddress::as_str));
+            rows.event_ids.push(event.event_id.as_uuid());
+            rows.payloads.push(&event.payload);
+            rows.traces.push(event.traceparent.as_deref());
+        }
+        Ok(rows)
+    }
+}
+
+/// The lines of a batch, column by column.
+#[derive(Default)]
+struct LineRows<'a> {
+    orders: Vec<uuid::Uuid>,
+    skus: Vec<&'a str>,
+    titles: Vec<&'a str>,
+    quantities: Vec<i32>,
+    prices: Vec<i64>,
+}
+
+impl<'a> LineRows<'a> {
+    fn of(orders: &[&'a AdmitOrder]) -> Self {
+        let mut rows = Self::default();
+        for order in orders {
+            for line in &order.priced.lines {
+                rows.orders.push(order.order_id.as_uuid());
+                rows.skus.push(line.sku.as_str());
+                rows.titles.push(&line.title);
+                rows.quantities.push(line.quantity.units().cast_signed());
+                rows.prices.push(line.unit_price.minor());
+            }
+        }
+        rows
+    }
+}
+
+/// The carts that a batch takes, column by column.
+#[derive(Default)]
+struct CartRows<'a> {
+    users: Vec<i64>,
+    versions: Vec<i64>,
+    item_users: Vec<i64>,
+    item_skus: Vec<&'a str>,
+    item_quantities: Vec<i32>,
+}
+
+impl<'a> CartRows<'a> {
+    fn of(orders: &[&'a AdmitOrder]) -> Result<Self, StoreError> {
+        let mut rows = Self::default();
+        for order in orders {
+            let Some(version) = order.checked.cart_version else { continue };
+            rows.users.push(order.user_id.as_i64());
+            rows.versions.push(signed("carts.version", version)?);
+            for (sku, quantity) in &order.checked.items {
+                rows.item_users.push(order.user_id.as_i64());
+                rows.item_skus.push(sku.as_str());
+                rows.item_quantities.push(quantity.units().cast_signed());
+            }
+        }
+        Ok(rows)
+    }
+}
+
+fn signed(what: &'static str, number: u64) -> Result<i64, StoreError> {
+    i64::try_from(number).map_err(|_| StoreError::corrupt(what, number))
+}
+
+/// SKUs of a batch, each once, in the order in which everybody locks them.
+pub(crate) fn skus<'a>(orders: impl Iterator<Item = &'a AdmitOrder>) -> Vec<&'a Sku> {
+    let mut skus: Vec<&Sku> = orders.flat_map(|order| order.checked.items.keys()).collect();
+    skus.sort_unstable();
+    skus.dedup();
+    skus
 }

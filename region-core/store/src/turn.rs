@@ -1,0 +1,152 @@
+//! A shard's turn: one connection on which everything that changes an allotment is written, in the order of asking.
+//!
+//! Writers that take turns never wait for each other's row locks, and what arrives meanwhile is one batch. It is a matter of
+//! speed alone: every process has its own turn, and each statement re-checks in the database what it was decided on.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use shared::ShardId;
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{Connection, PgConnection};
+use tokio::sync::{Mutex, MutexGuard};
+use tokio::time::error::Elapsed;
+
+use crate::error::{HasStoreError, StoreError};
+use crate::transaction::{self, Attempts};
+
+/// Longest wait for a turn, and for a new connection in it, before the caller is told to try again.
+const LONGEST_WAIT: Duration = Duration::from_secs(2);
+/// Longest time that one transaction may take. The server's own bounds end it sooner, unless the server itself stands still.
+const LONGEST_WORK: Duration = Duration::from_secs(12);
+
+/// Where writers of one shard queue up. Cheap to clone.
+#[derive(Clone)]
+pub struct Turn(Arc<Inner>);
+
+struct Inner {
+    shard: ShardId,
+    options: PgConnectOptions,
+    /// Absent until first used, and after a failure or a caller who went away in the middle.
+    connection: Mutex<Option<PgConnection>>,
+}
+
+impl std::fmt::Debug for Turn {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Turn").field("shard", &self.0.shard).finish_non_exhaustive()
+    }
+}
+
+impl Turn {
+    pub(crate) fn new(shard: ShardId, options: PgConnectOptions) -> Self {
+        Self(Arc::new(Inner { shard, options, connection: Mutex::new(None) }))
+    }
+
+    /// Waits for the turn; first come, first served.
+    ///
+    /// # Errors
+    /// When it does not come in time: the shard is slow or stands still.
+    pub async fn take(&self) -> Result<Seat<'_>, StoreError> {
+        let guard = tokio::time::timeout(LONGEST_WAIT, self.0.connection.lock()).await.map_err(|_| timed_out())?;
+        Ok(Seat { turn: &self.0, guard })
+    }
+
+    /// Runs `work` as [`crate::Shard::write`] does, in the turn: one transaction, run again after a serialization failure or
+    /// a deadlock. A caller who is dropped in the middle loses the connection and so the transaction.
+    ///
+    /// # Errors
+    /// Whatever `work` or the commit says; nothing was written then, unless the commit's own answer was lost.
+    pub async fn write<T, E, F>(&self, name: &'static str, work: F) -> Result<T, E>
+    where
+        E: HasStoreError,
+        F: AsyncFn(&mut PgConnection) -> Result<T, E>,
+    {
+        self.take().await?.write(name, work).await
+    }
+}
+
+/// The turn while it is one's own. Given up when dropped.
+#[derive(Debug)]
+pub struct Seat<'a> {
+    turn: &'a Inner,
+    guard: MutexGuard<'a, Option<PgConnection>>,
+}
+
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inner").field("shard", &self.shard).finish_non_exhaustive()
+    }
+}
+
+impl Seat<'_> {
+    /// As [`Turn::write`].
+    ///
+    /// # Errors
+    /// As [`Turn::write`].
+    pub async fn write<T, E, F>(&mut self, name: &'static str, work: F) -> Result<T, E>
+    where
+        E: HasStoreError,
+        F: AsyncFn(&mut PgConnection) -> Result<T, E>,
+    {
+        let mut attempts = Attempts::new(name);
+        loop {
+            let mut conn = self.connection().await?;
+            let ended = tokio::time::timeout(LONGEST_WORK, transaction::run(&mut conn, &work)).await;
+            let outcome = self.keep(conn, ended).await;
+            if !attempts.again(&outcome) {
+                return outcome;
+            }
+        }
+    }
+
+    /// The connection, taken out of its place. Give it back with [`Seat::keep`]: whoever is dropped before that has closed it,
+    /// and so rolled back what was under way.
+    ///
+    /// # Errors
+    /// When no connection is to be had in time.
+    pub async fn connection(&mut self) -> Result<PgConnection, StoreError> {
+        if let Some(conn) = self.guard.take() {
+            return Ok(conn);
+        }
+        let connecting = tokio::time::timeout(LONGEST_WAIT, PgConnection::connect_with(&self.turn.options));
+        Ok(connecting.await.map_err(|_| timed_out())??)
+    }
+
+    /// Puts the connection back if it is sound after what `ended` so; hands on how it ended.
+    ///
+    /// # Errors
+    /// That of `ended`; the time that ran out counts as one of the store.
+    pub async fn keep<T, E: HasStoreError>(
+        &mut self,
+        mut conn: PgConnection,
+        ended: Result<Result<T, E>, Elapsed>,
+    ) -> Result<T, E> {
+        let outcome = ended.unwrap_or_else(|_| Err(timed_out().into()));
+        let sound = match &outcome {
+            Ok(_) => true,
+            // A refusal of ours, or the server's: one round trip tells whether it still listens.
+            Err(error) if !error.store_error().is_some_and(is_lost) => {
+                matches!(tokio::time::timeout(LONGEST_WAIT, conn.ping()).await, Ok(Ok(())))
+            }
+            Err(_) => false,
+        };
+        if sound {
+            *self.guard = Some(conn);
+        }
+        outcome
+    }
+}
+
+fn timed_out() -> StoreError {
+    StoreError::Sql(sqlx::Error::PoolTimedOut)
+}
+
+/// Whether the connection is of no more use.
+fn is_lost(error: &StoreError) -> bool {
+    matches!(
+        error,
+        StoreError::Sql(
+            sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::Tls(_) | sqlx::Error::PoolTimedOut
+        )
+    )
+}
