@@ -20,6 +20,16 @@ const LONGEST_WAIT: Duration = Duration::from_secs(2);
 /// Longest time that one transaction may take. The server's own bounds end it sooner, unless the server itself stands still.
 const LONGEST_WORK: Duration = Duration::from_secs(12);
 
+/// Statements in the turn are few, short and set-based, over arrays of keys: always a loop over the array with an index, never
+/// a plan of its own for each batch or a scan while a table is small. So rows are also locked in the order of the array.
+const PLANS: [(&str, &str); 5] = [
+    ("plan_cache_mode", "force_generic_plan"),
+    ("enable_seqscan", "off"),
+    ("enable_hashjoin", "off"),
+    ("enable_mergejoin", "off"),
+    ("jit", "off"),
+];
+
 /// Where writers of one shard queue up. Cheap to clone.
 #[derive(Clone)]
 pub struct Turn(Arc<Inner>);
@@ -39,7 +49,7 @@ impl std::fmt::Debug for Turn {
 
 impl Turn {
     pub(crate) fn new(shard: ShardId, options: PgConnectOptions) -> Self {
-        Self(Arc::new(Inner { shard, options, connection: Mutex::new(None) }))
+        Self(Arc::new(Inner { shard, options: options.options(PLANS), connection: Mutex::new(None) }))
     }
 
     /// Waits for the turn; first come, first served.

@@ -10,7 +10,7 @@ use time::{Duration, OffsetDateTime};
 use crate::admission::AdmitOrder;
 use crate::rules::admit::sums;
 
-/// Raised by `admit_orders` when what the writer decided on no longer holds. Nothing was written then.
+/// Raised by `must_hold` when what the writer decided on no longer holds. Nothing was written then.
 const STALE: &str = "MD001";
 
 /// What is known of a key.
@@ -117,13 +117,65 @@ async fn admit_all(conn: &mut PgConnection, orders: &[&AdmitOrder], hold: Durati
     let takes = sums(orders.iter().flat_map(|order| order.checked.items.iter().map(|(sku, units)| (sku, *units))));
     let (take_skus, take_units): (Vec<&str>, Vec<i64>) =
         takes.into_iter().map(|(sku, units)| (sku.as_str(), units.cast_signed())).unzip();
+    let mut slots: Vec<i16> = orders.iter().map(|order| order.user_id.slot().into()).collect();
+    slots.sort_unstable();
+    slots.dedup();
     let (topic, kind) = orders.first().map_or(("", ""), |order| (order.event.topic.name(), order.event.kind));
+    // The checks come first in the last part, which is evaluated before the inserts that nobody reads from: what does not
+    // hold costs little. On the turn's connection joins are nested loops over the arrays, so that allotments are locked in
+    // the order of the array, by SKU.
     let row = sqlx::query!(
         r#"
-        SELECT created_at AS "created_at!", expires_at AS "expires_at!" FROM admit_orders($1,
-            $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14,
-            $15, $16, $17, $18, $19,
-            $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31)
+        WITH new AS MATERIALIZED (
+            SELECT * FROM unnest($2::uuid[], $3::bigint[], $4::integer[], $5::text[], $6::bytea[], $7::text[], $8::text[],
+                $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::jsonb[], $14::text[], $17::uuid[],
+                $18::jsonb[], $19::text[])
+                AS new (order_id, user_id, epoch, key, request_hash, payment_token, currency, subtotal, shipping, total,
+                    catalog_version, address, email, event_id, payload, traceparent)
+        ), clock AS MATERIALIZED (
+            SELECT at, at + make_interval(secs => $1) AS until, pg_current_xact_id()::text::bigint AS transaction_id
+            FROM (SELECT shard_now() AS at) AS now
+        ), fenced AS MATERIALIZED (
+            -- A move's freeze takes these rows FOR UPDATE and so waits for this transaction.
+            SELECT state FROM slots WHERE slot = ANY ($32::smallint[]) ORDER BY slot FOR SHARE
+        ), recorded AS (
+            INSERT INTO idempotency_records (user_id, key, request_hash, order_id, created_at)
+            SELECT user_id, key, request_hash, order_id, at FROM new, clock
+            ON CONFLICT (user_id, key) DO NOTHING
+            RETURNING 1
+        ), taken AS (
+            UPDATE allotments SET free = free - units, reserved = reserved + units
+            FROM unnest($25::text[], $26::bigint[]) AS wanted (sku, units)
+            WHERE allotments.sku = wanted.sku AND free >= units
+            RETURNING 1
+        ), accepted AS (
+            INSERT INTO orders (order_id, user_id, payment_token, currency, subtotal_minor, shipping_minor, total_minor,
+                catalog_version, shipping_address, email, created_at, expires_at)
+            SELECT order_id, user_id, payment_token, currency, subtotal, shipping, total, catalog_version, address, email,
+                at, until
+            FROM new, clock
+        ), lines AS (
+            INSERT INTO line_items (order_id, sku, title, quantity, unit_price_minor)
+            SELECT * FROM unnest($20::uuid[], $21::text[], $22::text[], $23::integer[], $24::bigint[])
+        ), held AS (
+            INSERT INTO reservations (order_id, sku, units)
+            SELECT * FROM unnest($20::uuid[], $21::text[], $23::integer[])
+        ), said AS (
+            -- The payload is the speaker's own; only the shard's clock knows until when.
+            INSERT INTO outbox (transaction_id, event_id, topic, kind, aggregate_id, aggregate_version, payload, traceparent, created_at)
+            SELECT transaction_id, event_id, $15, $16, order_id, 1, payload || jsonb_build_object('expires_at', until),
+                traceparent, at
+            FROM new, clock
+        )
+        SELECT at AS "created_at!", until AS "expires_at!",
+            must_hold((SELECT count(*) FROM fenced WHERE state = 'owner') = cardinality($32::smallint[]), 'slots')
+            AND must_hold((SELECT count(*) FROM new JOIN users USING (user_id) WHERE revocation_epoch <= epoch)
+                = cardinality($2::uuid[]), 'users')
+            AND must_hold((SELECT count(*) FROM recorded) = cardinality($2::uuid[]), 'keys')
+            AND (cardinality($27::bigint[]) = 0 OR must_hold(
+                take_carts($27::bigint[], $28::bigint[], $29::bigint[], $30::text[], $31::integer[]), 'carts'))
+            AND must_hold((SELECT count(*) FROM taken) = cardinality($25::text[]), 'allotments') AS "holds!"
+        FROM clock
         "#,
         hold.as_seconds_f64(),
         &rows.order_ids,
@@ -156,6 +208,7 @@ async fn admit_all(conn: &mut PgConnection, orders: &[&AdmitOrder], hold: Durati
         &carts.item_users,
         &carts.item_skus as &[&str],
         &carts.item_quantities,
+        &slots,
     )
     .fetch_one(conn)
     .await?;
