@@ -6,6 +6,7 @@ pub mod account;
 pub mod cart;
 pub mod catalog;
 pub mod order;
+pub mod stock;
 
 /// Longest request body, in bytes.
 pub const MAX_BODY_BYTES: usize = 256 * 1024;

@@ -46,11 +46,20 @@ const RETURNED: [HeaderName; 9] = [
 /// Any request below `/v1`.
 pub(crate) async fn any<P: Platform>(State(app): State<App<P>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
+    if for_hosts_alone(&parts) {
+        return Problem::not_found().into_response();
+    }
     let result = match cacheable(&parts) {
         Some(route) => cached(&app, &parts, &route).await,
         None => pass(&app, parts, body).await,
     };
     result.unwrap_or_else(IntoResponse::into_response)
+}
+
+/// Whether this is a list that cores make for points of presence: long, and of no use to anybody else.
+fn for_hosts_alone(parts: &Parts) -> bool {
+    let asked = parts.method == Method::GET || parts.method == Method::HEAD;
+    asked && parts.uri.path() == "/v1/stock/changes"
 }
 
 fn cacheable(parts: &Parts) -> Option<PublicRoute> {

@@ -10,6 +10,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Request, Response};
+use shared::Sku;
+use shared::api::catalog::StockLevel;
 
 /// Finished bytes of a public answer, with its times. Never anything that was made for one user.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -100,6 +102,13 @@ pub trait Platform: Clone + Send + Sync + 'static {
         request: Request<Bytes>,
         client: IpAddr,
     ) -> impl Future<Output = Result<Response<Bytes>, UpstreamError>> + Send;
+
+    /// Free units of these SKUs, in this order, if this host keeps counts of its own and they are recent. Without them the
+    /// cores are asked.
+    fn stock(&self, skus: &[Sku]) -> Option<Vec<StockLevel>> {
+        let _ = skus;
+        None
+    }
 
     /// Whether `signature` is `key`'s Ed25519 signature of `message` (RFC 8032).
     fn verify_ed25519(&self, key: &[u8; 32], message: &[u8], signature: &[u8; 64])

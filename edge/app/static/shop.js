@@ -139,26 +139,42 @@ for (const form of all("form[data-set], form[data-remove]")) {
   one("button[type=submit]", form).classList.add("hidden");
 }
 
-// Stock as it is now; the page may be half a minute old.
-const hints = all("[data-stock]");
+// Stock as it is about now. Pages are shared and may be half a minute old, so no count stands in them; and a count is a
+// moment old too, which is why nothing is forbidden here: the order itself decides.
 const choice = one(".buy-form select[name=sku]");
-const showHint = () => {
-  for (const hint of hints) hint.hidden = Boolean(choice) && hint.dataset.stock !== choice.value;
+choice?.addEventListener("change", () => {
+  for (const hint of all(".buy-form [data-stock]")) hint.hidden = hint.dataset.stock !== choice.value;
+});
+const fewUnits = 5;
+const stockWords = (units) =>
+  units === 0 ? ["out", "Sold out"] : units <= fewUnits ? ["few", `Only ${units} left`] : ["plenty", "In stock"];
+const showStock = ({ sku, units }) => {
+  const [kind, text] = stockWords(units);
+  for (const hint of all("[data-stock]")) {
+    if (hint.dataset.stock !== sku) continue;
+    hint.className = `stock ${kind}`;
+    hint.textContent = text;
+    if (kind === "few") hint.title = "As of a moment ago";
+    else hint.removeAttribute("title");
+  }
+  for (const option of choice?.options ?? []) {
+    if (option.value !== sku) continue;
+    option.dataset.name ??= option.textContent;
+    option.textContent = units === 0 ? `${option.dataset.name} (sold out)` : option.dataset.name;
+  }
 };
-choice?.addEventListener("change", showHint);
-if (hints.length > 0) {
-  const query = new URLSearchParams(hints.map((hint) => ["sku", hint.dataset.stock]));
-  fetch(`/v1/stock?${query}`, json).then((r) => (r.ok ? r.json() : null)).then((levels) => {
-    for (const level of levels?.items ?? []) {
-      const hint = hints.find((own) => own.dataset.stock === level.sku);
-      if (!hint) continue;
-      const [kind, text] =
-        level.units === 0 ? ["out", "Sold out for now"] : level.units < 10 ? ["few", `Only ${level.units} left`] : ["plenty", "In stock"];
-      hint.className = `stock ${kind}`;
-      hint.textContent = text;
-    }
-  }).catch(() => {});
-}
+const askStock = async () => {
+  const skus = [...new Set(all("[data-stock]").map((hint) => hint.dataset.stock))].sort();
+  for (let at = 0; at < skus.length; at += 100) {
+    const query = new URLSearchParams(skus.slice(at, at + 100).map((sku) => ["sku", sku]));
+    try {
+      const said = await fetch(`/v1/stock?${query}`, json).then((r) => (r.ok ? r.json() : null));
+      for (const level of said?.items ?? []) showStock(level);
+    } catch { /* Nothing is said then. */ }
+  }
+};
+askStock();
+document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && askStock());
 
 // A form that must not be sent twice by a hasty finger. (If it is, nothing happens twice; it only looks calmer.)
 for (const form of all("form[data-once]")) {

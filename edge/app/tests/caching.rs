@@ -248,7 +248,7 @@ async fn head_has_the_headers_of_get_and_no_body() {
 }
 
 #[tokio::test]
-async fn stock_is_never_older_than_half_a_second_for_long() {
+async fn stock_is_never_older_than_half_a_second_while_a_core_answers() {
     let (platform, mut browser) = shop();
     let address = "/v1/stock?sku=10123C";
     let before = browser.get(address).await.body;
@@ -256,7 +256,54 @@ async fn stock_is_never_older_than_half_a_second_for_long() {
     platform.turn_clock(400);
     assert_eq!(browser.get(address).await.body, before);
     platform.turn_clock(200);
-    browser.get(address).await;
-    platform.run_deferred().await;
     assert!(browser.get(address).await.body.contains("9999"));
+    platform.switch_cores(false);
+    platform.turn_clock(5_000);
+    assert!(browser.get(address).await.body.contains("9999"), "for some seconds an old count is better than none");
+    platform.turn_clock(10_000);
+    assert_eq!(browser.get(address).await.status, 503);
+    platform.run_deferred().await;
+    let kept = platform.inner().kv.lock().unwrap();
+    let holds = |value: &[u8]| String::from_utf8_lossy(value).contains("/v1/stock");
+    assert!(!kept.values().any(|(value, _)| holds(value)), "a count outlives the process");
+}
+
+#[tokio::test]
+async fn a_host_that_keeps_counts_asks_no_core_for_them() {
+    let (platform, mut browser) = shop();
+    *platform.inner().counts.lock().unwrap() = Some([("10123C".parse().unwrap(), 4)].into());
+    for units in [4, 3] {
+        platform.inner().counts.lock().unwrap().as_mut().unwrap().insert("10123C".parse().unwrap(), units);
+        let told = browser.get("/v1/stock?sku=10123c").await;
+        let expected = format!(r#"{{"items":[{{"sku":"10123C","units":{units},"approximate":true}}]}}"#);
+        assert_eq!((told.body.as_str(), told.header("cache-control")), (expected.as_str(), "no-store"));
+    }
+    assert!(platform.take_calls().is_empty());
+    browser.get("/v1/stock?sku=10123C&sku=10120").await;
+    assert_eq!(platform.take_calls(), ["GET /v1/stock?sku=10123C&sku=10120"], "it does not know one of them");
+}
+
+#[tokio::test]
+async fn no_count_stands_in_a_page_that_is_kept_for_everybody() {
+    let (platform, mut browser) = shop();
+    for units in [0, 3, 50] {
+        platform.inner().core.lock().unwrap().stock.values_mut().for_each(|stock| *stock = units);
+        platform.forget_memory();
+        platform.inner().kv.lock().unwrap().clear();
+        for address in ["/", "/c/garden", "/search?q=red+heart", "/p/hearts-wrapping-tape-10123c"] {
+            let page = browser.get(address).await;
+            assert!(page.body.contains("data-stock="), "{address}: its script has no place for a count");
+            for words in ["In stock", "Sold out", " left<"] {
+                assert!(!page.body.contains(words), "{address} says {words:?}");
+            }
+        }
+    }
+    assert!(!platform.take_calls().iter().any(|call| call.contains("/v1/stock")));
+}
+
+#[tokio::test]
+async fn lists_of_changed_counts_are_for_hosts_alone() {
+    let (platform, mut browser) = shop();
+    assert_eq!(browser.get("/v1/stock/changes?since=00c0ffee00c0ffee.1").await.status, 404);
+    assert!(platform.take_calls().is_empty());
 }

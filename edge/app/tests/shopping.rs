@@ -219,6 +219,26 @@ async fn an_unknown_outcome_keeps_the_key_and_a_refusal_changes_it() {
 }
 
 #[tokio::test]
+async fn units_on_their_way_are_explained_and_the_same_form_is_sent_again() {
+    let (platform, router) = shop();
+    let mut browser = Browser::new(&router);
+    add(&mut browser, TAPE, "2").await;
+    let page = browser.get("/checkout").await;
+    let form = with(page.form("/checkout"), &[("name", "Ada"), ("line1", "1 High Street"), ("city", "York")]);
+    platform.answer_instead(Some((409, Problem::new(ProblemKind::StockInTransit).to_json())));
+    let refused = browser.post("/checkout", &form).await;
+    assert_eq!(refused.text("#problem h2"), "Almost there");
+    assert!(refused.text("#problem").contains("Nothing has been ordered yet"), "{}", refused.text("#problem"));
+    assert_eq!(refused.text("#problem button[type=submit][form=checkout]"), "Try again");
+    assert_eq!(refused.page().select(&scraper::Selector::parse("form#checkout").unwrap()).count(), 1);
+    let (mut kept, mut sent) = (refused.form("/checkout"), form);
+    (kept.sort(), sent.sort());
+    assert_eq!(kept, sent, "the repeat would be another request");
+    platform.answer_instead(None);
+    assert!(browser.post("/checkout", &kept).await.location().starts_with("/orders/"));
+}
+
+#[tokio::test]
 async fn an_order_whose_answer_was_lost_is_found_by_pressing_again() {
     let (platform, router) = shop();
     let mut browser = Browser::new(&router);

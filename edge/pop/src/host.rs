@@ -11,10 +11,13 @@ use http::{Request, Response};
 use moka::Expiry;
 use moka::sync::Cache;
 use ring::signature::{ED25519, UnparsedPublicKey};
+use shared::Sku;
+use shared::api::catalog::StockLevel;
 use shared_clock::{Clock, Entropy};
 use shared_link::LinkError;
 use tokio::sync::Semaphore;
 
+use crate::stock::Stock;
 use crate::upstream::Upstream;
 
 /// Deferred jobs at once; more are dropped, as the app allows.
@@ -28,6 +31,7 @@ struct Inner {
     name: String,
     pages: Cache<String, Arc<Page>>,
     upstream: Upstream,
+    stock: Stock,
     clock: Clock,
     entropy: Entropy,
     deferred: Arc<Semaphore>,
@@ -55,12 +59,19 @@ impl Expiry<String, Arc<Page>> for UntilStale {
 impl Host {
     /// A host called `name` that keeps up to `memory_bytes` of pages.
     #[must_use]
-    pub fn new(name: String, memory_bytes: u64, upstream: Upstream, clock: Clock, entropy: Entropy) -> Self {
+    pub fn new(
+        name: String,
+        memory_bytes: u64,
+        upstream: Upstream,
+        stock: Stock,
+        clock: Clock,
+        entropy: Entropy,
+    ) -> Self {
         let weigh =
             |key: &String, page: &Arc<Page>| page.weight().saturating_add(u32::try_from(key.len()).unwrap_or(u32::MAX));
         let pages = Cache::builder().max_capacity(memory_bytes).weigher(weigh).expire_after(UntilStale).build();
         let deferred = Arc::new(Semaphore::new(MAX_DEFERRED));
-        Self(Arc::new(Inner { name, pages, upstream, clock, entropy, deferred }))
+        Self(Arc::new(Inner { name, pages, upstream, stock, clock, entropy, deferred }))
     }
 }
 
@@ -96,6 +107,10 @@ impl Platform for Host {
                 LinkError::BadAnswer { .. } | LinkError::TooLarge => UpstreamError::Malformed,
             }
         })
+    }
+
+    fn stock(&self, skus: &[Sku]) -> Option<Vec<StockLevel>> {
+        self.0.stock.levels(skus)
     }
 
     async fn verify_ed25519(&self, key: &[u8; 32], message: &[u8], signature: &[u8; 64]) -> bool {

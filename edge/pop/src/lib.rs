@@ -23,6 +23,7 @@ pub mod ops;
 mod pop;
 pub mod rules;
 pub mod signed;
+pub mod stock;
 pub mod upstream;
 
 pub use config::{Config, ConfigError};

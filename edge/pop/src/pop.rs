@@ -22,6 +22,7 @@ use crate::limits::Limiter;
 use crate::listener::{self, Bounds};
 use crate::ops::{self, OpsState};
 use crate::signed::{self, UplinkState};
+use crate::stock::Stock;
 use crate::upstream::Upstream;
 
 /// How often files of secrets and certificates are looked at.
@@ -97,7 +98,8 @@ impl Pop {
         let entropy = Entropy::system();
         let upstream = Upstream::start(&config, &tls, entropy.clone()).map_err(StartError::Link)?;
         let bodies = Bodies::new(config.limits.body_bytes);
-        let parts = Parts { config, clock, entropy, metrics, tls, keys, upstream, bodies, shutdown };
+        let stock = Stock::default();
+        let parts = Parts { config, clock, entropy, metrics, tls, keys, upstream, stock, bodies, shutdown };
         let addresses = [&public, &uplink, &ops].map(|(_, address)| *address);
         let task = tokio::spawn(parts.run(public.0, uplink.0, ops.0));
         Ok(Self { public: addresses[0], uplink: addresses[1], ops: addresses[2], task })
@@ -126,6 +128,7 @@ struct Parts {
     tls: Arc<Tls>,
     keys: Arc<Keys>,
     upstream: Upstream,
+    stock: Stock,
     bodies: Bodies,
     shutdown: CancellationToken,
 }
@@ -139,6 +142,9 @@ impl Parts {
         tokio::spawn(Arc::clone(&self.tls).reload_on_change(FILES, last.clone()));
         tokio::spawn(Arc::clone(&self.keys).reload_on_change(FILES, last.clone()));
         tokio::spawn(self.upstream.clone().keep_map(SLOT_MAP, last.clone()));
+        let cores = self.config.regions[&self.config.nearest].cores.len();
+        let (upstream, entropy) = (self.upstream.clone(), self.entropy.clone());
+        tokio::spawn(self.stock.clone().keep(upstream, cores, entropy, last.clone()));
         let [shoppers, workers, operators] = self.crowds();
         let operators = tokio::spawn(listener::serve(ops, self.ops_router(), bounds, operators, last.clone()));
         tokio::join!(
@@ -162,9 +168,9 @@ impl Parts {
     }
 
     fn public_router(&self) -> axum::Router {
-        let Self { config, upstream, clock, entropy, .. } = self;
+        let Self { config, upstream, stock, clock, entropy, .. } = self;
         let (name, memory_bytes) = (config.name.clone(), config.cache.memory_bytes);
-        let host = Host::new(name, memory_bytes, upstream.clone(), clock.clone(), entropy.clone());
+        let host = Host::new(name, memory_bytes, upstream.clone(), stock.clone(), clock.clone(), entropy.clone());
         let terminators = config.listen.terminators.clone();
         let cache_name = config.name.clone();
         let anyone = Anyone { cache_name, limiter: self.limiter(), terminators, bodies: self.bodies.clone() };
@@ -172,9 +178,9 @@ impl Parts {
     }
 
     fn uplink_router(&self) -> axum::Router {
-        let (upstream, keys) = (self.upstream.clone(), Arc::clone(&self.keys));
+        let (upstream, stock, keys) = (self.upstream.clone(), self.stock.clone(), Arc::clone(&self.keys));
         let (limiter, bodies, clock) = (self.limiter(), self.bodies.clone(), self.clock.clone());
-        let state = UplinkState { upstream, keys, limiter, bodies, clock };
+        let state = UplinkState { upstream, stock, keys, limiter, bodies, clock };
         self.guarded("uplink", signed::router(state), None)
     }
 

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use http::HeaderMap;
@@ -15,6 +16,7 @@ use shared_clock::Clock;
 use crate::bodies::Bodies;
 use crate::keys::Keys;
 use crate::limits::Limiter;
+use crate::stock::Stock;
 use crate::upstream::Upstream;
 use crate::{guard, headers};
 
@@ -23,6 +25,8 @@ use crate::{guard, headers};
 pub struct UplinkState {
     /// The way to the cores.
     pub upstream: Upstream,
+    /// Counts that need no core.
+    pub stock: Stock,
     /// What Workers sign with.
     pub keys: Arc<Keys>,
     /// Limits by the signed client address.
@@ -64,6 +68,9 @@ async fn pass(State(state): State<UplinkState>, request: Request) -> Result<Resp
     }
     headers::drop_claims(&mut parts.headers);
     let request = Request::from_parts(parts, body.bytes.clone());
+    if let Some(answer) = state.stock.answer(&request) {
+        return Ok(answer.map(Body::from));
+    }
     let answer = state.upstream.send(request, claim.client).await.map_err(|error| {
         tracing::warn!(%error, "a core did not answer");
         error.problem()

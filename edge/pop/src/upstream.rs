@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -120,6 +120,24 @@ impl Upstream {
         }
         let region = inner.region_of(slot, client).to_string();
         Err(LinkError::Unreachable { region, reason: "the user's slot is on the move".to_owned() })
+    }
+}
+
+impl Upstream {
+    /// Asks any core something that is for everybody: the nearest region's, or another's while that one cannot be reached.
+    ///
+    /// # Errors
+    /// Why there is no good answer, for a log.
+    pub async fn ask_any(&self, target: &str, within: Duration) -> Result<Bytes, String> {
+        let request = Request::get(target).body(Bytes::new()).map_err(|error| error.to_string())?;
+        let nobody = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        let asked = self.0.ask(None, nobody, &request, Instant::now() + within).await;
+        let (_, answer) = asked.map_err(|error| error.to_string())?;
+        if answer.status() == StatusCode::OK {
+            Ok(answer.into_body())
+        } else {
+            Err(format!("status {}", answer.status()))
+        }
     }
 }
 

@@ -208,11 +208,12 @@ async fn finish<P: Platform>(
 }
 
 fn mend(fields: Vec<(&'static str, &'static str)>) -> Trouble {
-    Trouble { title: "Please look at these fields again", text: String::new(), fields, way_out: None }
+    Trouble { title: "Please look at these fields again", text: String::new(), fields, way_out: None, again: false }
 }
 
 fn trouble(problem: &Problem) -> Trouble {
-    let say = |title, text: &str| Trouble { title, text: text.to_owned(), fields: Vec::new(), way_out: None };
+    let say =
+        |title, text: &str| Trouble { title, text: text.to_owned(), fields: Vec::new(), way_out: None, again: false };
     if problem.is(ProblemKind::WrongCredentials) {
         say("That did not match", "E-mail and password do not belong together. Please try again.")
     } else if problem.is(ProblemKind::EmailTaken) {

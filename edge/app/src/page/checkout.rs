@@ -80,6 +80,8 @@ pub(super) struct Trouble {
     pub fields: Vec<(&'static str, &'static str)>,
     /// Where it can be mended or looked up, and what that place is called.
     pub way_out: Option<(&'static str, &'static str)>,
+    /// Whether sending the very same form again is what helps.
+    pub again: bool,
 }
 
 const TO_CART: Option<(&str, &str)> = Some(("/cart", "Back to the basket"));
@@ -318,7 +320,8 @@ pub(crate) async fn place<P: Platform>(
             form.errors.clone_from(&fields);
             let quote = requote(&app, &visit, &form, &user.token).await;
             let title = "Please look at these fields again";
-            let trouble = Trouble { title, text: "We need them to go on.".to_owned(), fields, way_out: None };
+            let text = "We need them to go on.".to_owned();
+            let trouble = Trouble { title, text, fields, way_out: None, again: false };
             return page(&app, &visit, form, quote, Some(trouble)).await;
         }
     };
@@ -355,28 +358,34 @@ async fn refused<P: Platform>(
         None => requote(app, visit, &form, token).await,
     };
     let trouble = trouble(problem, quote.as_ref());
-    if may_have_ordered(problem) {
+    if keeps_key(problem) {
         return page(app, visit, form, quote, Some(trouble)).await;
     }
     afresh(app, visit, form, quote, Some(trouble)).await
 }
 
-/// Whether an order may have come of this form's key, so that a new key could order twice.
-fn may_have_ordered(problem: &Problem) -> bool {
-    core::is_unknown(problem) || core::is_passing(problem) || problem.is(ProblemKind::IdempotencyKeyReused)
+/// Whether the next try is this one again: an order may have come of this form's key, so that a new key could order twice;
+/// or the same request is to be sent once more in a moment.
+fn keeps_key(problem: &Problem) -> bool {
+    core::is_unknown(problem)
+        || core::is_passing(problem)
+        || problem.is(ProblemKind::IdempotencyKeyReused)
+        || problem.is(ProblemKind::StockInTransit)
 }
 
 /// The problem in a shopper's words.
 fn trouble(problem: &Problem, quote: Option<&Quote>) -> Trouble {
-    let say = |title, text: &str| Trouble { title, text: text.to_owned(), fields: Vec::new(), way_out: None };
+    let say =
+        |title, text: &str| Trouble { title, text: text.to_owned(), fields: Vec::new(), way_out: None, again: false };
+    let say_again = |title, text: &str| Trouble { again: true, ..say(title, text) };
     let total = quote.map(|quote| quote.total.to_string()).unwrap_or_default();
     if problem.is(ProblemKind::SoldOut) {
         let text = format!("{} Nothing has been ordered. Please change your basket.", short_items(problem, quote));
         Trouble { way_out: TO_CART, ..say("Not enough left", &text) }
     } else if problem.is(ProblemKind::StockInTransit) {
-        say(
+        say_again(
             "Almost there",
-            "Some of your items are just moving between our stores. Please press the button again in a moment.",
+            "Some of your items are just on their way between our stores. Nothing has been ordered yet, and your basket is as it was. Please try again in a moment: it can never be ordered twice.",
         )
     } else if problem.is(ProblemKind::QuoteChanged) {
         say(
@@ -412,9 +421,9 @@ fn trouble(problem: &Problem, quote: Option<&Quote>) -> Trouble {
     } else if problem.is(ProblemKind::Invalid) {
         invalid(problem)
     } else if problem.is(ProblemKind::SlowDown) {
-        say("One moment, please", "That was a lot at once. Wait a second, then press the button again.")
+        say_again("One moment, please", "That was a lot at once. Wait a second, then press the button again.")
     } else if core::is_unknown(problem) || core::is_passing(problem) {
-        say(
+        say_again(
             "We did not hear back",
             "We do not know yet whether your order arrived. Please press the button again: it can never be ordered or charged twice.",
         )
@@ -451,6 +460,7 @@ fn invalid(problem: &Problem) -> Trouble {
         text: problem.detail.clone().unwrap_or_else(|| "We could not take the order like this.".to_owned()),
         fields,
         way_out: None,
+        again: false,
     }
 }
 
@@ -511,6 +521,14 @@ mod tests {
         let problem = Problem::new(ProblemKind::SoldOut)
             .with("items", serde_json::json!([{"sku": "MUG", "wanted": 3, "available": 1}, {"sku": "CUP", "wanted": 1, "available": 0}]));
         assert_eq!(short_items(&problem, None), "Only one of “MUG” is left. “CUP” is sold out.");
-        assert_eq!(trouble(&problem, None).way_out, TO_CART);
+        let told = trouble(&problem, None);
+        assert_eq!((told.way_out, told.again), (TO_CART, false));
+        assert!(!keeps_key(&problem), "another order needs another key");
+    }
+
+    #[test]
+    fn units_on_their_way_are_asked_for_again_with_the_same_form() {
+        let problem = Problem::new(ProblemKind::StockInTransit);
+        assert!(keeps_key(&problem) && trouble(&problem, None).again);
     }
 }

@@ -49,6 +49,8 @@ pub struct Inner {
     pub kv: Mutex<HashMap<String, (Bytes, u32)>>,
     pub jobs: Mutex<Vec<Job>>,
     pub calls: Mutex<Vec<Request<Bytes>>>,
+    /// Counts that the host keeps itself, if it does.
+    pub counts: Mutex<Option<HashMap<Sku, u64>>>,
     random: AtomicU64,
     pub core: Mutex<Core>,
 }
@@ -65,6 +67,7 @@ impl Fake {
             kv: Mutex::default(),
             jobs: Mutex::default(),
             calls: Mutex::default(),
+            counts: Mutex::default(),
             random: AtomicU64::new(1),
             core: Mutex::new(Core::new(products)),
         }))
@@ -149,6 +152,13 @@ impl Platform for Fake {
             return Err(UpstreamError::Timeout);
         }
         Ok(answer)
+    }
+
+    fn stock(&self, skus: &[Sku]) -> Option<Vec<StockLevel>> {
+        let counts = self.0.counts.lock().unwrap();
+        let level =
+            |sku: &Sku| Some(StockLevel { sku: sku.clone(), units: *counts.as_ref()?.get(sku)?, approximate: true });
+        skus.iter().map(level).collect()
     }
 
     async fn verify_ed25519(&self, key: &[u8; 32], message: &[u8], signature: &[u8; 64]) -> bool {

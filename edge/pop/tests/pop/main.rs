@@ -3,5 +3,6 @@
 
 mod life;
 mod routing;
+mod stock;
 mod support;
 mod uplink;

@@ -15,6 +15,7 @@ use edge_pop::{Config, Pop};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 use serde_json::{Value, json};
+use shared::api::stock::{StockChanges, StockCount, StockCursor};
 use shared::id::USER_EPOCH_MS;
 use shared::token::{Claims, KeyId, Role};
 use shared::{Problem, ProblemKind, RegionName, SessionId, ShardId, Slot, SlotMap, UserId};
@@ -52,7 +53,9 @@ pub(crate) struct Core {
 pub(crate) struct CoreState {
     region: &'static str,
     pub(crate) map: Arc<Mutex<SlotMap>>,
-    /// Requests other than for the map.
+    /// Counts of stock; a change is a new list.
+    pub(crate) stock: Arc<Mutex<Vec<StockCount>>>,
+    /// Requests other than for the map and for news of stock.
     pub(crate) calls: Arc<AtomicUsize>,
     /// Whether to say that it does not own any slot.
     pub(crate) disowns: Arc<Mutex<bool>>,
@@ -98,6 +101,12 @@ async fn slot_map(State(core): State<CoreState>) -> Json<SlotMap> {
     Json(core.map.lock().unwrap().clone())
 }
 
+/// All counts, whatever was read before.
+async fn stock(State(core): State<CoreState>) -> Json<StockChanges> {
+    let next = StockCursor { board: u64::from(core.region == "eu"), version: 1 };
+    Json(StockChanges { items: core.stock.lock().unwrap().clone(), next, more: false })
+}
+
 impl Store {
     pub(crate) fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
@@ -110,6 +119,7 @@ impl Store {
             let state = CoreState {
                 region: name,
                 map: Arc::new(Mutex::new(map(1, 2048))),
+                stock: Arc::default(),
                 calls: Arc::default(),
                 disowns: Arc::default(),
                 trap: Arc::default(),
@@ -188,7 +198,11 @@ fn serve_core(files: TlsFiles, address: &str, state: CoreState) -> Core {
     let inside = runtime.enter();
     let server = Server::bind(address.parse().unwrap(), Tls::load(files).unwrap(), options).unwrap();
     let address = server.local_addr().unwrap().to_string();
-    let router = Router::new().route("/v1/slot-map", get(slot_map)).fallback(mirror).with_state(state.clone());
+    let router = Router::new()
+        .route("/v1/slot-map", get(slot_map))
+        .route("/v1/stock/changes", get(stock))
+        .fallback(mirror)
+        .with_state(state.clone());
     let shutdown = CancellationToken::new();
     let served = runtime.spawn(server.serve(router, shutdown.clone()));
     drop(inside);

@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 
 use crate::support::{KEY, NOW, PATIENT, RunningPop, Store, seen, token};
 
-struct Worker<'a> {
+pub(crate) struct Worker<'a> {
     pop: &'a RunningPop,
     key: UplinkKey,
     timestamp: u64,
@@ -20,12 +20,12 @@ struct Worker<'a> {
 }
 
 impl<'a> Worker<'a> {
-    fn new(pop: &'a RunningPop) -> Self {
+    pub(crate) fn new(pop: &'a RunningPop) -> Self {
         Self { pop, key: UplinkKey::parse(KEY).unwrap(), timestamp: NOW, client: "203.0.113.7".parse().unwrap() }
     }
 
     /// A request signed for `signed_body` that carries `body`.
-    fn request(&self, method: Method, path: &str, signed_body: &str, body: &str) -> reqwest::RequestBuilder {
+    pub(crate) fn request(&self, method: Method, path: &str, signed_body: &str, body: &str) -> reqwest::RequestBuilder {
         let signed = Signed {
             method: method.as_str(),
             path_and_query: path,
