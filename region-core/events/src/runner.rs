@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use region_core_store::{Shard, Shards, StoreError};
+use region_core_store::{Shard, Shards, StoreError, failpoint};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -201,7 +201,9 @@ impl Listener {
             Round::Done { handled } => {
                 self.passed_at = Instant::now();
                 if handled > 0 {
+                    failpoint("events.publish.before").await?;
                     self.wake.notify(); // what was handled may have said something
+                    failpoint("events.publish.after").await?;
                 }
                 Ok(Step::Handled(handled))
             }

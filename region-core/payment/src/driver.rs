@@ -8,7 +8,7 @@ use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
 use region_core_events::{Waiter, Wake, append};
-use region_core_store::{Shard, StoreError};
+use region_core_store::{Shard, StoreError, failpoint};
 use sqlx::PgConnection;
 use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
@@ -185,7 +185,11 @@ struct Committed {
 
 async fn commit(desk: Desk, results: Vec<(Payment, Answer)>, go_on: bool) -> Result<Committed, StoreError> {
     let shard = desk.shard.clone();
-    shard.write("payment.settle", async move |conn| desk.settle(conn, &results, go_on).await).await
+    failpoint("payment.settle.before").await?;
+    let committed =
+        shard.write("payment.settle", async move |conn| desk.settle(conn, &results, go_on).await).await?;
+    failpoint("payment.settle.after").await?;
+    Ok(committed)
 }
 
 impl Desk {

@@ -1,6 +1,9 @@
 //! One exchange with the provider about one payment. No database here: nothing is held while the provider thinks.
 
+use region_core_store::{Bug, planted};
+use shared::PaymentId;
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use crate::provider::{NewPayment, Provider, ProviderError, ProviderPayment, Shown};
 use crate::rules::{self, Answer, Call, Payment};
@@ -33,7 +36,7 @@ pub(crate) async fn exchange<P: Provider>(provider: &P, payment: &Payment) -> An
 
 /// How the payment stands, if an earlier attempt may have happened and did.
 async fn read_first<P: Provider>(provider: &P, payment: &Payment) -> Result<Option<ProviderPayment>, ProviderError> {
-    if payment.attempts <= 1 {
+    if payment.attempts <= 1 || planted(Bug::NewPaymentKey) {
         return Ok(None);
     }
     let shown = match &payment.provider_reference {
@@ -61,10 +64,27 @@ async fn make<P: Provider>(provider: &P, payment: &Payment, call: &Call) -> Show
         Call::Create => provider.get(reference).await,
         Call::Authorize => provider.authorize(reference, &key).await,
         Call::Confirm { challenge_id } => provider.confirm(reference, challenge_id, &key).await,
+        Call::Capture if payment.attempts > 1 && planted(Bug::NewPaymentKey) => {
+            charge_anew(provider, payment, reference).await
+        }
         Call::Capture => provider.capture(reference, &key).await,
         Call::Void => provider.void(reference, &key).await,
         Call::Refund { amount_minor } => provider.refund(reference, *amount_minor, &key).await,
     }
+}
+
+/// What a new key on a retry means: a second charge beside the first, which may have succeeded. Only
+/// [`Bug::NewPaymentKey`] does this.
+async fn charge_anew<P: Provider>(provider: &P, payment: &Payment, reference: &str) -> Shown {
+    let attempt = u128::try_from(payment.attempts).unwrap_or_default();
+    let twin = PaymentId::from_uuid(Uuid::from_u128(payment.payment_id.as_uuid().as_u128() ^ attempt));
+    let key = |call: &Call| call.key(twin);
+    let Payment { amount, payment_token, .. } = payment;
+    let new = NewPayment { payment_id: twin, amount: *amount, payment_token };
+    let shown = provider.create(new, &key(&Call::Create)).await?;
+    provider.authorize(&shown.reference, &key(&Call::Authorize)).await?;
+    provider.capture(&shown.reference, &key(&Call::Capture)).await?;
+    provider.capture(reference, &Call::Capture.key(payment.payment_id)).await
 }
 
 /// A payment that is refused stands otherwise than we thought: how it stands decides.

@@ -151,7 +151,7 @@ impl Config {
             .merge(
                 Env::prefixed("MERIDIAN_")
                     .split("__")
-                    .ignore(&["config", "tools"])
+                    .ignore(&["config", "tools", "planted_bug"])
                     .filter(|key| !key.starts_with("test_")),
             )
             .extract()
