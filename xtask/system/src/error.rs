@@ -25,6 +25,16 @@ pub enum SystemError {
         /// What the operating system said.
         source: std::io::Error,
     },
+    /// No proxy could be put between two parts.
+    #[error("no proxy between {from} and {to}: {source}")]
+    Link {
+        /// Who connects.
+        from: String,
+        /// To whom.
+        to: String,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
     /// A program that does one thing and ends has failed.
     #[error("{part} failed ({status})\n{tail}")]
     Failed {

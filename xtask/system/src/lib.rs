@@ -5,7 +5,8 @@
 //! sees to it that nothing outlives the process that started it. [`tools`] finds or installs what all of that needs.
 //!
 //! Deliberately not here: compiling our own binaries, the terminal, and anything that knows what the parts do: they are
-//! programs with a configuration file, a port and a question that tells whether they are ready.
+//! programs with a configuration file, a port and a question that tells whether they are ready. Only [`operator`] is
+//! acquainted with the store's accounts: without it nobody could run what was started.
 //!
 //! ```no_run
 //! # async fn example(programs: xtask_system::Programs) -> Result<(), xtask_system::SystemError> {
@@ -33,6 +34,8 @@ pub mod environment;
 mod error;
 pub mod guardian;
 pub mod layout;
+mod links;
+pub mod operator;
 mod part;
 mod plan;
 pub mod ports;
@@ -49,6 +52,7 @@ pub mod worker;
 pub use error::SystemError;
 pub use guardian::{Guardian, GuardianProgram};
 pub use layout::Layout;
+pub use links::Links;
 pub use part::{Part, PartSpec};
 pub use plan::{Plan, Programs, RegionPlan};
 pub use ports::Ports;

@@ -127,6 +127,26 @@ impl Part {
         self.ready().await
     }
 
+    /// Starts it again without waiting until it answers.
+    ///
+    /// # Errors
+    /// As [`ProcessSpec::spawn`], and those of [`Part::kill`] if it still runs.
+    pub async fn respawn(&mut self) -> Result<(), SystemError> {
+        if self.process.ended()?.is_none() {
+            self.process.kill().await?;
+        }
+        self.process = self.spec.process.spawn(&self.guardian)?;
+        Ok(())
+    }
+
+    /// How it ended, if it has.
+    ///
+    /// # Errors
+    /// As [`Process::ended`].
+    pub fn has_ended(&mut self) -> Result<Option<std::process::ExitStatus>, SystemError> {
+        self.process.ended()
+    }
+
     /// The error that says it has ended by itself.
     pub(crate) fn ended(&self, status: std::process::ExitStatus) -> SystemError {
         SystemError::Ended {

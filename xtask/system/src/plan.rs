@@ -44,6 +44,10 @@ pub struct Plan {
     pub currency: String,
     /// Address blocks that no address limit holds for.
     pub exempt: Vec<String>,
+    /// If set, links between parts pass through proxies that can be told to be bad, on dice of this seed.
+    pub links: Option<u64>,
+    /// Variables of every core.
+    pub core_variables: Vec<(String, String)>,
 }
 
 impl Plan {
@@ -60,6 +64,8 @@ impl Plan {
             reservation_seconds: 900,
             currency: "GBP".to_owned(),
             exempt: vec!["127.0.0.0/8".to_owned()],
+            links: None,
+            core_variables: Vec::new(),
         }
     }
 }
@@ -144,9 +150,12 @@ impl RegionSites {
             cores: (1..=plan.cores.min(MOST_CORES)).map(core).collect::<Result<_, SystemError>>()?,
         })
     }
+}
 
-    pub(crate) fn quic(&self) -> Vec<String> {
-        self.cores.iter().map(|core| core.quic.address()).collect()
+impl CoreSite {
+    /// `core.eu-1`.
+    pub(crate) fn part(&self) -> String {
+        format!("core.{}", self.name)
     }
 }
 

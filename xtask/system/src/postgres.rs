@@ -105,7 +105,7 @@ impl PostgresServer {
     /// The URL of one of its databases, with user and password.
     #[must_use]
     pub fn url(&self, database: &str) -> String {
-        url(&self.password, &self.port, database)
+        url(&self.password, &self.port.address(), database)
     }
 
     /// Its part's name.
@@ -142,9 +142,9 @@ impl PostgresServer {
     }
 }
 
-/// The URL of a database on one of our servers.
-pub(crate) fn url(password: &str, port: &Port, database: &str) -> String {
-    format!("postgres://postgres:{password}@{}/{database}", port.address())
+/// The URL of a database on one of our servers, at `host:port`.
+pub(crate) fn url(password: &str, address: &str, database: &str) -> String {
+    format!("postgres://postgres:{password}@{address}/{database}")
 }
 
 /// Makes the data folder beside its place and then moves it there, so that one made by half is never taken for whole.
@@ -205,7 +205,7 @@ fn server(
     process.stop = Stop::FastShutdown;
     PartSpec {
         process,
-        probe: Probe::Postgres { url: url(&plan.password, &plan.port, "postgres") },
+        probe: Probe::Postgres { url: url(&plan.password, &plan.port.address(), "postgres") },
         address: plan.port.address(),
         ready_within: Duration::from_secs(60),
     }

@@ -202,19 +202,25 @@ impl Process {
     /// # Errors
     /// [`SystemError::Spawn`] if the operating system cannot tell how it ended.
     pub async fn kill(&mut self) -> Result<ExitStatus, SystemError> {
+        // Stopped first, so that it starts no more of them while they are looked for.
+        let _ = killpg(self.group, Signal::SIGSTOP);
+        let below = descendants(self.id());
         let _ = killpg(self.group, Signal::SIGKILL);
+        signal_each(&below, Signal::SIGKILL);
         let status = self.wait().await;
         self.clear().await;
         status
     }
 
-    /// Stops it from running until [`Process::resume`], as a machine that hangs.
+    /// Stops it, and all that it started, from running until [`Process::resume`], as a machine that hangs.
     pub fn pause(&self) {
         let _ = killpg(self.group, Signal::SIGSTOP);
+        signal_each(&descendants(self.id()), Signal::SIGSTOP);
     }
 
-    /// Lets it run again.
+    /// Lets it and all that it started run again.
     pub fn resume(&self) {
+        signal_each(&descendants(self.id()), Signal::SIGCONT);
         let _ = killpg(self.group, Signal::SIGCONT);
     }
 
@@ -282,6 +288,38 @@ impl Process {
             waited += LOOK;
         }
     }
+}
+
+fn signal_each(processes: &[i32], signal: Signal) {
+    for process in processes {
+        let _ = kill(Pid::from_raw(*process), signal);
+    }
+}
+
+/// All processes below one, from `/proc`: Postgres' own leave its group, each for a session of its own.
+fn descendants(of: i32) -> Vec<i32> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    let parents: Vec<(i32, i32)> = numbers.filter_map(|id| Some((id, parent(id)?))).collect();
+    let mut found = vec![of];
+    let mut next = 0;
+    while let Some(&above) = found.get(next) {
+        found.extend(
+            parents
+                .iter()
+                .filter(|(id, parent)| *parent == above && !found.contains(id))
+                .map(|(id, _)| *id)
+                .collect::<Vec<_>>(),
+        );
+        next += 1;
+    }
+    found.split_off(1)
+}
+
+/// The parent of a process: the second field after the name, which stands in parentheses (proc(5)).
+fn parent(id: i32) -> Option<i32> {
+    let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
 }
 
 fn spawn_error(spec: &ProcessSpec, source: std::io::Error) -> SystemError {

@@ -51,5 +51,10 @@ pub fn prepare(program: &Path, port: &Port, password: &str, layout: &Layout) -> 
 /// Its URL, with the password.
 #[must_use]
 pub fn url(port: &Port, password: &str) -> String {
-    format!("redis://:{password}@{}", port.address())
+    url_at(&port.address(), password)
+}
+
+/// The URL of one that is reached at `host:port`.
+pub(crate) fn url_at(address: &str, password: &str) -> String {
+    format!("redis://:{password}@{address}")
 }

@@ -12,6 +12,7 @@ use crate::config::{self, CoreConfig, CoreListen, Cores, PopConfig, PopListen, T
 use crate::error::SystemError;
 use crate::guardian::Guardian;
 use crate::layout::Layout;
+use crate::links::Links;
 use crate::part::{Part, PartSpec};
 use crate::plan::{CoreSite, Plan, Programs, RegionSites, Sites};
 use crate::ports::Port;
@@ -74,6 +75,8 @@ pub struct System {
     pub catalogs: BTreeMap<String, PostgresServer>,
     /// The shards' databases by number, named `shard-1` and so on.
     pub shards: BTreeMap<u16, PostgresServer>,
+    /// The links that pass through proxies; none unless the plan said so.
+    pub links: Links,
     /// Where people and tests reach it.
     pub addresses: Addresses,
     /// Where it keeps its things.
@@ -119,7 +122,8 @@ impl System {
         Box::pin(Builder::new(plan, programs, layout, guardian, progress)?.build()).await
     }
 
-    /// Runs `region-core COMMAND --config …` of a region's first core to its end.
+    /// Runs `region-core COMMAND --config …` of a region's first core to its end. A command of two words is written with
+    /// one space, such as `account revoke`.
     ///
     /// # Errors
     /// [`SystemError::Failed`] with what it said.
@@ -172,14 +176,15 @@ async fn region_core(
     arguments: &[&str],
 ) -> Result<(), SystemError> {
     let config = core_config_path(layout, &format!("{region}-1"));
-    let part = format!("region-core-{command}-{region}");
+    let part = format!("region-core-{}-{region}", command.replace(' ', "-"));
     ProcessSpec::new(
         format!("region-core {command} of {region}"),
         &programs.region_core,
         layout.root(),
         layout.log(&part),
     )
-    .arguments([command.into(), "--config".into(), config.into_os_string()])
+    .arguments(command.split(' '))
+    .arguments(["--config".into(), config.into_os_string()])
     .arguments(arguments)
     .run(guardian)
     .await
@@ -197,6 +202,7 @@ struct Builder<'a> {
     guardian: Guardian,
     progress: &'a dyn Progress,
     sites: Sites,
+    links: Links,
     user: Option<ServiceUser>,
     uplink_key: String,
     postgres_password: String,
@@ -231,6 +237,7 @@ impl<'a> Builder<'a> {
             guardian,
             progress,
             sites,
+            links: Links::default(),
             user,
             uplink_key,
             postgres_password,
@@ -238,7 +245,10 @@ impl<'a> Builder<'a> {
         })
     }
 
-    async fn build(self) -> Result<System, SystemError> {
+    async fn build(mut self) -> Result<System, SystemError> {
+        if let Some(seed) = self.plan.links {
+            self.links = Links::open(&self.sites, seed).await?;
+        }
         self.write_configs()?;
         let worker = self.worker()?.map(|spec| spec.spawn(&self.guardian)).transpose()?;
         let redis = redis::prepare(&self.programs.redis, &self.sites.redis, &self.redis_password, &self.layout)?;
@@ -261,7 +271,7 @@ impl<'a> Builder<'a> {
         let catalogs =
             servers.into_iter().map(|(name, server)| (name.trim_start_matches("catalog-").to_owned(), server));
         let (catalogs, addresses) = (catalogs.collect(), self.addresses());
-        let Self { programs, layout, guardian, sites, .. } = self;
+        let Self { programs, layout, guardian, sites, links, .. } = self;
         Ok(System {
             worker,
             pop,
@@ -270,6 +280,7 @@ impl<'a> Builder<'a> {
             redis,
             catalogs,
             shards,
+            links,
             addresses,
             layout,
             guardian,
@@ -299,11 +310,14 @@ impl<'a> Builder<'a> {
 
     async fn core(&self, region: &RegionSites, core: &CoreSite) -> Result<Core, SystemError> {
         let ops = format!("http://{}", core.ops.address());
-        let name = format!("core.{}", core.name);
-        let process =
+        let name = core.part();
+        let mut process =
             ProcessSpec::new(&name, &self.programs.region_core, self.layout.root(), self.layout.log(&name)).arguments(
                 ["serve".into(), "--config".into(), core_config_path(&self.layout, &core.name).into_os_string()],
             );
+        for (name, value) in &self.plan.core_variables {
+            process = process.variable(name, value);
+        }
         let spec = PartSpec {
             process,
             probe: Probe::Ready { url: format!("{ops}/ops/ready") },
@@ -408,12 +422,13 @@ impl<'a> Builder<'a> {
     }
 
     fn core_config(&self, region: &RegionSites, core: &CoreSite) -> CoreConfig {
-        let catalog = |region: &RegionSites| postgres::url(&self.postgres_password, &region.catalog, CATALOG);
+        let catalog = |region: &RegionSites| postgres::url(&self.postgres_password, &region.catalog.address(), CATALOG);
+        let from = core.part();
         let shards = self.sites.regions.iter().flat_map(|region| {
             region.shards.iter().map(|(id, port)| config::Shard {
                 id: *id,
                 region: region.name.clone(),
-                url: postgres::url(&self.postgres_password, port, SHARD),
+                url: postgres::url(&self.postgres_password, &self.way(&from, &format!("shard-{id}"), port), SHARD),
             })
         });
         let others = self.sites.regions.iter().filter(|other| other.name != region.name);
@@ -424,7 +439,9 @@ impl<'a> Builder<'a> {
             tls: Tls::of(&self.layout.path("tls"), &format!("core.{}", region.name)),
             catalog: config::Catalog { url: catalog(region), primary_url: catalog(&self.sites.regions[0]) },
             shards: shards.collect(),
-            redis: config::Url { url: redis::url(&self.sites.redis, &self.redis_password) },
+            redis: config::Url {
+                url: redis::url_at(&self.way(&from, redis::REDIS, &self.sites.redis), &self.redis_password),
+            },
             token: config::Token {
                 signing_key: self.layout.path("secrets").join(format!("signing.{}.key", region.name)),
             },
@@ -432,7 +449,7 @@ impl<'a> Builder<'a> {
                 provider: "sandbox".to_owned(),
                 url: format!("http://{}", self.sites.sandbox.address()),
             },
-            peers: others.map(|other| (other.name.clone(), other.quic())).collect(),
+            peers: others.map(|other| (other.name.clone(), self.quic(&from, other))).collect(),
             order: config::Order {
                 reservation_seconds: self.plan.reservation_seconds,
                 currency: self.plan.currency.clone(),
@@ -443,12 +460,10 @@ impl<'a> Builder<'a> {
     }
 
     fn pop_config(&self) -> PopConfig {
-        let regions = self
-            .sites
-            .regions
-            .iter()
-            .enumerate()
-            .map(|(index, region)| (region.name.clone(), Cores { cores: region.quic(), near: near(index) }));
+        let regions =
+            self.sites.regions.iter().enumerate().map(|(index, region)| {
+                (region.name.clone(), Cores { cores: self.quic("pop", region), near: near(index) })
+            });
         PopConfig {
             name: POP.to_owned(),
             nearest: self.sites.regions[0].name.clone(),
@@ -462,6 +477,16 @@ impl<'a> Builder<'a> {
             uplink: config::Uplink { keys: self.layout.path("secrets").join("uplink.keys") },
             limits: self.limits(),
         }
+    }
+
+    /// Where `from` reaches `to`, which listens on that port.
+    fn way(&self, from: &str, to: &str, port: &Port) -> String {
+        self.links.get(from, to).map_or_else(|| port.address(), |link| link.address().to_string())
+    }
+
+    /// Where `from` reaches a region's cores.
+    fn quic(&self, from: &str, region: &RegionSites) -> Vec<String> {
+        region.cores.iter().map(|core| self.way(from, &core.part(), &core.quic)).collect()
     }
 
     fn limits(&self) -> config::Limits {
