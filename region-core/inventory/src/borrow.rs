@@ -1,0 +1,209 @@
+//! Borrowing units of other shards for orders that find too few.
+//!
+//! An order that falls short waits in line ([`Borrowing::cover`]) while units are fetched: a fair share from a shard that has
+//! plenty; near the end exactly what is missing, from everybody at once. It waits for a bounded time; what is under way
+//! then goes on in the background and serves those who come again. "Sold out" is said only when every shard has answered
+//! and nothing was on its way; until then the answer is "in transit".
+//!
+//! Deliberately absent: moving orders to where the units are, and any belief that what is known here is still true. The shard
+//! decides when the order is submitted again.
+
+mod gather;
+pub(crate) mod lanes;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use region_core_store::Shards;
+use region_core_web::Peers;
+use shared::{OrderId, Problem, ProblemKind, ShardId, Sku};
+use tokio::time::Instant;
+
+use crate::balance::demand::Demand;
+use crate::balance::heard::Heard;
+use crate::rules::{Held, Shortfall};
+use crate::transfer::desk::{ChangedFn, Desk};
+use crate::transfer::donors::{Donors, Everywhere, Post};
+use crate::transfer::routes;
+use gather::Flights;
+use lanes::{Lanes, NoPlace, Outlook, Place};
+
+/// Longest wait for units of this region.
+pub(crate) const NEAR: Duration = Duration::from_millis(150);
+/// Longest wait for units of any region.
+pub(crate) const ACROSS: Duration = Duration::from_millis(400);
+/// When an order whose units are on their way had better come again, in seconds.
+const RETRY_AFTER_SECONDS: u32 = 1;
+
+/// Borrows units for the shards of this region. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Borrowing {
+    pub(crate) shards: Shards,
+    pub(crate) lanes: Lanes,
+    pub(crate) demand: Demand,
+    pub(crate) heard: Heard,
+    pub(crate) post: Post,
+    pub(crate) desk: Desk,
+    flights: Flights,
+}
+
+/// A waiting order's units are here. Its place is kept until this is dropped: submit the order under it, and drop it once
+/// the order was accepted or has given up.
+#[derive(Debug)]
+pub struct Covered(Place);
+
+impl Covered {
+    /// Whether its units still look to be here: the shard may have sold them through another process.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        self.0.outlook() == Outlook::Covered
+    }
+}
+
+/// Why an order's units could not be had.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum NotCovered {
+    /// All shards of all regions together have fewer than it wants.
+    #[error("fewer units are left than were asked for, everywhere")]
+    SoldOut,
+    /// There may be units, but not here yet.
+    #[error("units are on their way")]
+    InTransit {
+        /// When to come again.
+        retry_after_seconds: u32,
+    },
+    /// As many orders wait for units as may.
+    #[error("too many orders wait for units")]
+    Busy,
+}
+
+impl From<NotCovered> for Problem {
+    fn from(error: NotCovered) -> Self {
+        match error {
+            NotCovered::SoldOut => Self::new(ProblemKind::SoldOut).detail(error),
+            NotCovered::InTransit { retry_after_seconds } => {
+                Self::new(ProblemKind::StockInTransit).detail(error).retry_after(retry_after_seconds)
+            }
+            NotCovered::Busy => Self::new(ProblemKind::Unavailable).detail(error),
+        }
+    }
+}
+
+impl From<NoPlace> for NotCovered {
+    fn from(error: NoPlace) -> Self {
+        match error {
+            NoPlace::SoldOut => Self::SoldOut,
+            NoPlace::Full => Self::Busy,
+        }
+    }
+}
+
+impl Borrowing {
+    /// For the shards of this region, from them and from those that `peers` lead to. `told` hears of every transfer's SKUs,
+    /// for whoever shows counts.
+    #[must_use]
+    pub fn new(shards: Shards, peers: Peers, told: ChangedFn) -> Self {
+        Self::with_donors(shards, told, |desk| Arc::new(Everywhere::new(desk, peers)))
+    }
+
+    /// The same with messages carried by what `donors` makes of this region's desk.
+    pub fn with_donors(shards: Shards, told: ChangedFn, donors: impl FnOnce(Desk) -> Arc<dyn Donors>) -> Self {
+        let (lanes, demand) = (Lanes::default(), Demand::default());
+        let desk = Desk::new(shards.clone(), lanes.clone(), demand.clone(), told);
+        let post = Post::new(donors(desk.clone()));
+        Self { shards, lanes, demand, heard: Heard::default(), post, desk, flights: Flights::default() }
+    }
+
+    /// What other regions' cores ask: to be served to cores alone.
+    #[must_use]
+    pub fn internal_router(&self) -> Router {
+        routes::internal_router(self.desk.clone())
+    }
+
+    /// Waits until the units of an order that fell short are in its shard, after those of the orders before it; fetches
+    /// them from elsewhere meanwhile. An order that holds a [`Covered`] and fell short all the same calls again with it still
+    /// held, and keeps its place.
+    ///
+    /// `wanted` names each SKU of the order once. Waits at most 150 ms if only this region has shards, else 400 ms, and never
+    /// beyond `until`.
+    ///
+    /// # Errors
+    /// [`NotCovered`].
+    #[tracing::instrument(name = "inventory.cover", skip_all, fields(shard.id = %shard, order.id = %order))]
+    pub async fn cover(
+        &self,
+        shard: ShardId,
+        order: OrderId,
+        wanted: &[Held],
+        short: &[Shortfall],
+        until: Instant,
+    ) -> Result<Covered, NotCovered> {
+        metrics::counter!("borrow_on_path_total").increment(1);
+        let started = Instant::now();
+        let covered = self.wait(shard, order, wanted, short, until.min(started + self.patience())).await;
+        metrics::histogram!("borrow_on_path_seconds", "result" => result(&covered))
+            .record(started.elapsed().as_secs_f64());
+        covered
+    }
+
+    async fn wait(
+        &self,
+        shard: ShardId,
+        order: OrderId,
+        wanted: &[Held],
+        short: &[Shortfall],
+        until: Instant,
+    ) -> Result<Covered, NotCovered> {
+        let place = self.lanes.park(shard, order, wanted, short)?;
+        let skus: Vec<Sku> = wanted.iter().map(|held| held.sku.clone()).collect();
+        let mut late = false;
+        loop {
+            match place.outlook() {
+                Outlook::Covered => return Ok(Covered(place)),
+                Outlook::SoldOut => return Err(NotCovered::SoldOut),
+                Outlook::Waiting if late => {
+                    return Err(NotCovered::InTransit { retry_after_seconds: RETRY_AFTER_SECONDS });
+                }
+                Outlook::Waiting => self.fetch(shard, &skus),
+            }
+            late = tokio::time::timeout_at(until, place.changed()).await.is_err();
+        }
+    }
+
+    /// Units that waiting orders of the shard want. They come first: to a newcomer, that many fewer are free.
+    #[must_use]
+    pub fn parked(&self, shard: ShardId, sku: &Sku) -> u64 {
+        self.lanes.parked(shard, sku)
+    }
+
+    /// Notes units that a shard has sold (reserved for accepted orders), once that is committed: from this the balancer
+    /// knows what is in demand.
+    pub fn sold(&self, shard: ShardId, sku: &Sku, units: u64) {
+        self.lanes.sold(shard, sku, units);
+        self.demand.add(shard, [(sku, units)]);
+    }
+
+    /// The same for many SKUs.
+    pub fn sold_all<'a>(&self, shard: ShardId, sold: impl IntoIterator<Item = (&'a Sku, u64)>) {
+        let noted = sold.into_iter().inspect(|(sku, units)| self.lanes.sold(shard, sku, *units));
+        self.demand.add(shard, noted);
+    }
+
+    /// Longest wait of an order: across regions if there are any.
+    fn patience(&self) -> Duration {
+        let (map, home) = (self.shards.map(), self.shards.region());
+        if map.shards().all(|(_, region)| region == home) { NEAR } else { ACROSS }
+    }
+}
+
+fn result(covered: &Result<Covered, NotCovered>) -> &'static str {
+    match covered {
+        Ok(_) => "covered",
+        Err(NotCovered::SoldOut) => "sold_out",
+        Err(NotCovered::InTransit { .. }) => "in_transit",
+        Err(NotCovered::Busy) => "busy",
+    }
+}

@@ -1,0 +1,520 @@
+//! Orders that wait for units: a lane for each SKU of a shard, first in, first out.
+//!
+//! What a lane knows (units free, units left everywhere) is a hint for those who wait in it; the shard decides. One lock, held
+//! for moments; a shard without lanes costs one atomic read.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use shared::{OrderId, ShardId, Sku};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::rules::{Held, Shortfall};
+use crate::transfer::rules::Waiting;
+
+/// Orders that wait in one shard at most.
+const MOST_PARKED: usize = 1_024;
+/// How long it is believed how much is left everywhere.
+const BELIEVED: Duration = Duration::from_millis(250);
+
+/// Every lane of this region's shards. Clones share them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Lanes(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    /// Lanes that there are, so that nobody takes the lock for nothing.
+    count: AtomicUsize,
+    yards: Mutex<HashMap<ShardId, Yard>>,
+}
+
+/// The lanes of one shard, and the orders in them.
+#[derive(Debug, Default)]
+struct Yard {
+    lanes: HashMap<Sku, Lane>,
+    orders: HashMap<OrderId, Parked>,
+}
+
+#[derive(Debug, Default)]
+struct Lane {
+    queue: VecDeque<(OrderId, u64)>,
+    /// Units that all in the queue wait for.
+    units: u64,
+    /// Free units in this shard, as last heard.
+    free: Option<u64>,
+    verdict: Option<Verdict>,
+    /// Whether somebody is gathering units for it.
+    gathering: bool,
+}
+
+/// What all shards together had at one instant.
+#[derive(Clone, Copy, Debug)]
+struct Verdict {
+    left: u64,
+    elsewhere: u64,
+    at: Instant,
+}
+
+#[derive(Debug)]
+struct Parked {
+    needs: Vec<(Sku, u64)>,
+    changed: Arc<Notify>,
+    /// Tickets for it: one that comes again keeps its place until it has gone for good.
+    holders: u32,
+}
+
+/// How it looks for a waiting order.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Outlook {
+    /// Its units are here, after those of the orders before it.
+    Covered,
+    /// All shards together have fewer than it wants of some SKU.
+    SoldOut,
+    /// Not yet.
+    Waiting,
+}
+
+/// Why an order may not wait.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum NoPlace {
+    /// All shards together have just been seen to have fewer than it wants.
+    SoldOut,
+    /// As many wait as may.
+    Full,
+}
+
+/// A place in the lanes; given up when dropped.
+#[derive(Debug)]
+pub(crate) struct Place {
+    lanes: Lanes,
+    shard: ShardId,
+    order: OrderId,
+    changed: Arc<Notify>,
+}
+
+impl Lanes {
+    fn yards(&self) -> MutexGuard<'_, HashMap<ShardId, Yard>> {
+        self.0.yards.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn are_empty(&self) -> bool {
+        self.0.count.load(Ordering::Relaxed) == 0
+    }
+
+    /// Runs `work` on a lane that exists.
+    fn with<T>(
+        &self,
+        shard: ShardId,
+        sku: &Sku,
+        work: impl FnOnce(&mut Lane, &mut HashMap<OrderId, Parked>) -> T,
+    ) -> Option<T> {
+        if self.are_empty() {
+            return None;
+        }
+        let mut yards = self.yards();
+        let Yard { lanes, orders } = yards.get_mut(&shard)?;
+        lanes.get_mut(sku).map(|lane| work(lane, orders))
+    }
+
+    /// Puts an order that was found short at the end of its lanes. One that waits already keeps its place, and what was
+    /// believed of its lanes has proved wrong.
+    pub(crate) fn park(
+        &self,
+        shard: ShardId,
+        order: OrderId,
+        wanted: &[Held],
+        short: &[Shortfall],
+    ) -> Result<Place, NoPlace> {
+        let (now, mut yards) = (Instant::now(), self.yards());
+        let yard = yards.entry(shard).or_default();
+        let again = yard.orders.contains_key(&order);
+        if !again {
+            yard.admit(wanted, now)?;
+        }
+        for short in short {
+            let lane = yard.lanes.entry(short.sku.clone()).or_default();
+            if again {
+                lane.verdict = None;
+            }
+            if lane.fresh(now).is_none() {
+                lane.free = Some(short.free);
+            }
+        }
+        let changed = yard.enqueue(order, wanted);
+        self.count(&yards);
+        Ok(Place { lanes: self.clone(), shard, order, changed })
+    }
+
+    fn count(&self, yards: &HashMap<ShardId, Yard>) {
+        self.0.count.store(yards.values().map(|yard| yard.lanes.len()).sum(), Ordering::Relaxed);
+    }
+
+    /// Units that orders wait for.
+    pub(crate) fn parked(&self, shard: ShardId, sku: &Sku) -> u64 {
+        self.with(shard, sku, |lane, _| lane.units).unwrap_or(0)
+    }
+
+    /// The same, and how many of them `free` units can serve.
+    pub(crate) fn waiting(&self, shard: ShardId, sku: &Sku, free: u64) -> Waiting {
+        self.with(shard, sku, |lane, _| Waiting { units: lane.units, served: lane.served(free) }).unwrap_or_default()
+    }
+
+    /// Notes how many units are free in the shard.
+    pub(crate) fn observe(&self, shard: ShardId, sku: &Sku, free: u64) {
+        self.with(shard, sku, |lane, orders| {
+            lane.free = Some(free);
+            lane.wake(orders);
+        });
+    }
+
+    /// Notes units that were sold.
+    pub(crate) fn sold(&self, shard: ShardId, sku: &Sku, units: u64) {
+        self.with(shard, sku, |lane, _| lane.free = lane.free.map(|free| free.saturating_sub(units)));
+    }
+
+    /// Notes that what is known of the SKU is no longer so: units have come back.
+    pub(crate) fn forget(&self, shard: ShardId, sku: &Sku) {
+        self.with(shard, sku, |lane, orders| {
+            (lane.free, lane.verdict) = (None, None);
+            lane.wake(orders);
+        });
+    }
+
+    /// Notes what is free here and what all shards together have left, if that could be told.
+    pub(crate) fn judge(&self, shard: ShardId, sku: &Sku, free: u64, left: Option<u64>) {
+        self.with(shard, sku, |lane, orders| {
+            lane.free = Some(free);
+            let at = Instant::now();
+            lane.verdict = left.map(|left| Verdict { left, elsewhere: left.saturating_sub(free), at });
+            lane.wake(orders);
+        });
+    }
+
+    /// Those of these SKUs that nobody gathers for and somebody waits for; the caller gathers for them from now on, until
+    /// [`Lanes::rest`].
+    pub(crate) fn take_up(&self, shard: ShardId, skus: &[Sku]) -> Vec<Sku> {
+        let now = Instant::now();
+        let idle = |sku: &&Sku| {
+            self.with(shard, sku, |lane, _| {
+                let takes = !lane.gathering && lane.somebody_waits(now);
+                lane.gathering |= takes;
+                takes
+            })
+        };
+        skus.iter().filter(|sku| idle(sku).unwrap_or(false)).cloned().collect()
+    }
+
+    /// Those of these SKUs that somebody still waits for; of the others nobody gathers any more.
+    pub(crate) fn rest(&self, shard: ShardId, skus: Vec<Sku>) -> Vec<Sku> {
+        let now = Instant::now();
+        let still = |sku: &Sku| {
+            self.with(shard, sku, |lane, _| {
+                lane.gathering = lane.somebody_waits(now);
+                lane.gathering
+            })
+        };
+        skus.into_iter().filter(|sku| still(sku).unwrap_or(false)).collect()
+    }
+
+    /// Units to be had from elsewhere for those who wait: as many as are missing, as far as there may be any.
+    pub(crate) fn missing(&self, shard: ShardId, sku: &Sku) -> u64 {
+        self.with(shard, sku, |lane, _| lane.missing(Instant::now())).unwrap_or(0)
+    }
+
+    /// Whether it is known how much is left everywhere.
+    pub(crate) fn is_judged(&self, shard: ShardId, sku: &Sku) -> bool {
+        self.with(shard, sku, |lane, _| lane.fresh(Instant::now()).is_some()).unwrap_or(false)
+    }
+
+    /// Whether an order waits that is neither covered nor hopeless.
+    pub(crate) fn somebody_waits(&self, shard: ShardId, sku: &Sku) -> bool {
+        self.with(shard, sku, |lane, _| lane.somebody_waits(Instant::now())).unwrap_or(false)
+    }
+
+    /// Removes lanes in which nobody waits and of which nothing is known.
+    pub(crate) fn sweep(&self) {
+        if self.are_empty() {
+            return;
+        }
+        let (now, mut yards) = (Instant::now(), self.yards());
+        for yard in yards.values_mut() {
+            yard.lanes.retain(|_, lane| !lane.queue.is_empty() || lane.gathering || lane.fresh(now).is_some());
+        }
+        self.count(&yards);
+    }
+
+    fn leave(&self, shard: ShardId, order: OrderId) {
+        let (now, mut yards) = (Instant::now(), self.yards());
+        if let Some(yard) = yards.get_mut(&shard) {
+            yard.leave(order, now);
+        }
+        self.count(&yards);
+    }
+}
+
+impl Yard {
+    fn admit(&self, wanted: &[Held], now: Instant) -> Result<(), NoPlace> {
+        let hopeless = |held: &Held| {
+            let verdict = self.lanes.get(&held.sku).and_then(|lane| lane.fresh(now));
+            verdict.is_some_and(|verdict| verdict.left < u64::from(held.quantity.units()))
+        };
+        if wanted.iter().any(hopeless) {
+            return Err(NoPlace::SoldOut);
+        }
+        if self.orders.len() < MOST_PARKED { Ok(()) } else { Err(NoPlace::Full) }
+    }
+
+    fn enqueue(&mut self, order: OrderId, wanted: &[Held]) -> Arc<Notify> {
+        if let Some(parked) = self.orders.get_mut(&order) {
+            parked.holders += 1;
+            return Arc::clone(&parked.changed);
+        }
+        let needs: Vec<_> = wanted.iter().map(|held| (held.sku.clone(), u64::from(held.quantity.units()))).collect();
+        for (sku, units) in &needs {
+            let lane = self.lanes.entry(sku.clone()).or_default();
+            lane.queue.push_back((order, *units));
+            lane.units += units;
+        }
+        let changed = Arc::new(Notify::new());
+        self.orders.insert(order, Parked { needs, changed: Arc::clone(&changed), holders: 1 });
+        changed
+    }
+
+    fn leave(&mut self, order: OrderId, now: Instant) {
+        let Some(parked) = self.orders.get_mut(&order) else { return };
+        parked.holders -= 1;
+        if parked.holders > 0 {
+            return;
+        }
+        let Some(Parked { needs, .. }) = self.orders.remove(&order) else { return };
+        for (sku, units) in needs {
+            let Some(lane) = self.lanes.get_mut(&sku) else { continue };
+            lane.queue.retain(|(waiting, _)| *waiting != order);
+            lane.units -= units;
+            lane.wake(&self.orders);
+            if lane.queue.is_empty() && !lane.gathering && lane.fresh(now).is_none() {
+                self.lanes.remove(&sku);
+            }
+        }
+    }
+
+    fn outlook(&self, order: OrderId, now: Instant) -> Outlook {
+        let Some(parked) = self.orders.get(&order) else { return Outlook::Waiting };
+        let mut outlook = Outlook::Covered;
+        for (sku, units) in &parked.needs {
+            match self.lanes.get(sku).map(|lane| lane.outlook(order, *units, now)) {
+                Some(Outlook::SoldOut) => return Outlook::SoldOut,
+                Some(Outlook::Waiting) | None => outlook = Outlook::Waiting,
+                Some(Outlook::Covered) => {}
+            }
+        }
+        outlook
+    }
+}
+
+impl Lane {
+    fn fresh(&self, now: Instant) -> Option<Verdict> {
+        self.verdict.filter(|verdict| now.saturating_duration_since(verdict.at) < BELIEVED)
+    }
+
+    /// Orders from the front with the units up to and with each, as far as `free` reaches.
+    fn reached(&self, free: u64) -> impl Iterator<Item = (OrderId, u64)> {
+        let upto = self.queue.iter().scan(0_u64, |upto, (order, units)| {
+            *upto += units;
+            Some((*order, *upto))
+        });
+        upto.take_while(move |(_, upto)| *upto <= free)
+    }
+
+    fn served(&self, free: u64) -> u64 {
+        self.reached(free).last().map_or(0, |(_, upto)| upto)
+    }
+
+    /// A lane of which nothing was heard had enough for whoever came into it.
+    fn covers(&self, order: OrderId) -> bool {
+        self.free.is_none_or(|free| self.reached(free).any(|(reached, _)| reached == order))
+    }
+
+    fn outlook(&self, order: OrderId, units: u64, now: Instant) -> Outlook {
+        if self.covers(order) {
+            Outlook::Covered
+        } else if self.fresh(now).is_some_and(|verdict| verdict.left < units) {
+            Outlook::SoldOut
+        } else {
+            Outlook::Waiting
+        }
+    }
+
+    /// Units of those for whom there is hope.
+    fn hoped_for(&self, now: Instant) -> u64 {
+        let left = self.fresh(now).map_or(u64::MAX, |verdict| verdict.left);
+        self.queue.iter().map(|(_, units)| *units).filter(|units| *units <= left).sum()
+    }
+
+    fn missing(&self, now: Instant) -> u64 {
+        let Some(free) = self.free else { return 0 };
+        let elsewhere = self.fresh(now).map_or(u64::MAX, |verdict| verdict.elsewhere);
+        self.hoped_for(now).saturating_sub(free).min(elsewhere)
+    }
+
+    fn somebody_waits(&self, now: Instant) -> bool {
+        self.free.is_some_and(|free| self.hoped_for(now) > free)
+    }
+
+    /// Wakes those whose outlook may be another one now.
+    fn wake(&self, orders: &HashMap<OrderId, Parked>) {
+        let wake = |order: &OrderId| orders.get(order).into_iter().for_each(|parked| parked.changed.notify_one());
+        self.reached(self.free.unwrap_or(u64::MAX)).for_each(|(order, _)| wake(&order));
+        if let Some(Verdict { left, .. }) = self.verdict {
+            self.queue.iter().filter(|(_, units)| *units > left).for_each(|(order, _)| wake(order));
+        }
+    }
+}
+
+impl Place {
+    /// How it looks now.
+    pub(crate) fn outlook(&self) -> Outlook {
+        let now = Instant::now();
+        self.lanes.yards().get(&self.shard).map_or(Outlook::Waiting, |yard| yard.outlook(self.order, now))
+    }
+
+    /// Waits for the outlook to change. A change between two calls is not missed.
+    pub(crate) async fn changed(&self) {
+        self.changed.notified().await;
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.lanes.leave(self.shard, self.order);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use shared::Quantity;
+    use shared::id::{Slot, USER_EPOCH_MS};
+
+    use super::*;
+
+    fn shard() -> ShardId {
+        ShardId::try_from(1).unwrap()
+    }
+
+    fn mug() -> Sku {
+        "MUG".parse().unwrap()
+    }
+
+    fn order(number: u8) -> OrderId {
+        OrderId::mint(USER_EPOCH_MS, Slot::new(1).unwrap(), [number; 8])
+    }
+
+    fn wants(units: i64) -> Vec<Held> {
+        vec![Held { sku: mug(), quantity: Quantity::new(units).unwrap() }]
+    }
+
+    fn park(lanes: &Lanes, number: u8, units: i64, free: u64) -> Result<Place, NoPlace> {
+        let short = [Shortfall { sku: mug(), wanted: units.unsigned_abs(), free }];
+        lanes.park(shard(), order(number), &wants(units), &short)
+    }
+
+    #[tokio::test]
+    async fn orders_are_covered_in_the_order_of_their_coming() {
+        let lanes = Lanes::default();
+        let (first, second) = (park(&lanes, 1, 3, 0).unwrap(), park(&lanes, 2, 1, 0).unwrap());
+        lanes.observe(shard(), &mug(), 2);
+        // The second would fit; it comes after the first all the same.
+        assert_eq!((first.outlook(), second.outlook()), (Outlook::Waiting, Outlook::Waiting));
+        lanes.observe(shard(), &mug(), 3);
+        assert_eq!((first.outlook(), second.outlook()), (Outlook::Covered, Outlook::Waiting));
+        assert_eq!(lanes.parked(shard(), &mug()), 4);
+        drop(first);
+        assert_eq!((second.outlook(), lanes.parked(shard(), &mug())), (Outlook::Covered, 1));
+    }
+
+    #[tokio::test]
+    async fn an_order_that_comes_again_keeps_its_place() {
+        let lanes = Lanes::default();
+        let (first, second) = (park(&lanes, 1, 2, 0).unwrap(), park(&lanes, 2, 2, 0).unwrap());
+        let again = park(&lanes, 1, 2, 0).unwrap();
+        drop(first);
+        lanes.observe(shard(), &mug(), 2);
+        assert_eq!((again.outlook(), second.outlook()), (Outlook::Covered, Outlook::Waiting));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn sold_out_is_believed_for_a_moment_only() {
+        let lanes = Lanes::default();
+        let (small, large) = (park(&lanes, 1, 2, 0).unwrap(), park(&lanes, 2, 3, 0).unwrap());
+        lanes.judge(shard(), &mug(), 0, Some(2));
+        assert_eq!((small.outlook(), large.outlook()), (Outlook::Waiting, Outlook::SoldOut));
+        assert_eq!(park(&lanes, 3, 3, 0).unwrap_err(), NoPlace::SoldOut);
+        tokio::time::advance(BELIEVED).await;
+        assert_eq!(large.outlook(), Outlook::Waiting);
+        assert!(park(&lanes, 3, 3, 0).is_ok());
+    }
+
+    #[tokio::test]
+    async fn what_is_missing_is_what_nobody_has_yet_and_somebody_may_have() {
+        let lanes = Lanes::default();
+        let _places = [park(&lanes, 1, 5, 2).unwrap(), park(&lanes, 2, 4, 2).unwrap()];
+        assert_eq!(lanes.missing(shard(), &mug()), 7);
+        lanes.judge(shard(), &mug(), 2, Some(6));
+        assert_eq!(lanes.missing(shard(), &mug()), 4);
+        // All of it is here: nothing is to be gathered, although not everybody can be served.
+        lanes.judge(shard(), &mug(), 6, Some(6));
+        assert_eq!((lanes.missing(shard(), &mug()), lanes.somebody_waits(shard(), &mug())), (0, true));
+    }
+
+    #[tokio::test]
+    async fn one_gathers_for_a_lane_at_a_time() {
+        let lanes = Lanes::default();
+        let place = park(&lanes, 1, 5, 2).unwrap();
+        assert_eq!(lanes.take_up(shard(), &[mug()]), [mug()]);
+        assert!(lanes.take_up(shard(), &[mug()]).is_empty());
+        assert_eq!(lanes.rest(shard(), vec![mug()]), [mug()]);
+        drop(place);
+        assert!(lanes.rest(shard(), vec![mug()]).is_empty());
+        lanes.sweep();
+        assert!(lanes.are_empty());
+    }
+
+    #[tokio::test]
+    async fn only_so_many_wait() {
+        let lanes = Lanes::default();
+        let slot = Slot::new(1).unwrap();
+        let mint = |number: u64| OrderId::mint(USER_EPOCH_MS, slot, number.to_be_bytes());
+        let numbers = 0..u64::try_from(MOST_PARKED).unwrap();
+        let places: Vec<_> = numbers.map(|number| lanes.park(shard(), mint(number), &wants(1), &[]).unwrap()).collect();
+        assert_eq!(lanes.park(shard(), mint(u64::MAX), &wants(1), &[]).unwrap_err(), NoPlace::Full);
+        drop(places);
+        assert!(lanes.park(shard(), mint(u64::MAX), &wants(1), &[]).is_ok());
+    }
+
+    proptest! {
+        /// Whoever is covered could be served together with all others who are, out of what is free.
+        #[test]
+        fn covered_orders_never_want_more_than_is_free(
+            wanted in prop::collection::vec(1..20_i64, 1..30), gone in prop::collection::vec(0..30_usize, 0..10), free in 0..200_u64,
+        ) {
+            let lanes = Lanes::default();
+            let mut places: Vec<_> = (0_u8..)
+                .zip(&wanted)
+                .map(|(number, units)| (units.unsigned_abs(), Some(park(&lanes, number, *units, 0).unwrap())))
+                .collect();
+            for index in gone {
+                if let Some((_, place)) = places.get_mut(index) { *place = None; }
+            }
+            lanes.observe(shard(), &mug(), free);
+            let staying = || places.iter().filter_map(|(units, place)| place.as_ref().map(|place| (units, place)));
+            let covered: u64 = staying().filter(|(_, place)| place.outlook() == Outlook::Covered).map(|(units, _)| units).sum();
+            prop_assert!(covered <= free);
+            prop_assert_eq!(lanes.parked(shard(), &mug()), staying().map(|(units, _)| units).sum::<u64>());
+            prop_assert_eq!(lanes.waiting(shard(), &mug(), free).served, covered);
+        }
+    }
+}
