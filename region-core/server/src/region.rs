@@ -12,7 +12,8 @@ use region_core_cart::{Carts, Prices};
 use region_core_catalog::Catalog;
 use region_core_control::{list_keys, load_slot_map, publish_key};
 use region_core_events::{Consumer, Runner, Settings, Wakes};
-use region_core_inventory::levels::StockLevels;
+use region_core_inventory::levels::{self, StockLevels};
+use region_core_inventory::{Borrowing, balance};
 use region_core_order::{Orders, PaymentNews, PriceList};
 use region_core_payment::{FindOrder, Payments};
 use region_core_search::Search;
@@ -21,7 +22,7 @@ use region_core_store::{PoolLimits, Shard, Shards};
 use region_core_web::{AddressSource, Front, Peers, Verifier};
 use secrecy::{ExposeSecret, SecretString};
 use shared::token::PublicKey;
-use shared::{Problem, SlotMap};
+use shared::{Problem, Sku, SlotMap};
 use shared_clock::{Clock, Entropy};
 use shared_link::Tls;
 use shared_link::peer::only_cores;
@@ -53,6 +54,8 @@ pub(crate) struct Region {
     accounts: Accounts,
     orders: Orders,
     payments: Payments,
+    levels: StockLevels,
+    borrowing: Borrowing,
     verifier: Verifier,
     own_key: PublicKey,
     wakes: Wakes,
@@ -74,9 +77,20 @@ impl Region {
         let shards = shards(config, config.own_shards(), map)?;
         let redis = Redis::connect(config.redis.url.expose_secret()).context("redis.url")?;
         let prices = Arc::new(CatalogPrices { catalog: catalog.clone(), currency: config.order.currency });
-        let carts = Carts::new(shards.clone(), redis, Arc::clone(&prices) as Arc<dyn Prices>);
+        let carts = Carts::new(shards.clone(), redis.clone(), Arc::clone(&prices) as Arc<dyn Prices>);
         let wakes = Wakes::new(shards.all().map(Shard::id));
         let peers = Peers::new(LinkedPeers::connect(&config.peers, tls).context("peers")?);
+        let levels = StockLevels::new(levels::Parts {
+            shards: shards.clone(),
+            redis,
+            peers: peers.clone(),
+            others: config.peers.keys().cloned().collect(),
+            entropy: entropy.clone(),
+        });
+        let borrowing = Borrowing::new(shards.clone(), peers.clone(), {
+            let levels = levels.clone();
+            Arc::new(move |shard, skus: &[Sku]| levels.changed(shard, skus))
+        });
         let accounts = Accounts::new(region_core_account::Parts {
             shards: shards.clone(),
             peers,
@@ -106,6 +120,8 @@ impl Region {
             accounts,
             orders,
             payments,
+            levels,
+            borrowing,
             verifier,
             own_key,
             wakes,
@@ -125,7 +141,7 @@ impl Region {
             .merge(directory::router(self.shards.clone(), self.verifier.clone()))
             .merge(region_core_catalog::router(self.catalog.clone()))
             .merge(region_core_search::router(self.search.clone()))
-            .merge(region_core_inventory::router(StockLevels::new(self.shards.clone())))
+            .merge(region_core_inventory::router(self.levels.clone()))
             .merge(region_core_account::router(self.accounts.clone()))
             .merge(region_core_cart::router(self.carts.clone()))
             .merge(region_core_order::router(self.orders.clone()))
@@ -134,7 +150,9 @@ impl Region {
 
     /// Everything that goes over the link: `/v1`, and `/internal` for cores alone.
     pub(crate) fn linked(&self) -> Router {
-        let internal = region_core_account::internal_router(self.accounts.clone());
+        let internal = region_core_account::internal_router(self.accounts.clone())
+            .merge(levels::internal_router(self.levels.clone()))
+            .merge(self.borrowing.internal_router());
         let routes = self.public().merge(internal.layer(middleware::from_fn(only_cores)));
         self.front(AddressSource::Gateway).wrap(routes)
     }
@@ -164,6 +182,8 @@ impl Region {
         tasks.spawn(Runner::new(self.shards.clone(), self.wakes.clone(), consumers, Settings::default()).run(stop()));
         tasks.spawn(self.payments.clone().drive(stop()));
         tasks.spawn(region_core_order::sweep(self.orders.clone(), stop()));
+        tasks.spawn(self.levels.clone().follow(stop()));
+        tasks.spawn(balance::run(self.borrowing.clone(), stop()));
         tasks.spawn(tidy(self.accounts.clone(), self.carts.clone(), stop()));
     }
 }
