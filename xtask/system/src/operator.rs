@@ -44,7 +44,7 @@ pub struct Operator {
 #[derive(Debug, thiserror::Error)]
 pub enum OperatorError {
     /// Somebody signed up with the e-mail, or the password's file was lost or changed.
-    #[error("{EMAIL} has an account, but not with the password in {}", password_file.display())]
+    #[error("{EMAIL} has an account, but its password is not in {}", password_file.display())]
     OtherPassword {
         /// The file that should hold it.
         password_file: PathBuf,
@@ -83,11 +83,12 @@ pub enum OperatorError {
 /// [`OperatorError`]; an account with another password never gets the role.
 pub async fn appoint(system: &System, region: &str, entropy: &Entropy) -> Result<Operator, OperatorError> {
     let operator = Operator { email: EMAIL, password_file: system.layout.path(FILE) };
-    let password = password(&operator.password_file, entropy)?;
+    let file = &operator.password_file;
+    let Password { text, drawn_now } = Password::of(file, entropy)?;
     let door = Door::new(&system.addresses.shop)?;
-    let tokens = match door.sign_in(&password).await? {
+    let tokens = match door.sign_in(&text).await? {
         Some(tokens) => tokens,
-        None => door.sign_up(&password, &operator.password_file).await?,
+        None => door.sign_up(&text, file).await.inspect_err(|error| forget_useless(error, file, drawn_now))?,
     };
     if !door.roles(&tokens).await?.contains(&Role::Operator) {
         system.region_core(region, "account grant-operator", &[EMAIL]).await?;
@@ -96,20 +97,36 @@ pub async fn appoint(system: &System, region: &str, entropy: &Entropy) -> Result
     Ok(operator)
 }
 
-/// The password in the file; a new one if there is no file, or an empty one, as a power cut leaves behind.
-fn password(path: &Path, entropy: &Entropy) -> Result<String, SystemError> {
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-        Err(error) => return Err(file("read", path)(error)),
-    };
-    if text.trim().is_empty() {
-        let drawn = hex::encode(entropy.bytes::<24>());
-        write_private(path, format!("{drawn}\n").as_bytes())?;
-        return Ok(drawn);
+/// A password that opens nothing would mislead whoever looks for the right one.
+fn forget_useless(error: &OperatorError, file: &Path, drawn_now: bool) {
+    if drawn_now && matches!(error, OperatorError::OtherPassword { .. }) {
+        let _ = std::fs::remove_file(file);
     }
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(MODE)).map_err(file("close to others", path))?;
-    Ok(text.trim().to_owned())
+}
+
+struct Password {
+    text: String,
+    /// The file held none before.
+    drawn_now: bool,
+}
+
+impl Password {
+    /// The one in the file; a new one if there is no file, or an empty one, as a power cut leaves behind. A new one is in
+    /// the file before anybody signs up with it.
+    fn of(path: &Path, entropy: &Entropy) -> Result<Self, SystemError> {
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+            Err(error) => return Err(file("read", path)(error)),
+        };
+        if text.trim().is_empty() {
+            let text = hex::encode(entropy.bytes::<24>());
+            write_private(path, format!("{text}\n").as_bytes())?;
+            return Ok(Self { text, drawn_now: true });
+        }
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(MODE)).map_err(file("close to others", path))?;
+        Ok(Self { text: text.trim().to_owned(), drawn_now: false })
+    }
 }
 
 /// The store's public API.
@@ -224,10 +241,11 @@ mod tests {
     fn a_password_is_drawn_once_and_nobody_else_may_read_it() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(FILE);
-        let first = password(&path, &Entropy::system()).unwrap();
-        assert_eq!((first.len(), mode(&path)), (48, MODE));
+        let first = Password::of(&path, &Entropy::system()).unwrap();
+        assert_eq!((first.text.len(), first.drawn_now, mode(&path)), (48, true, MODE));
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
-        assert_eq!(password(&path, &Entropy::system()).unwrap(), first);
+        let second = Password::of(&path, &Entropy::system()).unwrap();
+        assert_eq!((second.text, second.drawn_now), (first.text, false));
         assert_eq!(mode(&path), MODE, "a file that was opened to others is closed again");
     }
 
@@ -236,9 +254,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(FILE);
         std::fs::write(&path, "\n").unwrap();
-        let drawn = password(&path, &Entropy::system()).unwrap();
-        assert_eq!(drawn.len(), 48);
-        assert_eq!((std::fs::read_to_string(&path).unwrap().trim(), mode(&path)), (drawn.as_str(), MODE));
+        let drawn = Password::of(&path, &Entropy::system()).unwrap();
+        assert!(drawn.drawn_now);
+        assert_eq!((std::fs::read_to_string(&path).unwrap(), mode(&path)), (format!("{}\n", drawn.text), MODE));
     }
 
     #[test]
@@ -246,7 +264,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(FILE);
         std::fs::write(&path, b"\xff\xfe").unwrap();
-        assert!(password(&path, &Entropy::system()).is_err());
+        assert!(Password::of(&path, &Entropy::system()).is_err());
         assert_eq!(std::fs::read(&path).unwrap(), b"\xff\xfe");
     }
 }
