@@ -7,6 +7,7 @@ use futures::future::join_all;
 use shared_clock::{Clock, Entropy};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
+use xtask_system::operator::{self, OperatorError};
 use xtask_system::tools::{Tools, servers};
 use xtask_system::{Guardian, Layout, Part, Plan, Ports, Programs, ServiceUser, System, SystemError};
 
@@ -57,16 +58,15 @@ pub(crate) async fn run(workspace: &Workspace, instance: &Instance, options: &Op
     let begun = Instant::now();
     let mut end = End::new()?;
     let starting = start(workspace, instance, options, &console);
-    let system = tokio::select! {
-        system = starting => system?,
+    let Started { mut system, operator } = tokio::select! {
+        started = starting => started?,
         () = end.wanted() => {
             console.clear();
             anyhow::bail!("interrupted while starting; everything that had started was ended");
         }
     };
     console.clear();
-    announce(instance, &system, begun.elapsed());
-    let mut system = system;
+    announce(instance, &system, &operator, begun.elapsed());
     tokio::select! {
         () = end.wanted() => {}
         () = supervise(&mut system, &console) => {}
@@ -76,12 +76,19 @@ pub(crate) async fn run(workspace: &Workspace, instance: &Instance, options: &Op
     system.stop().await.context("while stopping")
 }
 
+/// What there is to tell about once everything answers.
+struct Started {
+    system: System,
+    /// How to sign in as the operator, or why nobody can.
+    operator: String,
+}
+
 async fn start(
     workspace: &Workspace,
     instance: &Instance,
     options: &Options,
     console: &std::sync::Arc<Console>,
-) -> anyhow::Result<System> {
+) -> anyhow::Result<Started> {
     let guardian = instance.guardian()?;
     let user = ServiceUser::for_databases()?;
     if options.fresh {
@@ -99,8 +106,22 @@ async fn start(
     if !options.empty {
         console.step("demo catalog", import(workspace, &plan, &system)).await?;
     }
+    let operator = console.step("operator", appoint_operator(&plan, &system)).await?;
     instance.write(&State::of(&system, Clock::system().unix_seconds()))?;
-    Ok(system)
+    Ok(Started { system, operator })
+}
+
+/// Makes the operator, or finds the one of an earlier run. A store whose operator's password was lost sells all the same:
+/// that is told, and keeps nothing from running.
+async fn appoint_operator(plan: &Plan, system: &System) -> Result<String, OperatorError> {
+    match operator::appoint(system, &plan.regions[0].name, &Entropy::system()).await {
+        Ok(operator) => Ok(format!("{}, password in {}", operator.email, operator.password_file.display())),
+        Err(error @ OperatorError::OtherPassword { .. }) => {
+            Ok(format!("nobody: {error}; put it there, or forget all data with `--fresh`"))
+        }
+        Err(error @ OperatorError::Held { .. }) => Ok(format!("nobody: {error}")),
+        Err(error) => Err(error),
+    }
 }
 
 /// Goods to look at; a file counts once, however often it is imported.
@@ -166,7 +187,7 @@ async fn programs(
     })
 }
 
-fn announce(instance: &Instance, system: &System, took: Duration) {
+fn announce(instance: &Instance, system: &System, operator: &str, took: Duration) {
     println!("Meridian is up after {:.1} s.\n", took.as_secs_f64());
     println!("  shop (PoP)     {}", system.addresses.shop);
     if let Some(worker) = &system.addresses.worker {
@@ -176,6 +197,7 @@ fn announce(instance: &Instance, system: &System, took: Duration) {
     for core in &system.cores {
         println!("  {:<14} {}/ops/metrics", core.part.name(), core.ops);
     }
+    println!("  operator       {operator}");
     println!("  data and logs  {}", instance.root.display());
     println!(
         "\n`cargo xtask status` asks every part, `cargo xtask logs` shows what they write. Ctrl-C stops everything."
