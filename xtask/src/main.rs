@@ -2,6 +2,7 @@
 //!
 //! One file a command, under `command/`. What a running system is made of is `xtask-system`'s to know.
 
+mod audit;
 mod build;
 mod command;
 mod console;
@@ -42,6 +43,8 @@ enum Command {
     Import(command::import::Options),
     /// Places every sale of a file of invoices as an order in the store that runs, and checks the books to the penny.
     Replay(command::replay::Options),
+    /// Looks for rows that break a promise about units, orders, money, events or slots.
+    Audit(command::audit::Options),
     /// Installs what is missing, builds everything and runs every test.
     Test(command::test::Options),
     /// Formatting, lints, documentation, the Worker's build, query metadata, Terraform.
@@ -89,6 +92,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Logs(options) => command::logs::run(&instance, &options).await,
         Command::Import(options) => command::import::run(&workspace, &instance, &options).await,
         Command::Replay(options) => Box::pin(command::replay::run(&instance, &options)).await,
+        Command::Audit(options) => Box::pin(command::audit::run(&instance, &options)).await,
         Command::Test(options) => Box::pin(command::test::run(&workspace, &options)).await,
         Command::Check => Box::pin(command::check::run(&workspace)).await,
         Command::Sqlx(options) => Box::pin(command::sqlx::run(&workspace, &options)).await,
@@ -102,7 +106,7 @@ fn code(result: anyhow::Result<()>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
-            ExitCode::FAILURE
+            if error.is::<command::audit::CannotLook>() { ExitCode::from(2) } else { ExitCode::FAILURE }
         }
     }
 }

@@ -1,0 +1,44 @@
+//! What may be under way, but not for ever; if nothing may be, not at all.
+
+use super::{Check, LocalRule, QUIET_EVENTS, QUIET_ORDERS, QUIET_PAYMENTS};
+
+/// Rules about what is under way; with no patience they find all of it.
+pub(super) const RULES: &[LocalRule] = &[
+    LocalRule {
+        rule: QUIET_ORDERS,
+        looks_at: &["orders"],
+        checks: &[Check {
+            table: "orders",
+            sql: "SELECT order_id::text AS key,
+                         format('PENDING; it expires %s, its units were claimed %s', expires_at, coalesce(claimed_at::text, 'never')) AS problem
+                  FROM orders
+                  WHERE status = 'PENDING' AND ($1 = 0
+                      OR (claimed_at IS NULL AND expires_at < $2 - interval '60 seconds' * $1)
+                      OR claimed_at < $2 - interval '120 seconds' * $1)",
+        }],
+    },
+    LocalRule {
+        rule: QUIET_PAYMENTS,
+        looks_at: &["payments"],
+        checks: &[Check {
+            table: "payments",
+            // One that waits for its shopper ends with its order.
+            sql: "SELECT format('order %s', order_id) AS key,
+                         format('%s since %s, %s attempts; last: %s', state, changed_at, attempts, coalesce(last_error, 'no error')) AS problem
+                  FROM payments
+                  WHERE (state IN ('to_create', 'to_authorize', 'to_confirm', 'authorized', 'to_capture', 'to_void', 'to_refund')
+                         AND ($1 = 0 OR changed_at < $2 - interval '120 seconds' * $1))
+                     OR (state = 'challenge_required' AND $1 = 0)",
+        }],
+    },
+    LocalRule {
+        rule: QUIET_EVENTS,
+        looks_at: &["event_retries"],
+        checks: &[Check {
+            table: "event_retries",
+            sql: "SELECT format('event %s for %s', event_id, consumer) AS key,
+                         format('of order %s, %s attempts, due %s; last: %s', aggregate_id, attempts, next_attempt_at, coalesce(cause, 'no cause')) AS problem
+                  FROM event_retries WHERE $1 = 0 OR next_attempt_at < $2 - interval '120 seconds' * $1",
+        }],
+    },
+];
