@@ -37,6 +37,28 @@ pub(crate) async fn natives(workspace: &Workspace) -> anyhow::Result<()> {
     passes("cargo build", cargo).await
 }
 
+/// Compiles a core that can have planted bugs. What it shares with the others is compiled once; the program itself goes to a
+/// folder of its own, so that nobody takes it for the real one.
+pub(crate) async fn planted(workspace: &Workspace) -> anyhow::Result<()> {
+    let mut cargo = workspace.cargo();
+    cargo
+        .args(["build", "--quiet", "--workspace", "--bin", "region-core"])
+        .args(["--features", "region-core-server/planted-bugs,region-core-server/failpoints"])
+        .env("CARGO_BUILD_BUILD_DIR", workspace.target())
+        .env("CARGO_TARGET_DIR", planted_target(workspace));
+    passes("cargo build with planted bugs", cargo).await
+}
+
+/// The core that [`planted`] compiles.
+pub(crate) fn planted_core(workspace: &Workspace) -> PathBuf {
+    let profile = workspace.programs.file_name().unwrap_or("debug".as_ref());
+    planted_target(workspace).join(profile).join("region-core")
+}
+
+fn planted_target(workspace: &Workspace) -> PathBuf {
+    workspace.target().join("planted")
+}
+
 /// Builds the Worker into `edge/worker/build`, unless it is there already, and gives what runs it.
 pub(crate) async fn worker(workspace: &Workspace, tools: &Tools, console: &Console) -> anyhow::Result<WorkerPrograms> {
     let root = &workspace.root;

@@ -1,8 +1,10 @@
 //! The commands, one file each.
 
+pub(crate) mod bench;
 pub(crate) mod audit;
 pub(crate) mod check;
 pub(crate) mod down;
+pub(crate) mod faults;
 pub(crate) mod import;
 pub(crate) mod logs;
 pub(crate) mod replay;

@@ -6,6 +6,7 @@ mod audit;
 mod build;
 mod command;
 mod console;
+mod faults;
 mod instance;
 mod scratch;
 mod site;
@@ -45,8 +46,13 @@ enum Command {
     Replay(command::replay::Options),
     /// Looks for rows that break a promise about units, orders, money, events or slots.
     Audit(command::audit::Options),
+    /// Breaks a store of its own while orders are placed, and checks that every promise was kept.
+    Faults(command::faults::Options),
     /// Installs what is missing, builds everything and runs every test.
     Test(command::test::Options),
+    /// Measures how fast checkout is, beside what most stores have.
+    #[command(subcommand)]
+    Bench(command::bench::Bench),
     /// Formatting, lints, documentation, the Worker's build, query metadata, Terraform.
     Check,
     /// Rewrites the committed metadata of the checked SQL queries.
@@ -93,7 +99,9 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Import(options) => command::import::run(&workspace, &instance, &options).await,
         Command::Replay(options) => Box::pin(command::replay::run(&instance, &options)).await,
         Command::Audit(options) => Box::pin(command::audit::run(&instance, &options)).await,
+        Command::Faults(options) => Box::pin(command::faults::run(&workspace, &options)).await,
         Command::Test(options) => Box::pin(command::test::run(&workspace, &options)).await,
+        Command::Bench(bench) => command::bench::run(&workspace, &bench).await,
         Command::Check => Box::pin(command::check::run(&workspace)).await,
         Command::Sqlx(options) => Box::pin(command::sqlx::run(&workspace, &options)).await,
         Command::Tools => command::tools::run(&workspace).await,

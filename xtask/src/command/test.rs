@@ -1,4 +1,4 @@
-//! `cargo xtask test`: every test, with everything that they need.
+//! `cargo xtask test`: every test, with everything that they need, and after them a short fault run and every planted bug.
 //!
 //! The tests find what they need by variables whose names begin with `MERIDIAN_TEST_`; see
 //! `xtask_system::environment`. Nothing is started on a fixed port, so it may run beside `up`.
@@ -13,6 +13,7 @@ use xtask_system::tools::{Tools, servers};
 
 use crate::build;
 use crate::console::Console;
+use crate::faults;
 use crate::scratch::Scratch;
 use crate::workspace::Workspace;
 
@@ -47,8 +48,13 @@ pub(crate) async fn run(workspace: &Workspace, options: &Options) -> anyhow::Res
         .envs(variables)
         .env(environment::POSTGRES_URL, scratch.postgres().url("postgres"))
         .env(environment::REDIS_URL, scratch.redis_url());
-    let (status, counts) = count(cargo).await?;
+    let (status, mut counts) = count(cargo).await?;
     scratch.stop().await?;
+    if options.arguments.is_empty() {
+        let (passed, failed) = faults::run_in_ci(workspace, &console).await?;
+        counts.passed += passed;
+        counts.failed += failed;
+    }
     println!("{} passed, {} failed, {} skipped", counts.passed, counts.failed, counts.skipped);
     verdict(status, counts)
 }
@@ -101,6 +107,9 @@ fn verdict(status: ExitStatus, counts: Counts) -> anyhow::Result<()> {
     if !status.success() {
         bail!("cargo test failed ({status})");
     }
+    if counts.failed > 0 {
+        bail!("{} failed", counts.failed);
+    }
     if counts.passed == 0 {
         bail!("no test was run");
     }
@@ -144,5 +153,6 @@ mod tests {
         let success = std::os::unix::process::ExitStatusExt::from_raw(0);
         assert!(verdict(success, Counts::default()).is_err());
         assert!(verdict(success, Counts { passed: 1, ..Counts::default() }).is_ok());
+        assert!(verdict(success, Counts { passed: 1, failed: 1, ..Counts::default() }).is_err(), "a fault run failed");
     }
 }

@@ -1,0 +1,234 @@
+//! What the databases and the payment provider say after a run. Queries are checked at run time only, as everywhere in
+//! these commands: they must compile without the queries' metadata.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use serde::Deserialize;
+use shared::{Money, OrderId};
+use sqlx::{Connection as _, PgConnection};
+use tokio::time::Instant;
+use uuid::Uuid;
+
+/// How often the store is asked whether it is quiet.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// An order as a shard keeps it under a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Kept {
+    pub(super) shard: u16,
+    pub(super) key: String,
+    pub(super) user_id: i64,
+    pub(super) order_id: OrderId,
+    /// Absent if the key names an order that is not there.
+    pub(super) status: Option<String>,
+    pub(super) total_minor: i64,
+    pub(super) payment_id: Option<String>,
+}
+
+/// Where the units of a SKU are, over all shards.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Stock {
+    /// Received and returned, less what was written off.
+    pub(super) ledger: i64,
+    pub(super) free: i64,
+    pub(super) reserved: i64,
+    pub(super) sold: i64,
+}
+
+/// Money that moved, from the provider's own log.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub(super) struct Movement {
+    pub(super) sequence: u64,
+    pub(super) kind: MovementKind,
+    pub(super) merchant_reference: String,
+    pub(super) amount: Money,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum MovementKind {
+    Capture,
+    Refund,
+}
+
+/// What is still under way, over all shards.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct UnderWay {
+    pub(super) orders: i64,
+    pub(super) payments: i64,
+    pub(super) transfers: i64,
+    pub(super) events: i64,
+}
+
+/// Everything that is written down.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Books {
+    pub(super) kept: Vec<Kept>,
+    pub(super) stock: BTreeMap<String, Stock>,
+    pub(super) movements: Vec<Movement>,
+}
+
+/// The shards' databases, reached without the proxies.
+#[derive(Clone, Debug)]
+pub(super) struct Shards(pub(super) BTreeMap<u16, String>);
+
+impl Shards {
+    /// Waits until nothing is under way; tells how long that took, or what still was when the time was over.
+    pub(super) async fn quiet(&self, within: Duration) -> anyhow::Result<Result<Duration, UnderWay>> {
+        let begun = Instant::now();
+        loop {
+            let under_way = self.under_way().await?;
+            if under_way == UnderWay::default() {
+                return Ok(Ok(begun.elapsed()));
+            }
+            if begun.elapsed() >= within {
+                return Ok(Err(under_way));
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    async fn under_way(&self) -> anyhow::Result<UnderWay> {
+        let mut sum = UnderWay::default();
+        for (shard, url) in &self.0 {
+            let mut shard = connect(*shard, url).await?;
+            let (orders, payments, transfers, events): (i64, i64, i64, i64) =
+                sqlx::query_as(UNDER_WAY).fetch_one(&mut shard).await.context("cannot ask what is under way")?;
+            sum.orders += orders;
+            sum.payments += payments;
+            sum.transfers += transfers;
+            sum.events += events;
+            shard.close().await?;
+        }
+        Ok(sum)
+    }
+
+    /// Reads all orders under keys that begin so, all stock, and all movements of money.
+    pub(super) async fn read(&self, prefix: &str, sandbox: &str) -> anyhow::Result<Books> {
+        let mut books = Books { movements: movements(sandbox).await?, ..Books::default() };
+        for (&number, url) in &self.0 {
+            let mut shard = connect(number, url).await?;
+            let rows: Vec<(String, i64, Uuid, Option<String>, Option<i64>, Option<String>)> = sqlx::query_as(
+                "SELECT i.key, i.user_id, i.order_id, o.status, o.total_minor, p.payment_id::text
+                 FROM idempotency_records i LEFT JOIN orders o USING (order_id) LEFT JOIN payments p USING (order_id)
+                 WHERE starts_with(i.key, $1) ORDER BY i.key",
+            )
+            .bind(prefix)
+            .fetch_all(&mut shard)
+            .await?;
+            books.kept.extend(rows.into_iter().map(|(key, user_id, order, status, total, payment_id)| Kept {
+                shard: number,
+                key,
+                user_id,
+                order_id: OrderId::from_uuid(order),
+                status,
+                total_minor: total.unwrap_or_default(),
+                payment_id,
+            }));
+            books.count(&mut shard).await?;
+            shard.close().await?;
+        }
+        Ok(books)
+    }
+
+    /// Puts slots that nobody lives in from one shard into another: two transactions, the source's first, as a move's
+    /// freeze and take-over would. Nobody who reads the map hears of it. Gives the slots.
+    pub(super) async fn move_slots(&self, from: u16, to: u16) -> anyhow::Result<Vec<i16>> {
+        let url = |number: u16| self.0.get(&number).with_context(|| format!("there is no shard {number}"));
+        let (mut source, mut target) = (connect(from, url(from)?).await?, connect(to, url(to)?).await?);
+        let mut moving = source.begin().await?;
+        // The lock first: what was being written in these slots is committed and seen by the next statement.
+        sqlx::query("SELECT FROM slots WHERE state = 'owner' ORDER BY slot FOR UPDATE").execute(&mut *moving).await?;
+        let slots: Vec<i16> = sqlx::query_scalar(
+            "UPDATE slots SET state = 'moved', epoch = epoch + 1
+             WHERE state = 'owner' AND slot NOT IN (SELECT slot FROM users) AND slot NOT IN (SELECT slot FROM logins)
+             RETURNING slot",
+        )
+        .fetch_all(&mut *moving)
+        .await?;
+        moving.commit().await?;
+        sqlx::query(
+            "INSERT INTO slots (slot, state, epoch)
+             SELECT slot, 'owner', (SELECT max(epoch) + 1 FROM slots) FROM unnest($1::smallint[]) AS new (slot)
+             ON CONFLICT (slot) DO UPDATE SET state = 'owner', epoch = greatest(slots.epoch, excluded.epoch)",
+        )
+        .bind(&slots)
+        .execute(&mut target)
+        .await?;
+        source.close().await?;
+        target.close().await?;
+        Ok(slots)
+    }
+}
+
+/// Tells the primary of the map about slots that have moved.
+pub(super) async fn publish_map(catalog: &str, moved: &[(u16, Vec<i16>)]) -> anyhow::Result<()> {
+    let mut catalog = PgConnection::connect(catalog).await.context("cannot reach the catalog's database")?;
+    let mut publishing = catalog.begin().await?;
+    for (to, slots) in moved {
+        sqlx::query("UPDATE control.slot_owners SET shard_id = $1 WHERE slot = ANY($2)")
+            .bind(i16::try_from(*to)?)
+            .bind(slots)
+            .execute(&mut *publishing)
+            .await?;
+    }
+    sqlx::query("UPDATE control.slot_map SET epoch = epoch + 1").execute(&mut *publishing).await?;
+    publishing.commit().await?;
+    Ok(catalog.close().await?)
+}
+
+impl Books {
+    async fn count(&mut self, shard: &mut PgConnection) -> anyhow::Result<()> {
+        let rows: Vec<(String, i64, i64, i64, i64)> = sqlx::query_as(
+            "SELECT sku, coalesce(units, 0), coalesce(free, 0), coalesce(reserved, 0), coalesce(sold, 0)
+             FROM allotments FULL JOIN (SELECT sku, sum(units)::bigint AS units FROM ledger GROUP BY sku) l USING (sku)",
+        )
+        .fetch_all(shard)
+        .await?;
+        for (sku, ledger, free, reserved, sold) in rows {
+            let all = self.stock.entry(sku).or_default();
+            all.ledger += ledger;
+            all.free += free;
+            all.reserved += reserved;
+            all.sold += sold;
+        }
+        Ok(())
+    }
+}
+
+/// Orders that are undecided, payments that wait for an exchange or for their order's decision, transfers of which one half
+/// is missing, events that a consumer has not taken yet.
+const UNDER_WAY: &str = "
+    SELECT (SELECT count(*) FROM orders WHERE status = 'PENDING'),
+           (SELECT count(*) FROM payments WHERE state IN
+               ('to_create', 'to_authorize', 'to_confirm', 'to_capture', 'to_void', 'to_refund')),
+           (SELECT count(*) FROM transfers_in WHERE state = 'pending')
+               + (SELECT count(*) FROM transfers_out WHERE state = 'sent'),
+           (SELECT count(*) FROM event_retries)
+               + (SELECT count(*) FROM orders JOIN payments USING (order_id)
+                  WHERE status = 'CANCELLED' AND state IN ('authorized', 'captured', 'challenge_required'))";
+
+async fn connect(number: u16, url: &str) -> anyhow::Result<PgConnection> {
+    PgConnection::connect(url).await.with_context(|| format!("cannot reach the database of shard {number}"))
+}
+
+/// Every movement since the provider's log was begun.
+async fn movements(sandbox: &str) -> anyhow::Result<Vec<Movement>> {
+    #[derive(Deserialize)]
+    struct Page {
+        movements: Vec<Movement>,
+    }
+    let client = reqwest::Client::builder().no_proxy().build()?;
+    let mut all: Vec<Movement> = Vec::new();
+    loop {
+        let after = all.last().map_or(0, |last| last.sequence);
+        let page = client.get(format!("{sandbox}/v1/log?after={after}")).send().await?;
+        let Page { movements } = page.error_for_status()?.json().await?;
+        if movements.is_empty() {
+            return Ok(all);
+        }
+        all.extend(movements);
+    }
+}

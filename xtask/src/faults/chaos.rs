@@ -1,0 +1,142 @@
+//! Carries out what the schedule says, on the parts that run, and mends everything in the end.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use futures::future::join_all;
+use serde_json::json;
+use tokio::time::Instant;
+use xtask_system::System;
+
+use super::books::{self, Shards};
+use super::schedule::{Action, Step};
+
+/// A part that ended by itself is tried again this often in the end: a killed Postgres may still let go of its memory.
+const TRIES: u32 = 10;
+const PAUSE: Duration = Duration::from_millis(300);
+
+/// The store, and what of it is down on purpose.
+pub(super) struct Chaos<'a> {
+    system: &'a mut System,
+    shards: &'a Shards,
+    catalog: String,
+    down: BTreeSet<String>,
+    moved: Vec<(u16, Vec<i16>)>,
+    /// What broke without having been told to.
+    pub(super) surprises: Vec<String>,
+    pub(super) faults: u32,
+}
+
+impl<'a> Chaos<'a> {
+    pub(super) fn new(system: &'a mut System, shards: &'a Shards, catalog: String) -> Self {
+        let (down, moved, surprises) = (BTreeSet::new(), Vec::new(), Vec::new());
+        Self { system, shards, catalog, down, moved, surprises, faults: 0 }
+    }
+
+    /// Does each step at its time. An error is of the harness.
+    pub(super) async fn run(&mut self, steps: &[Step]) -> anyhow::Result<()> {
+        let begun = Instant::now();
+        for step in steps {
+            tokio::time::sleep_until(begun + step.at).await;
+            eprintln!("{step}");
+            self.note_surprises()?;
+            self.faults += u32::from(step.action.breaks());
+            self.act(&step.action).await.with_context(|| step.action.to_string())?;
+        }
+        Ok(())
+    }
+
+    /// Mends what is broken, and waits until every part answers.
+    pub(super) async fn heal(&mut self) -> anyhow::Result<()> {
+        self.note_surprises()?;
+        self.system.links.calm();
+        self.provide(0.0, 0.0, 0.0).await?;
+        if !self.moved.is_empty() {
+            self.publish().await?;
+        }
+        let parts = self.system.parts_mut().map(async |part| {
+            part.process().resume();
+            for _ in 0..TRIES {
+                if part.has_ended()?.is_some() {
+                    part.respawn().await?;
+                }
+                if part.ready().await.is_ok() {
+                    return Ok(());
+                }
+                tokio::time::sleep(PAUSE).await;
+            }
+            part.ready().await
+        });
+        join_all(parts).await.into_iter().collect::<Result<Vec<()>, _>>().context("a part does not come back")?;
+        self.down.clear();
+        Ok(())
+    }
+
+    async fn act(&mut self, action: &Action) -> anyhow::Result<()> {
+        match action {
+            Action::Kill(name) => {
+                self.down.insert(name.clone());
+                let _ = self.part(name)?.kill().await?;
+            }
+            Action::Start(name) => {
+                self.part(name)?.respawn().await?;
+                self.down.remove(name);
+            }
+            Action::Pause(name) => self.part(name)?.process().pause(),
+            Action::Resume(name) => self.part(name)?.process().resume(),
+            Action::Weather { from, to, weather, .. } => {
+                for (from, to) in from.iter().flat_map(|from| to.iter().map(move |to| (from, to))) {
+                    self.system.links.get(from, to).with_context(|| format!("no link {from} → {to}"))?.set(*weather);
+                }
+            }
+            Action::Clocks(ahead) => {
+                let offset = format!("{ahead} seconds");
+                for shard in self.system.shards.values() {
+                    shard.reconfigure(&[("meridian.clock_offset", &offset)])?;
+                }
+            }
+            Action::MoveSlots { from, to } => {
+                let slots = self.shards.move_slots(*from, *to).await?;
+                self.moved.push((*to, slots));
+            }
+            Action::PublishMap => self.publish().await?,
+            Action::Provider { drop_answer, fail_before, fail_after } => {
+                self.provide(*drop_answer, *fail_before, *fail_after).await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn part(&mut self, name: &str) -> anyhow::Result<&mut xtask_system::Part> {
+        self.system.part_mut(name).with_context(|| format!("there is no part {name}"))
+    }
+
+    async fn publish(&mut self) -> anyhow::Result<()> {
+        books::publish_map(&self.catalog, &std::mem::take(&mut self.moved)).await
+    }
+
+    async fn provide(&self, drop_answer: f64, fail_before: f64, fail_after: f64) -> anyhow::Result<()> {
+        let body =
+            json!({ "seed": 1, "drop_answer": drop_answer, "fail_before": fail_before, "fail_after": fail_after });
+        let control = format!("{}/control", self.system.addresses.sandbox);
+        let client = reqwest::Client::builder().no_proxy().build()?;
+        client.post(control).json(&body).send().await?.error_for_status()?;
+        Ok(())
+    }
+
+    /// Parts that ended though nobody killed them are started again, as a supervisor would, and told about.
+    fn note_surprises(&mut self) -> anyhow::Result<()> {
+        for part in self.system.parts_mut() {
+            let name = part.name().to_owned();
+            if self.down.contains(&name) {
+                continue;
+            }
+            if let Some(status) = part.has_ended()? {
+                self.surprises.push(format!("{name} ended by itself ({status}):\n{}", part.process().log_tail()));
+                self.down.insert(name);
+            }
+        }
+        Ok(())
+    }
+}

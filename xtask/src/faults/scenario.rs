@@ -1,0 +1,188 @@
+//! What a run is made of: the store, its goods, its shoppers and what befalls it.
+
+use std::time::Duration;
+
+use xtask_proxy::{Conditions, Weather};
+
+use super::bug::Bug;
+use super::goods::Paying;
+use super::schedule::{self, Action, Parts, Step};
+
+/// Orders a second that a run is spread over, and its bounds.
+const ORDERS_PER_SECOND: u32 = 50;
+const SHORTEST: Duration = Duration::from_secs(30);
+const LONGEST: Duration = Duration::from_secs(600);
+
+/// Everything that a run is told.
+#[derive(Clone, Debug)]
+pub(crate) struct Scenario {
+    pub(crate) seed: u64,
+    pub(crate) orders: u32,
+    /// Over which orders and faults are spread.
+    pub(crate) duration: Duration,
+    /// Cores in each region.
+    pub(crate) cores: u16,
+    pub(crate) bug: Option<Bug>,
+    pub(super) regions: Vec<(&'static str, Vec<u16>)>,
+    /// SKUs by demand: scarce, lopsided, plentiful.
+    pub(super) goods: (usize, usize, usize),
+    /// Regions that shoppers come from: the first so many.
+    pub(super) shopping_regions: usize,
+    pub(super) paying: Paying,
+    pub(super) shoppers: usize,
+    /// How long units are held for an unpaid order, in seconds.
+    pub(super) reservation_seconds: u64,
+    befalls: Befalls,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Befalls {
+    /// Random faults.
+    Anything,
+    /// Late, lost and repeated messages between the regions, and the shards' clocks run on.
+    BadLinks,
+    /// Slots move away before the map says so.
+    SlotsMove,
+    /// The payment provider's answers are lost.
+    LostAnswers,
+}
+
+impl Scenario {
+    /// The gate: two regions of two shards, 20 SKUs of which two are scarce, random faults.
+    pub(crate) fn gate(seed: u64, orders: u32, cores: u16, duration: Option<Duration>) -> Self {
+        let usual = Duration::from_secs(u64::from(orders / ORDERS_PER_SECOND)).clamp(SHORTEST, LONGEST);
+        Self {
+            seed,
+            orders,
+            duration: duration.unwrap_or(usual),
+            cores,
+            bug: None,
+            regions: vec![("eu", vec![1, 2]), ("us", vec![3, 4])],
+            goods: (2, 4, 14),
+            shopping_regions: 2,
+            paying: Paying::Mixed,
+            shoppers: 24,
+            reservation_seconds: 20,
+            befalls: Befalls::Anything,
+        }
+    }
+
+    /// What brings one bug out surely and soon. Without the bug it breaks nothing, as `control` shows.
+    pub(crate) fn hunt(bug: Bug, seed: u64, orders: u32, duration: Option<Duration>) -> Self {
+        let (befalls, regions) = match bug {
+            Bug::NoCreditCheck | Bug::NoDonorKey | Bug::RecreditOnTimeout => {
+                (Befalls::BadLinks, vec![("eu", vec![1]), ("us", vec![2])])
+            }
+            Bug::NoEpochCheck => (Befalls::SlotsMove, vec![("eu", vec![1, 2])]),
+            Bug::NewPaymentKey => (Befalls::LostAnswers, vec![("eu", vec![1])]),
+        };
+        Self {
+            bug: Some(bug),
+            regions,
+            goods: (0, 6, 2),
+            shopping_regions: 1,
+            paying: Paying::AlwaysSuccess,
+            shoppers: 12,
+            // The shards' clocks run ahead by minutes.
+            reservation_seconds: 3_600,
+            befalls,
+            ..Self::gate(seed, orders, 1, Some(duration.unwrap_or(Duration::from_secs(20))))
+        }
+    }
+
+    /// The same without the bug: it must break nothing.
+    pub(crate) fn control(self) -> Self {
+        Self { bug: None, ..self }
+    }
+
+    /// A folder's name.
+    pub(super) fn name(&self) -> String {
+        let bug = self.bug.map_or_else(String::new, |bug| format!("-{}", bug.name()));
+        format!("faults-{}{bug}", self.seed)
+    }
+
+    /// All that befalls the store, in order.
+    pub(super) fn steps(&self) -> Vec<Step> {
+        match self.befalls {
+            Befalls::Anything => {
+                let mut steps = schedule::random(self.seed, self.duration, &self.parts());
+                let provider = Action::Provider { drop_answer: 0.005, fail_before: 0.02, fail_after: 0.02 };
+                steps.insert(0, Step { at: Duration::ZERO, action: provider });
+                steps
+            }
+            Befalls::BadLinks => self.bad_links(),
+            Befalls::SlotsMove => {
+                let step = |share: f64, action| Step { at: self.duration.mul_f64(share), action };
+                vec![step(0.2, Action::MoveSlots { from: 1, to: 2 }), step(0.9, Action::PublishMap)]
+            }
+            Befalls::LostAnswers => {
+                let provider = Action::Provider { drop_answer: 0.02, fail_before: 0.1, fail_after: 0.2 };
+                vec![Step { at: Duration::ZERO, action: provider }]
+            }
+        }
+    }
+
+    /// Links so slow that deadlines pass while answers are under way, cut again and again for longer than a donor waits before
+    /// it asks, on clocks that run on: whoever believes that silence means no is wrong now and then.
+    fn bad_links(&self) -> Vec<Step> {
+        let slow = Conditions {
+            delay: Duration::from_millis(120),
+            jitter: Duration::from_millis(250),
+            duplicate: 0.2,
+            reorder: 0.2,
+            ..Conditions::default()
+        };
+        let (parts, mut steps) = (self.parts(), Vec::new());
+        let cores = |region: &str| parts.cores.get(region).cloned().unwrap_or_default();
+        let mut weather = |at: Duration, name, weather| {
+            for (from, to) in [("eu", "us"), ("us", "eu")] {
+                let action = Action::Weather { from: cores(from), to: cores(to), name, weather };
+                steps.push(Step { at, action });
+            }
+        };
+        const SLOW: Duration = Duration::from_millis(2_500);
+        const CUT: Duration = Duration::from_millis(1_500);
+        let mut at = Duration::ZERO;
+        while at < self.duration {
+            weather(at, "slow", Weather::both(slow));
+            weather(at + SLOW, "cut", Weather::CUT);
+            at += SLOW + CUT;
+        }
+        let ticks = u64::try_from(self.duration.as_millis() / 500).unwrap_or_default();
+        let tick = |count: u64| Step { at: Duration::from_millis(500 * count), action: Action::Clocks(4 * count) };
+        steps.extend((1..=ticks).map(tick));
+        steps.sort_by_key(|step| step.at);
+        steps
+    }
+
+    /// The parts' names.
+    pub(super) fn parts(&self) -> Parts {
+        let cores = |name: &str| (1..=self.cores).map(|number| format!("core.{name}-{number}")).collect();
+        let shards = |shards: &[u16]| shards.iter().map(|id| format!("shard-{id}")).collect();
+        Parts {
+            cores: self.regions.iter().map(|(name, _)| ((*name).to_owned(), cores(name))).collect(),
+            shards: self.regions.iter().map(|(name, ids)| ((*name).to_owned(), shards(ids))).collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_hunt_does_something_and_its_control_does_the_same_without_the_bug() {
+        for bug in Bug::ALL {
+            let hunt = Scenario::hunt(bug, 1, 200, None);
+            assert!(hunt.steps().iter().any(|step| step.action.breaks()), "{}", bug.name());
+            let control = hunt.clone().control();
+            assert_eq!((control.bug, control.steps()), (None, hunt.steps()));
+        }
+    }
+
+    #[test]
+    fn more_orders_take_longer_within_bounds() {
+        let lasts = |orders| Scenario::gate(1, orders, 2, None).duration.as_secs();
+        assert_eq!([lasts(100), lasts(10_000), lasts(1_000_000)], [30, 200, 600]);
+    }
+}
