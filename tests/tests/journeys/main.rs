@@ -9,6 +9,7 @@ mod buying;
 mod caching;
 mod forms;
 mod link;
+mod operator;
 mod privacy;
 mod regions;
 mod routes;
