@@ -9,6 +9,7 @@ use http::{Request, Response};
 use region_core_store::test_support::{TestDatabase, shard_database};
 use region_core_store::{PoolLimits, Shard};
 use region_core_web::{NoPeers, PeerTransport};
+use shared::id::USER_EPOCH_MS;
 use shared::{Problem, SlotMap};
 use sqlx::PgPool;
 use tower::ServiceExt as _;
@@ -134,6 +135,37 @@ async fn what_was_said_to_have_changed_is_read_again_and_nothing_else() {
     assert_eq!((core.count("MUG"), core.count("CUP")), (Some(3), Some(7)));
     core.scan().await;
     assert_eq!(core.count("CUP"), Some(3), "a scan finds what nobody said");
+}
+
+#[tokio::test]
+async fn an_order_is_enough_to_say_what_changed() {
+    let world = World::new().await;
+    (world.set(0, "MUG", 3).await, world.set(0, "CUP", 5).await);
+    let mut core = world.core(&Redis::absent());
+    core.scan().await;
+    let (slot, pool) = (shared::Slot::new(1).unwrap(), world.pool(0));
+    let order = OrderId::mint(USER_EPOCH_MS, slot, [7; 8]);
+    hold(pool, order, &["CUP", "MUG"]).await;
+    (world.set(0, "MUG", 1).await, world.set(0, "CUP", 2).await);
+    core.levels.changed_by(core.shards()[0].id(), [order]);
+    core.round().await;
+    assert_eq!((core.count("MUG"), core.count("CUP")), (Some(1), Some(2)));
+}
+
+/// Reservations of an order, whatever it is.
+async fn hold(pool: &PgPool, order: OrderId, skus: &[&str]) {
+    let skus: Vec<String> = skus.iter().map(|sku| (*sku).to_owned()).collect();
+    let mut tx = pool.begin().await.unwrap();
+    sqlx::query!("SET LOCAL session_replication_role = replica").execute(&mut *tx).await.unwrap();
+    sqlx::query!(
+        "INSERT INTO reservations (order_id, sku, units) SELECT $1, sku, 1 FROM unnest($2::text[]) AS sku",
+        order.as_uuid(),
+        &skus
+    )
+    .execute(&mut *tx)
+    .await
+    .unwrap();
+    tx.commit().await.unwrap();
 }
 
 #[tokio::test]
