@@ -1,0 +1,81 @@
+//! `meridian-bench`: how fast checkout is, beside the checkout that most stores have. `cargo xtask bench checkout` builds
+//! it for release and runs it.
+//!
+//! Two parts. *Admission*: pgbench with one statement and one commit an order, and `Orders::place` driven in this process,
+//! in turns on the same private Postgres under the same settings. *The whole way*: a started store of release programs,
+//! orders over HTTP through the PoP, until the payment sandbox has paid them. After every measurement the books are read:
+//! figures of a store that loses or doubles an order mean nothing, and the run fails.
+//!
+//! Deliberately absent: any bound on time. A slow machine gives low figures, never a failure.
+
+mod admission;
+mod baseline;
+mod books;
+mod cells;
+mod cpu;
+mod ground;
+mod options;
+mod report;
+mod samples;
+mod slow_flush;
+mod whole_way;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::options::Options;
+use crate::report::Report;
+
+/// Measures checkout.
+#[derive(Debug, Parser)]
+#[command(name = "meridian-bench", version, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Admission beside pgbench's one-statement checkout, and the whole way through PoP and HTTP/3.
+    Checkout(Options),
+    /// Ends what a run started, should it die. Started by the run itself.
+    #[command(hide = true)]
+    Guardian {
+        /// The guardian's lock file.
+        lock: PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        // Before any thread is started, for the guardian blocks the signals of its only one.
+        Command::Guardian { lock } => xtask_system::guardian::run(&lock).map_err(anyhow::Error::from),
+        Command::Checkout(options) => checkout(&options),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn checkout(options: &Options) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Runtime::new()?;
+    let report = runtime.block_on(Box::pin(measure(options)))?;
+    if options.json {
+        println!("{}", serde_json::to_string(&report)?);
+    } else {
+        println!("{report}");
+    }
+    report.verdict()
+}
+
+async fn measure(options: &Options) -> anyhow::Result<Report> {
+    let admission = if options.measures_admission() { Some(cells::run(options).await?) } else { None };
+    let whole_way = if options.measures_whole_way() { Some(whole_way::run(options).await?) } else { None };
+    Ok(Report::of(options, admission, whole_way))
+}

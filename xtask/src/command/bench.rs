@@ -1,0 +1,160 @@
+//! `cargo xtask bench`: how fast, measured on systems of its own that are gone afterwards; it may run beside `up`.
+//!
+//! This command builds the programs for release and runs `meridian-bench`, which measures. Deliberately absent: bounds on
+//! time. A run fails only if what it measured was wrong.
+
+use std::fs::File;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, bail};
+
+use crate::build;
+use crate::console::Console;
+use crate::workspace::Workspace;
+
+/// The packages whose programs a run starts.
+const PACKAGES: [&str; 4] = ["meridian-bench", "region-core-server", "edge-pop", "region-core-payment-sandbox"];
+
+/// What to measure.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Bench {
+    /// Checkout: admission beside pgbench's checkout, and the whole way through PoP and HTTP/3.
+    ///
+    /// Admission: pgbench with one prepared statement and one commit an order, and our `Orders::place` driven in process,
+    /// on the same private Postgres with the same settings (fsync and synchronous_commit on); one hot SKU and 1,000; 1, 16,
+    /// 64 and 256 clients; one shard and two, each a server of its own; on this machine's disk and with 1 ms added to every
+    /// flush, as a cloud disk has.
+    ///
+    /// The whole way: orders over HTTP through a PoP and HTTP/3 to a core, accepted and paid by the payment sandbox; the
+    /// highest rate, then answers at 70 % of it.
+    ///
+    /// Everything shares this machine's cores, load generators included; CPU time an order leaves out load generators and
+    /// the payment sandbox. After each measurement the books are read: the run fails if an order is lost, doubled or
+    /// half there, never for its figures. Takes some 6 minutes after the build; --quick takes one. Stop what else runs here.
+    #[command(after_help = "Examples:\n  cargo xtask bench checkout --quick\n  cargo xtask bench checkout --runs 3 --json > figures.json\n  cargo xtask bench checkout --only whole-way --cores 2 --seconds 10")]
+    Checkout(Checkout),
+}
+
+/// How to measure checkout.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Checkout {
+    /// A small run: one shard, 1 and 64 clients, a second each.
+    #[arg(long)]
+    quick: bool,
+    /// Seconds of each measurement: 3, or 1 with --quick.
+    #[arg(long, value_name = "S")]
+    seconds: Option<f64>,
+    /// Each client places this many orders, however long that takes.
+    #[arg(long, value_name = "N", conflicts_with = "seconds")]
+    orders: Option<u32>,
+    /// Only one of the two parts.
+    #[arg(long, value_enum)]
+    only: Option<Part>,
+    /// How often everything is measured; the figures are medians.
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=9))]
+    runs: u16,
+    /// The whole way: core processes.
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=8))]
+    cores: u16,
+    /// The whole way: clients that place one order after the other while the highest rate is looked for.
+    #[arg(long, default_value_t = 64, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=400))]
+    clients: u32,
+    /// For programs: everything as one JSON object.
+    #[arg(long)]
+    json: bool,
+    /// Measures the programs as they were last built.
+    #[arg(long)]
+    no_build: bool,
+}
+
+/// The two parts of the benchmark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    /// In process, against pgbench.
+    Admission,
+    /// Client, PoP, HTTP/3, core, commit, payment.
+    WholeWay,
+}
+
+pub(crate) async fn run(workspace: &Workspace, bench: &Bench) -> anyhow::Result<()> {
+    let Bench::Checkout(options) = bench;
+    let (folder, programs) = (workspace.target().join("bench"), workspace.target().join("release"));
+    let _alone = claim(&folder)?;
+    if !options.no_build {
+        Console::new().step("release build", build(workspace)).await?;
+    }
+    let mut command = tokio::process::Command::new(programs.join("meridian-bench"));
+    command.arg("checkout").args(options.arguments()).arg("--programs").arg(&programs).arg("--folder").arg(&folder);
+    let status = command.kill_on_drop(true).status().await.context("cannot run meridian-bench; was it built?")?;
+    if status.success() { Ok(()) } else { bail!("the benchmark failed ({status})") }
+}
+
+async fn build(workspace: &Workspace) -> anyhow::Result<()> {
+    let mut cargo = workspace.cargo();
+    cargo.args(["build", "--release", "--quiet", "--bins"]).args(PACKAGES.iter().flat_map(|package| ["-p", package]));
+    build::passes("cargo build --release", cargo).await
+}
+
+/// Two runs at once would measure each other.
+fn claim(folder: &PathBuf) -> anyhow::Result<File> {
+    std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    let path = folder.join("run.lock");
+    let lock = File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
+    if lock.try_lock().is_err() {
+        bail!("another benchmark runs here; two at once would measure each other");
+    }
+    Ok(lock)
+}
+
+impl Checkout {
+    /// As `meridian-bench` is told.
+    fn arguments(&self) -> Vec<String> {
+        let Self { quick, seconds, orders, only, runs, cores, clients, json, no_build: _ } = self;
+        let mut arguments: Vec<String> = [("--quick", quick), ("--json", json)]
+            .into_iter()
+            .filter_map(|(flag, wanted)| wanted.then(|| flag.to_owned()))
+            .collect();
+        let numbers = [
+            ("--seconds", seconds.map(|seconds| seconds.to_string())),
+            ("--orders", orders.map(|orders| orders.to_string())),
+            ("--only", only.map(|part| part.name().to_owned())),
+            ("--runs", Some(runs.to_string())),
+            ("--cores", Some(cores.to_string())),
+            ("--clients", Some(clients.to_string())),
+        ];
+        for (name, value) in numbers {
+            arguments.extend(value.into_iter().flat_map(|value| [name.to_owned(), value]));
+        }
+        arguments
+    }
+}
+
+impl Part {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Admission => "admission",
+            Self::WholeWay => "whole-way",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(subcommand)]
+        bench: Bench,
+    }
+
+    #[test]
+    fn what_was_asked_for_is_passed_on() {
+        let line = ["bench", "checkout", "--quick", "--only", "whole-way", "--orders", "5", "--runs", "3"];
+        let Bench::Checkout(options) = Line::parse_from(line).bench;
+        let passed = options.arguments().join(" ");
+        assert_eq!(passed, "--quick --orders 5 --only whole-way --runs 3 --cores 1 --clients 64");
+    }
+}
