@@ -1,7 +1,7 @@
 //! The commands, one file each.
 
-pub(crate) mod bench;
 pub(crate) mod audit;
+pub(crate) mod bench;
 pub(crate) mod check;
 pub(crate) mod down;
 pub(crate) mod faults;

@@ -31,7 +31,9 @@ pub(crate) enum Bench {
     /// Everything shares this machine's cores, load generators included; CPU time an order leaves out load generators and
     /// the payment sandbox. After each measurement the books are read: the run fails if an order is lost, doubled or
     /// half there, never for its figures. Takes some 6 minutes after the build; --quick takes one. Stop what else runs here.
-    #[command(after_help = "Examples:\n  cargo xtask bench checkout --quick\n  cargo xtask bench checkout --runs 3 --json > figures.json\n  cargo xtask bench checkout --only whole-way --cores 2 --seconds 10")]
+    #[command(
+        after_help = "Examples:\n  cargo xtask bench checkout --quick\n  cargo xtask bench checkout --runs 3 --json > figures.json\n  cargo xtask bench checkout --only whole-way --cores 2 --seconds 10"
+    )]
     Checkout(Checkout),
 }
 
