@@ -7,8 +7,6 @@
 pub(crate) mod demand;
 pub(crate) mod heard;
 mod recovery;
-#[cfg(test)]
-mod tests;
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;

@@ -31,10 +31,8 @@ use crate::transfer::routes;
 use gather::Flights;
 use lanes::{Lanes, NoPlace, Outlook, Place};
 
-/// Longest wait for units of this region.
-pub(crate) const NEAR: Duration = Duration::from_millis(150);
-/// Longest wait for units of any region.
-pub(crate) const ACROSS: Duration = Duration::from_millis(400);
+/// What a shopper can be asked for.
+const PATIENCE: Patience = Patience { near: Duration::from_millis(150), across: Duration::from_millis(400) };
 /// When an order whose units are on their way had better come again, in seconds.
 const RETRY_AFTER_SECONDS: u32 = 1;
 
@@ -47,7 +45,17 @@ pub struct Borrowing {
     pub(crate) heard: Heard,
     pub(crate) post: Post,
     pub(crate) desk: Desk,
+    patience: Patience,
     flights: Flights,
+}
+
+/// How long an order waits at most.
+#[derive(Clone, Copy, Debug)]
+struct Patience {
+    /// For units of this region.
+    near: Duration,
+    /// For units of any region.
+    across: Duration,
 }
 
 /// A waiting order's units are here. Its place is kept until this is dropped: submit the order under it, and drop it once
@@ -114,7 +122,8 @@ impl Borrowing {
         let (lanes, demand) = (Lanes::default(), Demand::default());
         let desk = Desk::new(shards.clone(), lanes.clone(), demand.clone(), told);
         let post = Post::new(donors(desk.clone()));
-        Self { shards, lanes, demand, heard: Heard::default(), post, desk, flights: Flights::default() }
+        let (heard, flights) = (Heard::default(), Flights::default());
+        Self { shards, lanes, demand, heard, post, desk, patience: PATIENCE, flights }
     }
 
     /// What other regions' cores ask: to be served to cores alone.
@@ -192,10 +201,15 @@ impl Borrowing {
         self.demand.add(shard, noted);
     }
 
+    /// Notes that units of these SKUs came back to a shard, once that is committed: what was believed of them is no longer so.
+    pub fn returned(&self, shard: ShardId, skus: &[Sku]) {
+        skus.iter().for_each(|sku| self.lanes.forget(shard, sku));
+    }
+
     /// Longest wait of an order: across regions if there are any.
     fn patience(&self) -> Duration {
         let (map, home) = (self.shards.map(), self.shards.region());
-        if map.shards().all(|(_, region)| region == home) { NEAR } else { ACROSS }
+        if map.shards().all(|(_, region)| region == home) { self.patience.near } else { self.patience.across }
     }
 }
 

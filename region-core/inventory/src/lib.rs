@@ -11,6 +11,7 @@
 
 pub mod balance;
 mod borrow;
+pub mod ledger;
 pub mod levels;
 mod routes;
 mod rules;
@@ -19,6 +20,7 @@ pub mod transfer;
 pub mod writer;
 
 pub use borrow::{Borrowing, Covered, NotCovered};
+pub use ledger::Ledger;
 pub use routes::router;
 pub use rules::{Held, Shortfall};
 pub use store::{Receipt, ReserveError, claim, lock, lock_free, receive, release, reserve};

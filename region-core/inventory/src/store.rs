@@ -184,13 +184,13 @@ pub async fn claim(conn: &mut PgConnection, orders: &[OrderId]) -> Result<(), St
 }
 
 /// Gives the units of these orders back to *free*, from *reserved* where they were held and from *sold* where they were
-/// claimed. The caller has just cancelled the orders' rows by compare-and-set.
+/// claimed. The caller has just cancelled the orders' rows by compare-and-set. Tells of which SKUs.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn release(conn: &mut PgConnection, orders: &[OrderId]) -> Result<(), StoreError> {
+pub async fn release(conn: &mut PgConnection, orders: &[OrderId]) -> Result<Vec<Sku>, StoreError> {
     let orders: Vec<_> = orders.iter().map(|order| order.as_uuid()).collect();
-    sqlx::query!(
+    let skus = sqlx::query_scalar!(
         r#"
         WITH live AS MATERIALIZED (
             SELECT order_id, sku, units, state FROM reservations WHERE order_id = ANY ($1) AND state <> 'released' FOR UPDATE
@@ -207,12 +207,13 @@ pub async fn release(conn: &mut PgConnection, orders: &[OrderId]) -> Result<(), 
         )
         UPDATE allotments SET free = allotments.free + held + claimed, reserved = allotments.reserved - held, sold = allotments.sold - claimed
         FROM sums JOIN locked USING (sku) WHERE allotments.sku = sums.sku
+        RETURNING allotments.sku
         "#,
         &orders,
     )
-    .execute(conn)
+    .fetch_all(conn)
     .await?;
-    Ok(())
+    skus.into_iter().map(|sku| sku.parse().map_err(|_| StoreError::corrupt("allotments.sku", &sku))).collect()
 }
 
 /// Free units of these SKUs in this shard; SKUs it has never had are left out.

@@ -1,18 +1,18 @@
 //! Admission: what `order` brings to the shard's writer. Orders come in priced and checked; they leave written or refused.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use region_core_cart::{Item, TakeError};
-use region_core_events::NewEvent;
-use region_core_inventory::{Kind, Memory, Shortfall};
+use region_core_events::{NewEvent, Wakes};
+use region_core_inventory::transfer::desk::ChangedFn;
+use region_core_inventory::{Borrowing, Kind, Memory, Shortfall};
 use region_core_store::{Shard, StoreError};
-use shared::{IdempotencyKey, OrderId, Sku, Slot, UserId};
+use shared::{IdempotencyKey, OrderId, Quantity, ShardId, Sku, Slot, UserId};
 use sqlx::PgConnection;
 use time::Duration;
-
-use region_core_events::Wakes;
 
 use crate::rules::admit::{Free, sums, take};
 use crate::rules::{CheckedOrder, PricedOrder};
@@ -31,6 +31,22 @@ pub(crate) struct AdmitOrder {
     pub(crate) priced: PricedOrder,
     /// What is said if it is accepted.
     pub(crate) event: NewEvent,
+}
+
+/// An order on its way to the writer.
+#[derive(Clone, Debug)]
+pub(crate) struct Admit {
+    pub(crate) order: Arc<AdmitOrder>,
+    /// Whether it waited until its units were here: then it comes before those who have not.
+    pub(crate) covered: bool,
+}
+
+impl std::ops::Deref for Admit {
+    type Target = AdmitOrder;
+
+    fn deref(&self) -> &AdmitOrder {
+        &self.order
+    }
 }
 
 /// How one order was decided.
@@ -54,37 +70,43 @@ pub(crate) enum Refusal {
     Short(Vec<Shortfall>),
 }
 
-/// Admission on every shard of the region.
+/// Admission on one shard.
 pub(crate) struct Admission {
+    pub(crate) shard: ShardId,
+    pub(crate) borrowing: Borrowing,
+    /// Hears which counts changed, for whoever shows them.
+    pub(crate) told: ChangedFn,
     /// How long units are held for an unpaid order.
     pub(crate) hold: Duration,
     pub(crate) wakes: Wakes,
 }
 
 impl Kind for Admission {
-    type Command = AdmitOrder;
+    type Command = Admit;
     type Answer = Verdict;
 
     const NAME: &'static str = "order.admit";
 
-    fn weight(order: &AdmitOrder) -> usize {
+    fn weight(order: &Admit) -> usize {
         order.checked.items.len()
     }
 
-    fn suffices(&self, batch: &[AdmitOrder], memory: &Memory) -> bool {
-        enough(batch, memory) && carts_are_distinct(batch)
+    fn suffices(&self, batch: &[Admit], memory: &Memory) -> bool {
+        self.enough(batch, memory) && carts_are_distinct(batch)
     }
 
     fn quick<'a>(
         &'a self,
         conn: &'a mut PgConnection,
-        batch: &'a [AdmitOrder],
+        batch: &'a [Admit],
         memory: &'a mut Memory,
     ) -> BoxFuture<'a, Result<Option<Vec<Verdict>>, StoreError>> {
         async move {
-            let orders: Vec<&AdmitOrder> = batch.iter().collect();
+            let orders: Vec<&AdmitOrder> = batch.iter().map(|order| &*order.order).collect();
             let Some(times) = place::admit(conn, &orders, self.hold).await? else { return Ok(None) };
-            sums(items(batch)).into_iter().for_each(|(sku, units)| memory.took(sku, units));
+            sums(batch.iter().flat_map(|order| items(order)))
+                .into_iter()
+                .for_each(|(sku, units)| memory.took(sku, units));
             Ok(Some(batch.iter().map(|_| Verdict::Admitted(times)).collect()))
         }
         .boxed()
@@ -93,18 +115,23 @@ impl Kind for Admission {
     fn careful<'a>(
         &'a self,
         conn: &'a mut PgConnection,
-        batch: &'a [AdmitOrder],
+        batch: &'a [Admit],
         memory: &'a mut Memory,
     ) -> BoxFuture<'a, Result<Option<Vec<Verdict>>, StoreError>> {
         self.decide(conn, batch, memory).boxed()
     }
 
-    fn committed(&self, shard: &Shard, _batch: &[AdmitOrder], answers: &[Verdict]) {
-        let admitted = answers.iter().filter(|answer| matches!(answer, Verdict::Admitted(_))).count();
-        if admitted > 0 {
-            self.wakes.of(shard.id()).notify();
-            metrics::counter!("orders_placed_total").increment(admitted as u64);
+    fn committed(&self, shard: &Shard, batch: &[Admit], answers: &[Verdict]) {
+        let admitted = || batch.iter().zip(answers).filter(|(_, answer)| matches!(answer, Verdict::Admitted(_)));
+        let sold = sums(admitted().flat_map(|(order, _)| items(order)));
+        if sold.is_empty() {
+            return;
         }
+        self.wakes.of(shard.id()).notify();
+        self.borrowing.sold_all(shard.id(), sold.iter().copied());
+        let skus: Vec<Sku> = sold.into_iter().map(|(sku, _)| sku.clone()).collect();
+        (self.told)(shard.id(), &skus);
+        metrics::counter!("orders_placed_total").increment(admitted().count() as u64);
     }
 }
 
@@ -114,20 +141,38 @@ impl Admission {
     async fn decide(
         &self,
         conn: &mut PgConnection,
-        batch: &[AdmitOrder],
+        batch: &[Admit],
         memory: &mut Memory,
     ) -> Result<Option<Vec<Verdict>>, StoreError> {
         let mut facts = Facts::read(conn, batch).await?;
-        let verdicts: Vec<Option<Verdict>> =
-            batch.iter().enumerate().map(|(place, order)| facts.judge(place, order).err()).collect();
-        let accepted: Vec<&AdmitOrder> =
-            batch.iter().zip(&verdicts).filter(|(_, refused)| refused.is_none()).map(|(order, _)| order).collect();
+        let mut verdicts = Vec::with_capacity(batch.len());
+        for (place, order) in batch.iter().enumerate() {
+            verdicts.push(facts.judge(place, order, |sku| self.held_back(order, sku)).err());
+        }
+        let accepted: Vec<&AdmitOrder> = batch
+            .iter()
+            .zip(&verdicts)
+            .filter(|(_, refused)| refused.is_none())
+            .map(|(order, _)| &*order.order)
+            .collect();
         let times = if accepted.is_empty() { None } else { place::admit(conn, &accepted, self.hold).await? };
         if times.is_none() && !accepted.is_empty() {
             return Ok(None);
         }
         facts.free.iter().for_each(|(sku, free)| memory.note(sku, *free));
         Ok(verdicts.into_iter().map(|refused| refused.or_else(|| times.map(Verdict::Admitted))).collect())
+    }
+
+    /// Units that are not for this order: those that orders wait for which came before it.
+    fn held_back(&self, order: &Admit, sku: &Sku) -> u64 {
+        if order.covered { 0 } else { self.borrowing.parked(self.shard, sku) }
+    }
+
+    /// Whether all that the batch takes together is remembered as free, beside what others wait for.
+    fn enough(&self, batch: &[Admit], memory: &Memory) -> bool {
+        let sums = sums(batch.iter().flat_map(|order| items(order)));
+        let left = |sku: &Sku| memory.free(sku).map(|free| free.saturating_sub(self.borrowing.parked(self.shard, sku)));
+        sums.into_iter().all(|(sku, units)| left(sku).is_some_and(|free| free >= units))
     }
 }
 
@@ -144,20 +189,20 @@ struct Facts<'a> {
 }
 
 impl<'a> Facts<'a> {
-    async fn read(conn: &mut PgConnection, batch: &'a [AdmitOrder]) -> Result<Self, StoreError> {
+    async fn read(conn: &mut PgConnection, batch: &'a [Admit]) -> Result<Self, StoreError> {
         let users = || batch.iter().map(|order| order.user_id);
         let slots = place::lock_slots(conn, users().map(UserId::slot)).await?;
         let epochs = place::find_epochs(conn, users()).await?;
         let keys = place::find_keys(conn, batch.iter().map(|order| (order.user_id, &order.key))).await?;
         let carts = changed_carts(conn, batch).await?;
-        let skus = place::skus(batch.iter());
+        let skus = place::skus(batch.iter().map(|order| &*order.order));
         let found = region_core_inventory::lock_free(conn, &skus).await?;
         let free = skus.into_iter().filter_map(|sku| Some((sku, *found.get(sku)?))).collect();
         Ok(Self { slots, epochs, keys, carts, emptied: HashSet::new(), free })
     }
 
     /// Decides about the next order; whoever is accepted has its units, its cart and its key.
-    fn judge(&mut self, place: usize, order: &'a AdmitOrder) -> Result<(), Verdict> {
+    fn judge(&mut self, place: usize, order: &'a AdmitOrder, held_back: impl Fn(&Sku) -> u64) -> Result<(), Verdict> {
         let refused = Verdict::Refused;
         let (user, slot) = (order.user_id.as_i64(), order.user_id.slot());
         match self.slots.get(&slot).map(String::as_str) {
@@ -175,8 +220,7 @@ impl<'a> Facts<'a> {
         if let Some(version) = self.changed_cart(place, order) {
             return Err(refused(Refusal::CartChanged { version }));
         }
-        take(&mut self.free, order.checked.items.iter().map(|(sku, quantity)| (sku, *quantity)))
-            .map_err(|short| refused(Refusal::Short(short)))?;
+        take(&mut self.free, held_back, items(order)).map_err(|short| refused(Refusal::Short(short)))?;
         if order.checked.cart_version.is_some() {
             self.emptied.insert(user);
         }
@@ -195,11 +239,11 @@ impl<'a> Facts<'a> {
 }
 
 /// Locks the carts that a batch wants to take, by user, and tells which are not as their order thinks.
-async fn changed_carts(conn: &mut PgConnection, batch: &[AdmitOrder]) -> Result<HashMap<usize, u64>, StoreError> {
+async fn changed_carts(conn: &mut PgConnection, batch: &[Admit]) -> Result<HashMap<usize, u64>, StoreError> {
     let mut wanted: Vec<(usize, u64, &AdmitOrder)> = batch
         .iter()
         .enumerate()
-        .filter_map(|(place, order)| Some((place, order.checked.cart_version?, order)))
+        .filter_map(|(place, order)| Some((place, order.checked.cart_version?, &*order.order)))
         .collect();
     wanted.sort_unstable_by_key(|(_, _, order)| order.user_id.as_i64());
     let mut changed = HashMap::new();
@@ -217,17 +261,12 @@ async fn changed_carts(conn: &mut PgConnection, batch: &[AdmitOrder]) -> Result<
     Ok(changed)
 }
 
-fn items(batch: &[AdmitOrder]) -> impl Iterator<Item = (&Sku, shared::Quantity)> {
-    batch.iter().flat_map(|order| order.checked.items.iter().map(|(sku, quantity)| (sku, *quantity)))
-}
-
-/// Whether all that the batch takes together is remembered as free.
-fn enough(batch: &[AdmitOrder], memory: &Memory) -> bool {
-    sums(items(batch)).into_iter().all(|(sku, units)| memory.free(sku).is_some_and(|free| free >= units))
+fn items(order: &AdmitOrder) -> impl Iterator<Item = (&Sku, Quantity)> + Clone {
+    order.checked.items.iter().map(|(sku, quantity)| (sku, *quantity))
 }
 
 /// Whether no two orders of the batch take one cart.
-fn carts_are_distinct(batch: &[AdmitOrder]) -> bool {
+fn carts_are_distinct(batch: &[Admit]) -> bool {
     let mut seen = HashSet::new();
     batch.iter().filter(|order| order.checked.cart_version.is_some()).all(|order| seen.insert(order.user_id.as_i64()))
 }

@@ -1,7 +1,7 @@
 //! Why an order was not accepted or not found, and how that is answered.
 
 use region_core_cart::TakeError;
-use region_core_inventory::{Shortfall, WriterError};
+use region_core_inventory::{NotCovered, Shortfall, WriterError};
 use region_core_store::{HasStoreError, StoreError};
 use shared::api::order::Quote;
 use shared::{Problem, ProblemKind};
@@ -24,9 +24,12 @@ pub enum OrderError {
     /// The cart is not at the version the request named, or does not hold what it orders.
     #[error("the cart changed")]
     CartChanged(TakeError),
-    /// Fewer units are free than the order asks for.
+    /// Fewer units are free than the order asks for, on all shards together.
     #[error("not enough stock")]
     SoldOut(Vec<Shortfall>),
+    /// Units that are missing here may be had, but not yet.
+    #[error(transparent)]
+    NotCovered(NotCovered),
     /// The key belongs to another request.
     #[error("this key came with another request before")]
     KeyReused,
@@ -84,6 +87,7 @@ impl From<OrderError> for Problem {
             OrderError::QuoteChanged(priced) => quote_changed(*priced),
             OrderError::CartChanged(error) => error.into(),
             OrderError::SoldOut(short) => sold_out(&short),
+            OrderError::NotCovered(error) => error.into(),
             OrderError::KeyReused => Self::new(ProblemKind::IdempotencyKeyReused),
             OrderError::SessionEnded => Self::new(ProblemKind::NotSignedIn).detail(error),
             OrderError::TooFast => Self::new(ProblemKind::SlowDown).detail(error).retry_after(1),

@@ -1,6 +1,7 @@
 //! What orders hear from payment, and what they say then.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -10,7 +11,7 @@ use region_core_events::contract::{
 };
 use region_core_events::{Consumer, Event, HandleError, NewEvent, append};
 use region_core_store::StoreError;
-use shared::{OrderId, ShardId};
+use shared::{OrderId, ShardId, Sku};
 use sqlx::PgConnection;
 
 use crate::orders::Orders;
@@ -18,7 +19,11 @@ use crate::store::progress::{self, Moved};
 
 /// Moves orders on as payment tells of them.
 #[derive(Clone, Debug)]
-pub struct PaymentNews(Orders);
+pub struct PaymentNews {
+    orders: Orders,
+    /// SKUs of which units came back in a transaction that may be about to commit.
+    released: Arc<Mutex<HashMap<ShardId, Vec<Sku>>>>,
+}
 
 /// What a batch comes to: whose units move, and what is said.
 #[derive(Default)]
@@ -40,7 +45,7 @@ impl PaymentNews {
     /// News for these orders.
     #[must_use]
     pub fn new(orders: Orders) -> Self {
-        Self(orders)
+        Self { orders, released: Arc::default() }
     }
 
     fn step(event: &Event) -> Result<Step, HandleError> {
@@ -79,8 +84,19 @@ impl PaymentNews {
         let Round { claimed, released, said } = round;
         region_core_inventory::lock(conn, &[claimed.as_slice(), released.as_slice()].concat()).await?;
         region_core_inventory::claim(conn, &claimed).await?;
-        region_core_inventory::release(conn, &released).await?;
+        let skus = region_core_inventory::release(conn, &released).await?;
+        self.note(&released, skus)?;
         Ok(append(conn, &said).await?)
+    }
+
+    /// Keeps what came back until it is committed.
+    fn note(&self, orders: &[OrderId], skus: Vec<Sku>) -> Result<(), StoreError> {
+        if let Some(order) = orders.first() {
+            let shard = self.orders.parts().shards.here(order.slot())?.id();
+            let mut released = self.released.lock().unwrap_or_else(PoisonError::into_inner);
+            released.entry(shard).or_default().extend(skus);
+        }
+        Ok(())
     }
 
     async fn apply_run(&self, conn: &mut PgConnection, run: &[Step], round: &mut Round) -> Result<(), StoreError> {
@@ -124,7 +140,7 @@ impl PaymentNews {
     }
 
     fn say<P: Payload>(&self, moved: &[Moved], payload: impl Fn(&Moved) -> P) -> Vec<NewEvent> {
-        moved.iter().map(|moved| NewEvent::new(self.0.mint_event(), moved.version, &payload(moved))).collect()
+        moved.iter().map(|moved| NewEvent::new(self.orders.mint_event(), moved.version, &payload(moved))).collect()
     }
 }
 
@@ -173,6 +189,10 @@ impl Consumer for PaymentNews {
     }
 
     fn committed(&self, shard: ShardId) {
-        self.0.parts().wakes.of(shard).notify();
+        let mut released = self.released.lock().unwrap_or_else(PoisonError::into_inner);
+        let skus = released.remove(&shard).unwrap_or_default();
+        drop(released);
+        self.orders.parts().released(shard, &skus);
+        self.orders.parts().wakes.of(shard).notify();
     }
 }

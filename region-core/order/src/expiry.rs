@@ -5,7 +5,7 @@ use std::time::Duration;
 use region_core_events::contract::OrderCancelled;
 use region_core_events::{NewEvent, append};
 use region_core_store::{Shard, StoreError};
-use shared::OrderId;
+use shared::{OrderId, Sku};
 use sqlx::PgConnection;
 use tokio_util::sync::CancellationToken;
 
@@ -46,18 +46,20 @@ async fn sweep_shard(orders: &Orders, shard: &Shard, shutdown: &CancellationToke
 /// Cancels one batch; how many.
 async fn expire_batch(orders: &Orders, shard: &Shard) -> Result<u64, StoreError> {
     let speaker = orders.clone();
-    let expired = shard.turn().write("order.expire", async move |conn| expire_in(conn, &speaker).await).await?;
+    let expire = async move |conn: &mut PgConnection| expire_in(conn, &speaker).await;
+    let (expired, released) = shard.turn().write("order.expire", expire).await?;
     if expired > 0 {
         metrics::counter!("orders_expired_total").increment(expired);
+        orders.parts().released(shard.id(), &released);
         orders.parts().wakes.of(shard.id()).notify();
     }
     Ok(expired)
 }
 
-async fn expire_in(conn: &mut PgConnection, orders: &Orders) -> Result<u64, StoreError> {
+async fn expire_in(conn: &mut PgConnection, orders: &Orders) -> Result<(u64, Vec<Sku>), StoreError> {
     let moved = progress::expire(conn, BATCH, REASON).await?;
     let ids: Vec<OrderId> = moved.iter().map(|moved| moved.order_id).collect();
-    region_core_inventory::release(conn, &ids).await?;
+    let released = region_core_inventory::release(conn, &ids).await?;
     let said: Vec<NewEvent> = moved
         .iter()
         .map(|moved| {
@@ -66,5 +68,5 @@ async fn expire_in(conn: &mut PgConnection, orders: &Orders) -> Result<u64, Stor
         })
         .collect();
     append(conn, &said).await?;
-    Ok(moved.len() as u64)
+    Ok((moved.len() as u64, released))
 }

@@ -7,18 +7,19 @@ use std::time::Duration;
 use region_core_cart::Carts;
 use region_core_events::contract::OrderCreated;
 use region_core_events::{NewEvent, Wakes};
-use region_core_inventory::Writer;
-use region_core_store::{Shard, Shards};
+use region_core_inventory::transfer::desk::ChangedFn;
+use region_core_inventory::{Borrowing, Covered, Held, NotCovered, Shortfall, Writer};
+use region_core_store::{Shard, Shards, StoreError};
 use shared::api::order::{Order, OrderPage, OrderStatus, OrderSummary, PaymentStatus, PlaceOrder, QuoteRequest};
 use shared::token::Claims;
-use shared::{EventId, IdempotencyKey, OrderId, ShardId, UserId};
+use shared::{EventId, IdempotencyKey, OrderId, ShardId, Sku, UserId};
 use shared_clock::{Clock, Entropy};
 use time::OffsetDateTime;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::PriceList;
-use crate::admission::{Admission, AdmitOrder, Verdict};
+use crate::admission::{Admission, Admit, AdmitOrder, Refusal, Verdict};
 use crate::error::OrderError;
 use crate::limit::Limit;
 use crate::rules::{CheckedOrder, PriceError, PricedOrder, checked_items};
@@ -31,6 +32,8 @@ const LONGEST_LOOK: Duration = Duration::from_millis(250);
 const SHORTEST_LOOK: Duration = Duration::from_millis(10);
 /// Requests that wait for an order's end at once.
 const MOST_WAITERS: usize = 256;
+/// Longest time that an order waits for units from elsewhere, in all its attempts.
+const LONGEST_BORROW: Duration = Duration::from_millis(800);
 /// Longest time that a repeat waits for the running first.
 const LONGEST_TURN: Duration = Duration::from_secs(5);
 
@@ -43,6 +46,10 @@ pub struct Parts {
     pub carts: Carts,
     /// The region's prices.
     pub prices: Arc<dyn PriceList>,
+    /// Fetches units that a shard lacks.
+    pub borrowing: Borrowing,
+    /// Hears which counts of stock changed, for whoever shows them.
+    pub told: ChangedFn,
     /// Wakes the readers of the outbox.
     pub wakes: Wakes,
     /// Where ids take their time from.
@@ -51,6 +58,19 @@ pub struct Parts {
     pub entropy: Entropy,
     /// How long units are held for an unpaid order.
     pub hold: time::Duration,
+}
+
+impl Parts {
+    fn admission(&self, shard: ShardId) -> Admission {
+        let (borrowing, told) = (self.borrowing.clone(), Arc::clone(&self.told));
+        Admission { shard, borrowing, told, hold: self.hold, wakes: self.wakes.clone() }
+    }
+
+    /// Tells everybody concerned that units of these SKUs are free again, once that is committed.
+    pub(crate) fn released(&self, shard: ShardId, skus: &[Sku]) {
+        self.borrowing.returned(shard, skus);
+        (self.told)(shard, skus);
+    }
 }
 
 /// The orders of this region's users. Cheap to clone.
@@ -103,9 +123,8 @@ impl Orders {
     /// Outside of a runtime.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let admission = Arc::new(Admission { hold: parts.hold, wakes: parts.wakes.clone() });
-        let start = |shard: &Shard| (shard.id(), Writer::start(shard.clone(), Arc::clone(&admission)));
-        let writers = parts.shards.all().map(start).collect();
+        let writer = |shard: &Shard| (shard.id(), Writer::start(shard.clone(), Arc::new(parts.admission(shard.id()))));
+        let writers = parts.shards.all().map(writer).collect();
         Self(Arc::new(Inner { parts, writers, limit: Limit::new(), waiters: Semaphore::new(MOST_WAITERS) }))
     }
 
@@ -152,7 +171,8 @@ impl Orders {
         }
     }
 
-    /// Hands the order to the shard's writer and waits for what becomes of it.
+    /// Hands the order to the shard's writer. If units are missing here, it waits for some from elsewhere and comes again, in
+    /// its place.
     async fn admit(
         &self,
         attempt: &Attempt<'_>,
@@ -160,23 +180,49 @@ impl Orders {
         priced: PricedOrder,
     ) -> Result<Placed, OrderError> {
         let order_id = self.mint(attempt.caller.user_id);
-        let new = self.new_order(attempt, order_id, checked, priced);
-        let mut order = accepted(&new);
-        let takes_cart = new.checked.cart_version.is_some();
-        let writer = self.0.writers.get(&attempt.shard.id()).ok_or(OrderError::NotFound)?;
-        match writer.submit(new).await? {
-            Verdict::Refused(refusal) => Err(refusal.into()),
-            // The writer's own second attempt, after the first one's answer was lost, finds the first one's order.
-            Verdict::Known(known) if known.order_id != order_id => self.replay(attempt, &known).await,
-            Verdict::Known(known) => Ok(Placed { replayed: false, ..self.replay(attempt, &known).await? }),
-            Verdict::Admitted(Times { created_at, expires_at }) => {
-                (order.created_at, order.expires_at) = (created_at, expires_at);
-                if takes_cart {
-                    self.0.parts.carts.invalidate(attempt.caller.user_id).await;
+        let order = Arc::new(self.new_order(attempt, order_id, checked, priced));
+        let (mut covered, until) = (None, Instant::now() + LONGEST_BORROW);
+        loop {
+            match self.submit(attempt.shard, &order, covered.is_some()).await? {
+                Verdict::Refused(Refusal::Short(short)) => {
+                    covered = Some(self.cover(attempt.shard, &order, short, until).await?);
                 }
-                Ok(Placed { order, replayed: false })
+                Verdict::Refused(refusal) => return Err(refusal.into()),
+                // The writer's own second attempt, after the first one's answer was lost, finds the first one's order.
+                Verdict::Known(known) if known.order_id != order_id => return self.replay(attempt, &known).await,
+                Verdict::Known(known) => {
+                    return Ok(Placed { replayed: false, ..self.replay(attempt, &known).await? });
+                }
+                Verdict::Admitted(times) => {
+                    if order.checked.cart_version.is_some() {
+                        self.0.parts.carts.invalidate(attempt.caller.user_id).await;
+                    }
+                    return Ok(Placed { order: accepted(&order, times), replayed: false });
+                }
             }
         }
+    }
+
+    async fn submit(&self, shard: &Shard, order: &Arc<AdmitOrder>, covered: bool) -> Result<Verdict, OrderError> {
+        let writer = self.0.writers.get(&shard.id()).ok_or(StoreError::WrongShard(order.user_id.slot()))?;
+        Ok(writer.submit(Admit { order: Arc::clone(order), covered }).await?)
+    }
+
+    /// Waits until the units that are missing are here.
+    async fn cover(
+        &self,
+        shard: &Shard,
+        order: &AdmitOrder,
+        short: Vec<Shortfall>,
+        until: Instant,
+    ) -> Result<Covered, OrderError> {
+        let wanted: Vec<Held> =
+            order.checked.items.iter().map(|(sku, quantity)| Held { sku: sku.clone(), quantity: *quantity }).collect();
+        let covered = self.0.parts.borrowing.cover(shard.id(), order.order_id, &wanted, &short, until).await;
+        covered.map_err(|refusal| match refusal {
+            NotCovered::SoldOut => OrderError::SoldOut(short),
+            refusal @ (NotCovered::InTransit { .. } | NotCovered::Busy) => OrderError::NotCovered(refusal),
+        })
     }
 
     fn new_order(
@@ -284,8 +330,8 @@ struct Attempt<'a> {
     traceparent: Option<String>,
 }
 
-/// The order as its shopper will see it, without reading it back; its times are the shard's to say.
-fn accepted(new: &AdmitOrder) -> Order {
+/// The order as its shopper sees it, without reading it back.
+fn accepted(new: &AdmitOrder, times: Times) -> Order {
     let AdmitOrder { order_id, user_id, checked, priced, .. } = new;
     Order {
         order_id: *order_id,
@@ -300,8 +346,8 @@ fn accepted(new: &AdmitOrder) -> Order {
         shipping_address: checked.shipping_address.clone(),
         email: checked.email.clone(),
         version: 1,
-        created_at: OffsetDateTime::UNIX_EPOCH,
-        expires_at: OffsetDateTime::UNIX_EPOCH,
+        created_at: times.created_at,
+        expires_at: times.expires_at,
     }
 }
 

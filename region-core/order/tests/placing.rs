@@ -10,11 +10,12 @@ use region_core_events::contract::{
     PaymentFailed,
 };
 use region_core_events::{Consumer, NewEvent, Runner, Settings, Wakes, append};
-use region_core_inventory::{Receipt, receive};
+use region_core_inventory::{Borrowing, Receipt, receive};
 use region_core_order::rules::{PriceError, Priced, PricedOrder, price};
 use region_core_order::{Caller, OrderError, Orders, Parts, PaymentNews, PriceList};
 use region_core_store::redis::Redis;
 use region_core_store::{Shard, Shards, StoreError, test_support};
+use region_core_web::Peers;
 use shared::api::cart::{CartChange, CartOperation};
 use shared::api::order::{Address, OrderItem, OrderStatus, PlaceOrder};
 use shared::id::{Slot, USER_EPOCH_MS};
@@ -73,6 +74,8 @@ async fn shop(stock: &[(&str, u64)]) -> Shop {
         shards: shards.clone(),
         carts: carts.clone(),
         prices: list,
+        borrowing: Borrowing::new(shards.clone(), Peers::none(), Arc::new(|_, _| {})),
+        told: Arc::new(|_, _| {}),
         wakes: Wakes::new([shard.id()]),
         clock: Clock::system(),
         entropy: Entropy::system(),

@@ -13,7 +13,8 @@ use region_core_catalog::Catalog;
 use region_core_control::{list_keys, load_slot_map, publish_key};
 use region_core_events::{Consumer, Runner, Settings, Wakes};
 use region_core_inventory::levels::{self, StockLevels};
-use region_core_inventory::{Borrowing, balance};
+use region_core_inventory::transfer::desk::ChangedFn;
+use region_core_inventory::{Borrowing, Ledger, balance};
 use region_core_order::{Orders, PaymentNews, PriceList};
 use region_core_payment::{FindOrder, Payments};
 use region_core_search::Search;
@@ -56,6 +57,7 @@ pub(crate) struct Region {
     payments: Payments,
     levels: StockLevels,
     borrowing: Borrowing,
+    ledger: Ledger,
     verifier: Verifier,
     own_key: PublicKey,
     wakes: Wakes,
@@ -87,10 +89,12 @@ impl Region {
             others: config.peers.keys().cloned().collect(),
             entropy: entropy.clone(),
         });
-        let borrowing = Borrowing::new(shards.clone(), peers.clone(), {
+        let told: ChangedFn = Arc::new({
             let levels = levels.clone();
-            Arc::new(move |shard, skus: &[Sku]| levels.changed(shard, skus))
+            move |shard, skus: &[Sku]| levels.changed(shard, skus)
         });
+        let borrowing = Borrowing::new(shards.clone(), peers.clone(), Arc::clone(&told));
+        let ledger = Ledger::new(shards.clone(), peers.clone(), Arc::clone(&told));
         let accounts = Accounts::new(region_core_account::Parts {
             shards: shards.clone(),
             peers,
@@ -106,6 +110,8 @@ impl Region {
             shards: shards.clone(),
             carts: carts.clone(),
             prices: prices as Arc<dyn PriceList>,
+            borrowing: borrowing.clone(),
+            told,
             wakes: wakes.clone(),
             clock,
             entropy: entropy.clone(),
@@ -122,6 +128,7 @@ impl Region {
             payments,
             levels,
             borrowing,
+            ledger,
             verifier,
             own_key,
             wakes,
@@ -142,6 +149,7 @@ impl Region {
             .merge(region_core_catalog::router(self.catalog.clone()))
             .merge(region_core_search::router(self.search.clone()))
             .merge(region_core_inventory::router(self.levels.clone()))
+            .merge(self.ledger.router())
             .merge(region_core_account::router(self.accounts.clone()))
             .merge(region_core_cart::router(self.carts.clone()))
             .merge(region_core_order::router(self.orders.clone()))
@@ -152,7 +160,8 @@ impl Region {
     pub(crate) fn linked(&self) -> Router {
         let internal = region_core_account::internal_router(self.accounts.clone())
             .merge(levels::internal_router(self.levels.clone()))
-            .merge(self.borrowing.internal_router());
+            .merge(self.borrowing.internal_router())
+            .merge(self.ledger.internal_router());
         let routes = self.public().merge(internal.layer(middleware::from_fn(only_cores)));
         self.front(AddressSource::Gateway).wrap(routes)
     }

@@ -59,11 +59,32 @@ impl std::fmt::Debug for Peers {
     }
 }
 
+/// Leads nowhere.
+struct Alone;
+
+impl PeerTransport for Alone {
+    fn send<'a>(
+        &'a self,
+        region: &'a RegionName,
+        _: Request<Bytes>,
+        _: Duration,
+    ) -> BoxFuture<'a, Result<Response<Bytes>, Problem>> {
+        let problem = Problem::new(ProblemKind::Unavailable).detail(format!("no way to region {region} is configured"));
+        Box::pin(std::future::ready(Err(problem)))
+    }
+}
+
 impl Peers {
     /// Peers behind that transport.
     #[must_use]
     pub fn new(transport: impl PeerTransport) -> Self {
         Self(Arc::new(transport))
+    }
+
+    /// No other region: every call says so.
+    #[must_use]
+    pub fn none() -> Self {
+        Self::new(Alone)
     }
 
     /// Calls an `/internal` route that does nothing twice, and reads its answer. An empty answer reads as `()`.

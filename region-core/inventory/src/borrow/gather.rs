@@ -9,7 +9,7 @@ use region_core_store::{Shard, StoreError};
 use shared::{Problem, RegionName, ShardId, Sku};
 use tokio::task::JoinHandle;
 
-use super::{ACROSS, Borrowing, NEAR};
+use super::Borrowing;
 use crate::transfer::message::{Ask, Count, CountsRequest, MAX_ASKS, MAX_SKUS, Mode};
 use crate::transfer::rules::{self, Candidate, HORIZON, Plan};
 use crate::transfer::store::{self, Wish};
@@ -84,7 +84,7 @@ impl Borrowing {
 
     /// Asks those who are said to have plenty. Not when what is left everywhere is known: then everybody is asked.
     async fn ask_for_a_share(&self, shard: &Shard, skus: &[Sku]) {
-        let (mut errands, mut patience) = (BTreeMap::<ShardId, Vec<Wish>>::new(), NEAR);
+        let (mut errands, mut patience) = (BTreeMap::<ShardId, Vec<Wish>>::new(), self.patience.near);
         for sku in skus {
             let need = self.lanes.missing(shard.id(), sku);
             if need == 0 || self.lanes.is_judged(shard.id(), sku) {
@@ -96,7 +96,7 @@ impl Borrowing {
             let share = want.div_ceil(u64::try_from(donors.len()).unwrap_or(1));
             for donor in donors {
                 if !candidates.iter().any(|candidate| candidate.shard == donor && candidate.near) {
-                    patience = ACROSS;
+                    patience = self.patience.across;
                 }
                 errands.entry(donor).or_default().push(Wish { sku: sku.clone(), want: share });
             }
@@ -237,7 +237,7 @@ impl Borrowing {
         skus: &[Sku],
     ) -> Vec<(ShardId, HashMap<Sku, Count>)> {
         let request = CountsRequest { shards: shards.to_vec(), skus: skus.to_vec() };
-        let Ok(Ok(read)) = tokio::time::timeout(ACROSS, self.post.counts(region, request)).await else {
+        let Ok(Ok(read)) = tokio::time::timeout(self.patience.across, self.post.counts(region, request)).await else {
             return Vec::new();
         };
         for counts in &read {

@@ -246,6 +246,11 @@ impl Lanes {
         self.count(&yards);
     }
 
+    #[cfg(test)]
+    pub(crate) fn somebody_gathers(&self) -> bool {
+        self.yards().values().any(|yard| yard.lanes.values().any(|lane| lane.gathering))
+    }
+
     fn leave(&self, shard: ShardId, order: OrderId) {
         let (now, mut yards) = (Instant::now(), self.yards());
         if let Some(yard) = yards.get_mut(&shard) {

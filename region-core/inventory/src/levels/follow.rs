@@ -120,6 +120,12 @@ impl StockLevels {
             rounds.tick().await;
             self.publish().await;
             heard = self.hear(heard).await;
+            let (known, waiting) = {
+                let counts = lock(&self.0.counts);
+                (counts.region.len(), counts.unpublished.len())
+            };
+            metrics::gauge!("stock_display_skus").set(as_f64(known));
+            metrics::gauge!("stock_display_unpublished_skus").set(as_f64(waiting));
         }
     }
 
@@ -208,6 +214,10 @@ impl StockLevels {
         cursors.advance(news.next);
         Ok(news.more)
     }
+}
+
+fn as_f64(count: usize) -> f64 {
+    u32::try_from(count).map_or(f64::MAX, f64::from)
 }
 
 fn rounds() -> tokio::time::Interval {

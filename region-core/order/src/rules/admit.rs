@@ -8,18 +8,20 @@ use shared::{Quantity, Sku};
 /// Free units of each SKU while a batch is decided.
 pub(crate) type Free<'a> = HashMap<&'a Sku, u64>;
 
-/// Takes an order's units out of `free`, all or none. SKUs that are not in `free` have none.
+/// Takes an order's units out of `free`, all or none. SKUs that are not in `free` have none; of the others, as many as
+/// `held_back` says are for those who came before and wait.
 ///
 /// # Errors
 /// Every SKU that falls short; nothing is taken then.
 pub(crate) fn take<'a>(
     free: &mut Free<'a>,
+    held_back: impl Fn(&Sku) -> u64,
     wanted: impl Iterator<Item = (&'a Sku, Quantity)> + Clone,
 ) -> Result<(), Vec<Shortfall>> {
     let short: Vec<Shortfall> = wanted
         .clone()
         .filter_map(|(sku, quantity)| {
-            let free = free.get(sku).copied().unwrap_or(0);
+            let free = free.get(sku).copied().unwrap_or(0).saturating_sub(held_back(sku));
             let wanted = u64::from(quantity.units());
             (free < wanted).then(|| Shortfall { sku: sku.clone(), wanted, free })
         })
@@ -63,22 +65,36 @@ mod tests {
         Quantity::new(units).unwrap()
     }
 
+    fn nobody(_: &Sku) -> u64 {
+        0
+    }
+
+    #[test]
+    fn a_newcomer_finds_only_what_those_who_wait_leave() {
+        let mug = sku("MUG");
+        let mut free = Free::from([(&mug, 5)]);
+        let short = take(&mut free, |_| 3, [(&mug, units(3))].into_iter()).unwrap_err();
+        assert_eq!(short, [Shortfall { sku: mug.clone(), wanted: 3, free: 2 }]);
+        take(&mut free, |_| 3, [(&mug, units(2))].into_iter()).unwrap();
+        assert_eq!(free[&mug], 3);
+    }
+
     #[test]
     fn an_order_takes_all_its_units_or_none() {
         let (mug, cup) = (sku("MUG"), sku("CUP"));
         let mut free = Free::from([(&mug, 2), (&cup, 1)]);
         let both = [(&mug, units(2)), (&cup, units(2))];
-        let short = take(&mut free, both.into_iter()).unwrap_err();
+        let short = take(&mut free, nobody, both.into_iter()).unwrap_err();
         assert_eq!(short, [Shortfall { sku: cup.clone(), wanted: 2, free: 1 }]);
         assert_eq!(free, Free::from([(&mug, 2), (&cup, 1)]));
-        take(&mut free, [(&mug, units(2))].into_iter()).unwrap();
+        take(&mut free, nobody, [(&mug, units(2))].into_iter()).unwrap();
         assert_eq!(free[&mug], 0);
     }
 
     #[test]
     fn a_sku_that_the_shard_never_had_falls_short_by_everything() {
         let mug = sku("MUG");
-        let short = take(&mut Free::new(), [(&mug, units(3))].into_iter()).unwrap_err();
+        let short = take(&mut Free::new(), nobody, [(&mug, units(3))].into_iter()).unwrap_err();
         assert_eq!(short, [Shortfall { sku: mug, wanted: 3, free: 0 }]);
     }
 
@@ -93,7 +109,7 @@ mod tests {
             let mut taken = 0;
             for wanted in orders {
                 let before = free[&mug];
-                match take(&mut free, [(&mug, units(wanted))].into_iter()) {
+                match take(&mut free, nobody, [(&mug, units(wanted))].into_iter()) {
                     Ok(()) => taken += wanted.unsigned_abs(),
                     Err(_) => prop_assert!(before < wanted.unsigned_abs(), "refused although enough was free"),
                 }

@@ -19,6 +19,11 @@ const HANDSHAKE: Duration = Duration::from_secs(5);
 /// Longest head of a request, as HTTP/3 counts it (RFC 9114 section 4.2.2).
 pub(super) const MAX_HEAD_BYTES: u64 = 32 * 1024;
 
+/// How long the last answer may travel before a drain closes the connection under a peer that does not.
+const LINGER: Duration = Duration::from_secs(1);
+/// Pause between looks whether requests are under way, while draining.
+const LOOK: Duration = Duration::from_millis(50);
+
 type H3 = h3::server::Connection<h3_quinn::Connection, Bytes>;
 
 /// What every connection is served with.
@@ -96,7 +101,7 @@ async fn requests(quic: &quinn::Connection, peer: Peer, service: &Service) {
     tasks.wait().await;
 }
 
-/// Returns when the peer is gone: after a drain, once it has its answers.
+/// Returns when the peer is gone; after a drain began also when it has had its answers for a while and is still there.
 async fn accept_all(
     h3: &mut H3,
     tasks: &TaskTracker,
@@ -114,6 +119,21 @@ async fn accept_all(
                 Some(resolver) => { tasks.spawn(request::serve(resolver, context.clone())); }
                 None => return Ok(()),
             },
+            () = quiet(tasks), if draining => return Ok(()),
+        }
+    }
+}
+
+/// Returns once no request has been under way for [`LINGER`].
+async fn quiet(tasks: &TaskTracker) {
+    let mut looks = tokio::time::interval(LOOK);
+    let mut since = None;
+    loop {
+        let now = looks.tick().await;
+        if !tasks.is_empty() {
+            since = None;
+        } else if now.saturating_duration_since(*since.get_or_insert(now)) >= LINGER {
+            return;
         }
     }
 }

@@ -1,0 +1,74 @@
+//! `/v1/stock/entries` for merchants and operators; `/internal` for the cores of other regions.
+
+use axum::Router;
+use axum::extract::State;
+use axum::routing::post;
+use http::StatusCode;
+use region_core_web::{Json, Query, SignedIn};
+use serde::{Deserialize, Serialize};
+use shared::token::Role;
+use shared::{Problem, ProblemKind, Sku};
+
+use super::{Booked, Ledger, LedgerLine, StockEntry};
+
+pub(super) const INTERNAL: &str = "/internal/stock/entries";
+pub(super) const INTERNAL_LIST: &str = "/internal/stock/entries/list";
+
+pub(super) fn router(ledger: Ledger) -> Router {
+    Router::new().route("/v1/stock/entries", post(enter).get(list)).with_state(ledger)
+}
+
+pub(super) fn internal_router(ledger: Ledger) -> Router {
+    Router::new().route(INTERNAL, post(enter_here)).route(INTERNAL_LIST, post(list_here)).with_state(ledger)
+}
+
+/// 403 for shoppers.
+fn keeps_stock(user: &SignedIn) -> Result<(), Problem> {
+    let may = user.claims.has(Role::Merchant) || user.claims.has(Role::Operator);
+    if may {
+        Ok(())
+    } else {
+        Err(Problem::new(ProblemKind::Forbidden).detail("only merchants and operators keep stock"))
+    }
+}
+
+/// 201 for a new entry, 200 for one that was booked before.
+async fn enter(
+    State(ledger): State<Ledger>,
+    user: SignedIn,
+    Json(entry): Json<StockEntry>,
+) -> Result<(StatusCode, Json<Booked>), Problem> {
+    keeps_stock(&user)?;
+    let booked = ledger.enter(entry).await?;
+    Ok((if booked.new { StatusCode::CREATED } else { StatusCode::OK }, Json(booked)))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Asked {
+    sku: Sku,
+}
+
+/// A SKU's entries, newest first.
+#[derive(Serialize)]
+struct Lines {
+    items: Vec<LedgerLine>,
+}
+
+async fn list(
+    State(ledger): State<Ledger>,
+    user: SignedIn,
+    Query(asked): Query<Asked>,
+) -> Result<Json<Lines>, Problem> {
+    keeps_stock(&user)?;
+    Ok(Json(Lines { items: ledger.list(&asked.sku).await? }))
+}
+
+async fn enter_here(State(ledger): State<Ledger>, Json(entry): Json<StockEntry>) -> Result<Json<Booked>, Problem> {
+    let shard = entry.shard.ok_or_else(|| Problem::invalid("shard", "name the shard"))?;
+    Ok(Json(ledger.enter_here(shard, entry).await?))
+}
+
+async fn list_here(State(ledger): State<Ledger>, Json(sku): Json<Sku>) -> Result<Json<Vec<LedgerLine>>, Problem> {
+    Ok(Json(ledger.list_here(&sku).await?))
+}
