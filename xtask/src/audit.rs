@@ -5,13 +5,13 @@
 //! assert!(report.is_clean());
 //! ```
 //!
-//! A [`Layout`] names what is looked at, by plain URLs: [`Layout::of_core`] reads it from a core's configuration, others fill
-//! it in by themselves. What one shard can tell about itself is asked in SQL ([`rules`]); what takes several databases or the
-//! payment provider's own log is read as sorted streams and compared here, so that memory does not grow with the orders.
-//! Everything is read in one consistent cut ([`cut`]).
+//! A [`Layout`] names what is looked at, by plain URLs: [`Layout::of_core`] reads it from a core's configuration,
+//! others fill it in by themselves. What one shard can tell about itself is asked in SQL ([`rules`]); what takes
+//! several databases or the payment provider's own log is read as sorted streams and compared here, so that memory does
+//! not grow with the orders. Everything is read in one consistent cut ([`cut`]).
 //!
-//! Deliberately absent: repair, writing of any kind, and anything that a core believes: only databases, the provider's log and
-//! the client's own list of acknowledged orders are heard.
+//! Deliberately absent: repair, writing of any kind, and anything that a core believes: only databases, the provider's
+//! log and the client's own list of acknowledged orders are heard.
 
 mod acknowledged;
 mod cut;

@@ -1,7 +1,8 @@
-//! The client's own list of acknowledged orders against the shards: every one exists once, under its key, as he was told.
+//! The client's own list of acknowledged orders against the shards: every one exists once, under its key, as he was
+//! told.
 //!
-//! One JSON object a line: `{"order_id": …, "user_id": …, "key": …, "total_minor": …, "currency": …}`. The list is read up to
-//! the end that it had before the cut, a piece at a time.
+//! One JSON object a line: `{"order_id": …, "user_id": …, "key": …, "total_minor": …, "currency": …}`. The list is read
+//! up to the end that it had before the cut, a piece at a time.
 
 use std::collections::HashMap;
 use std::fs::File;

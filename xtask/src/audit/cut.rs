@@ -1,10 +1,10 @@
 //! One consistent cut through all shards.
 //!
-//! Each shard is read in one snapshot (`REPEATABLE READ`, read only), so whatever it says about itself is of one moment. The
-//! snapshots of different shards are moments apart; between them units may have moved, and only transfers move units between
-//! shards. So every shard's transfers are looked at in its snapshot, and again when the last snapshot is open. If none changed,
-//! they all stood as they are seen at the instant when the last snapshot was opened, and the cut is as good as one instant.
-//! Else all is opened anew, a bounded number of times.
+//! Each shard is read in one snapshot (`REPEATABLE READ`, read only), so whatever it says about itself is of one
+//! moment. The snapshots of different shards are moments apart; between them units may have moved, and only transfers
+//! move units between shards. So every shard's transfers are looked at in its snapshot, and again when the last
+//! snapshot is open. If none changed, they all stood as they are seen at the instant when the last snapshot was opened,
+//! and the cut is as good as one instant. Else all is opened anew, a bounded number of times.
 //!
 //! The snapshots take no transaction id, so they hold up nobody: neither writers nor the readers of the outbox.
 
@@ -151,4 +151,48 @@ async fn count(snapshot: &mut PgConnection) -> anyhow::Result<BTreeMap<String, u
     .fetch_all(snapshot)
     .await?;
     Ok(rows.into_iter().map(|(table, rows)| (table, rows.unsigned_abs())).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use region_core_store::test_support::shard_database;
+    use sqlx::AssertSqlSafe;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn whatever_moves_units_after_the_snapshot_shows() {
+        let database = shard_database().await;
+        let site = ShardSite { id: 1, region: "eu".to_owned(), url: database.url.clone() };
+        let mut sight = Sight::open(&site).await.unwrap();
+        for step in [
+            "UPDATE transfer_counter SET next_seq = 2",
+            "INSERT INTO transfers_in VALUES (1, 2, 'MUG', 9, NULL, 'pending')",
+            "UPDATE transfers_in SET state = 'done', units = 3",
+            "INSERT INTO transfers_out VALUES (2, 1, 'MUG', 3, 'sent')",
+            "UPDATE transfers_out SET state = 'acked'",
+            "INSERT INTO transfer_lows VALUES (2, 1)",
+            "UPDATE transfer_lows SET low = 2",
+            "DELETE FROM transfers_out",
+        ] {
+            let (before, _) = sight.look().await.unwrap();
+            assert_eq!(before, sight.look_again().await.unwrap());
+            sqlx::raw_sql(AssertSqlSafe(step)).execute(&database.pool).await.unwrap();
+            assert_ne!(before, sight.look_again().await.unwrap(), "{step}");
+            sight.forget().await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn orders_that_go_on_do_not_spoil_the_cut_and_the_snapshot_holds_up_nobody() {
+        let database = shard_database().await;
+        let site = ShardSite { id: 1, region: "eu".to_owned(), url: database.url.clone() };
+        let mut sight = Sight::open(&site).await.unwrap();
+        let (before, _) = sight.look().await.unwrap();
+        sqlx::raw_sql("INSERT INTO allotments VALUES ('MUG', 5)").execute(&database.pool).await.unwrap();
+        assert_eq!(before, sight.look_again().await.unwrap());
+        let assigned = "SELECT pg_current_xact_id_if_assigned() IS NOT NULL";
+        let has_id: bool = sqlx::query_scalar(assigned).fetch_one(&mut sight.snapshot).await.unwrap();
+        assert!(!has_id, "readers of the outbox would wait for the audit");
+    }
 }

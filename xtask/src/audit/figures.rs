@@ -29,7 +29,8 @@ pub(super) async fn count(cut: &mut Cut, (skus, units): (u64, Units)) -> anyhow:
     let mut all = Figures { shards: cut.shards.len() as u64, skus, units, ..Figures::default() };
     for shard in &mut cut.shards {
         let (pending, cancelled, captured, refunded): (i64, i64, i64, i64) = sqlx::query_as(
-            "SELECT (SELECT count(*) FROM orders WHERE status = 'PENDING'), (SELECT count(*) FROM orders WHERE status = 'CANCELLED'),
+            "SELECT (SELECT count(*) FROM orders WHERE status = 'PENDING'),
+                    (SELECT count(*) FROM orders WHERE status = 'CANCELLED'),
                     coalesce(sum(captured_minor), 0)::bigint, coalesce(sum(refunded_minor), 0)::bigint
              FROM payments",
         )
@@ -53,8 +54,8 @@ impl Display for Figures {
         let Self { units, .. } = self;
         write!(
             f,
-            "{} shards, {} orders ({} pending, {} confirmed, {} cancelled), {} units of {} SKUs received = {} free + {} reserved + {} sold + {} in flight, \
-             {} captured and {} refunded (minor units), {} dead letters",
+            "{} shards, {} orders ({} pending, {} confirmed, {} cancelled), {} units of {} SKUs received = {} free \
+             + {} reserved + {} sold + {} in flight, {} captured and {} refunded (minor units), {} dead letters",
             self.shards,
             self.orders,
             self.pending,

@@ -61,8 +61,8 @@ struct Payment {
 }
 
 impl Layout {
-    /// The system that a core with this configuration is part of. Its provider is asked for the money that moved; name its
-    /// journal instead where that can be read, for it tells more.
+    /// The system that a core with this configuration is part of. Its provider is asked for the money that moved; name
+    /// its journal instead where that can be read, for it tells more.
     ///
     /// # Errors
     /// When the file cannot be read or understood.
@@ -82,5 +82,43 @@ impl Layout {
     pub(crate) fn of_json(path: &Path) -> anyhow::Result<Self> {
         let text = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
         serde_json::from_slice(&text).with_context(|| format!("cannot understand {}", path.display()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(text: &str) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        file
+    }
+
+    #[test]
+    fn a_core_s_configuration_names_the_whole_store() {
+        let config = "region = 'us'\n[catalog]\nurl = 'copy'\nprimary_url = 'primary'\n[payment]\nprovider = 'sandbox'\n\
+                      url = 'http://pay'\n[[shards]]\nid = 3\nregion = 'eu'\nurl = 'one'\n";
+        let layout = Layout::of_core(file(config).path()).unwrap();
+        let shards: Vec<_> =
+            layout.shards.iter().map(|site| (site.id, site.region.as_str(), site.url.as_str())).collect();
+        assert_eq!((shards, layout.catalog.as_str()), (vec![(3, "eu", "one")], "primary"));
+        assert!(matches!(layout.provider, Some(ProviderLog::Http(url)) if url == "http://pay"));
+    }
+
+    #[test]
+    fn a_file_that_describes_a_system_says_nothing_else() {
+        let text = r#"{"shards": [{"id": 1, "region": "eu", "url": "one"}], "catalog": "two",
+                       "provider": {"journal": "payments.log"}, "acknowledged": "orders.jsonl"}"#;
+        let layout = Layout::of_json(file(text).path()).unwrap();
+        assert!(matches!(layout.provider, Some(ProviderLog::Journal(path)) if path.ends_with("payments.log")));
+        assert!(Layout::of_json(file(&text.replace("catalog", "catalogue")).path()).is_err());
+    }
+
+    #[test]
+    fn an_unreadable_configuration_does_not_give_its_passwords_away() {
+        let config = "[catalog]\nprimary_url = 'postgres://postgres:secret@host' x";
+        let error = format!("{:#}", Layout::of_core(file(config).path()).unwrap_err());
+        assert!(!error.contains("secret"), "{error}");
     }
 }

@@ -1,7 +1,7 @@
 //! Whose is which slot: the shards' own rows against each other and against the slot map.
 //!
-//! A slot's epoch rises when it moves. The new owner says so before the map does; so a shard other than the map's may own a slot
-//! only at an epoch that the map has not reached.
+//! A slot's epoch rises when it moves. The new owner says so before the map does; so a shard other than the map's may
+//! own a slot only at an epoch that the map has not reached.
 
 use std::collections::BTreeMap;
 

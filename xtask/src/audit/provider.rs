@@ -1,9 +1,9 @@
-//! The payment provider's own log against our payments: at most one live capture an order, no charge without an order, and
-//! nothing that moved on a reference which no shard had committed.
+//! The payment provider's own log against our payments: at most one live capture an order, no charge without an order,
+//! and nothing that moved on a reference which no shard had committed.
 //!
-//! The provider's log goes on while we look. What it had written before the cut must be known in it, unless our payment still
-//! waits for just that answer; what our shards know must be in the log as it is now. So the log is read to its present end, and
-//! each fact remembers whether it is older than the cut.
+//! The provider's log goes on while we look. What it had written before the cut must be known in it, unless our payment
+//! still waits for just that answer; what our shards know must be in the log as it is now. So the log is read to its
+//! present end, and each fact remembers whether it is older than the cut.
 
 mod journal;
 mod movements;
@@ -155,16 +155,16 @@ async fn compare(
     Ok(())
 }
 
-/// Accounts of which no shard knows. A payment that was only made there is one whose making was never heard of: nothing moved.
+/// Accounts of which no shard knows. A payment that was only made there is one whose making was never heard of: nothing
+/// moved.
 fn unknown(accounts: Accounts, found: &mut Found) {
     let mut moved: Vec<_> = accounts.into_iter().filter(|(_, account)| account.moved_before).collect();
     moved.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
     for (reference, account) in moved {
         let Account { merchant_reference, currency, captured_minor, refunded_minor, .. } = account;
         let key = format!("{reference} of payment {merchant_reference}");
-        let problem = format!(
-            "{captured_minor} captured, {refunded_minor} refunded (minor units of {currency}) on a reference that no shard has committed"
-        );
+        let moved = format!("{captured_minor} captured, {refunded_minor} refunded (minor units of {currency})");
+        let problem = format!("{moved} on a reference that no shard has committed");
         found.breach(Breach { shard: None, table: "provider's log".to_owned(), key, problem });
     }
 }

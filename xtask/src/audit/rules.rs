@@ -4,8 +4,8 @@
 //! - `$1`, the patience: 1 while the system runs, 0 if nothing may be under way; graces are multiplied by it,
 //! - `$2`, the moment of the cut by the shard's own clock.
 //!
-//! They are checked at run time only: the commands here also rewrite the committed metadata of checked queries, so they must
-//! compile without it. Each has a test that breaks a real shard by hand.
+//! They are checked at run time only: the commands here also rewrite the committed metadata of checked queries, so they
+//! must compile without it. Each has a test that breaks a real shard by hand.
 
 mod events;
 mod orders;

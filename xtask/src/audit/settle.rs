@@ -17,8 +17,9 @@ const LOOK: Duration = Duration::from_millis(100);
 const IN_FLIGHT: &str = "
     SELECT EXISTS (SELECT FROM transfers_in WHERE state = 'pending') OR EXISTS (SELECT FROM transfers_out WHERE state = 'sent')";
 
-/// Waits until no order is PENDING, no payment waits, no unit is in flight and every event is handled, on every shard; tells
-/// how long that took, or nothing if it took too long: an audit that demands quiet then names what still is under way.
+/// Waits until no order is PENDING, no payment waits, no unit is in flight and every event is handled, on every shard;
+/// tells how long that took, or nothing if it took too long: an audit that demands quiet then names what still is under
+/// way.
 ///
 /// # Errors
 /// When a shard cannot be asked.
@@ -30,7 +31,8 @@ pub(crate) async fn settle(layout: &Layout, within: Duration) -> anyhow::Result<
         shards.push(shard.with_context(|| format!("cannot reach the database of shard {}", site.id))?);
     }
     loop {
-        // One shard sets another in motion only by a transfer, and transfers show on both; the last look is at all of them.
+        // One shard sets another in motion only by a transfer, and transfers show on both; the last look is at all of
+        // them.
         if is_quiet(&mut shards).await? {
             return Ok(Some(begun.elapsed()));
         }

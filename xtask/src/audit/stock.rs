@@ -34,7 +34,8 @@ struct Row {
 
 // Sorted by bytes, as strings are here.
 const UNITS: &str = r#"
-    SELECT sku, coalesce(units, 0) AS received, coalesce(free, 0) AS free, coalesce(reserved, 0) AS reserved, coalesce(sold, 0) AS sold
+    SELECT sku, coalesce(units, 0) AS received, coalesce(free, 0) AS free, coalesce(reserved, 0) AS reserved,
+           coalesce(sold, 0) AS sold
     FROM allotments FULL JOIN (SELECT sku, sum(units)::bigint AS units FROM ledger GROUP BY sku) AS booked USING (sku)
     ORDER BY sku COLLATE "C""#;
 
@@ -88,7 +89,8 @@ impl Units {
         let Self { received, free, reserved, sold, in_flight } = self;
         let there = free + reserved + sold + in_flight;
         (there != received).then(|| {
-            format!("{received} received, but {there} there: {free} free + {reserved} reserved + {sold} sold + {in_flight} in flight")
+            let parts = format!("{free} free + {reserved} reserved + {sold} sold + {in_flight} in flight");
+            format!("{received} received, but {there} there: {parts}")
         })
     }
 

@@ -29,25 +29,32 @@ use super::rules::*;
 each_is_found! {
     a_unit_from_nowhere: [STOCK_CONSERVED], on 1, "UPDATE allotments SET free = free + 1 WHERE sku = 'MUG'";
     a_unit_that_vanished: [STOCK_CONSERVED], on 2, "UPDATE allotments SET free = free - 1 WHERE sku = 'CUP'";
-    a_receipt_that_was_never_put_on_the_shelf: [STOCK_CONSERVED], on 1, "INSERT INTO ledger (ref, sku, kind, units) VALUES ('late', 'MUG', 'supply', 5)";
+    a_receipt_that_was_never_put_on_the_shelf: [STOCK_CONSERVED], on 1,
+        "INSERT INTO ledger (ref, sku, kind, units) VALUES ('late', 'MUG', 'supply', 5)";
     an_allotment_below_zero: [STOCK_ABOVE_ZERO, STOCK_OVERSOLD], on 1,
         "ALTER TABLE allotments DROP CONSTRAINT allotments_not_oversold;
          UPDATE allotments SET free = free - 1000 WHERE sku = 'MUG';
          INSERT INTO ledger (ref, sku, kind, units) VALUES ('gone', 'MUG', 'shrink', -1000)";
     more_sold_than_there_ever_was: [STOCK_CONSERVED, STOCK_OVERSOLD], on 1,
         "INSERT INTO ledger (ref, sku, kind, units) VALUES ('gone', 'MUG', 'shrink', -198)";
-    units_reserved_for_nobody: [STOCK_RESERVED], on 1, "UPDATE allotments SET free = free - 1, reserved = reserved + 1 WHERE sku = 'MUG'";
-    units_sold_to_nobody: [STOCK_SOLD], on 2, "UPDATE allotments SET free = free - 1, sold = sold + 1 WHERE sku = 'MUG'";
+    units_reserved_for_nobody: [STOCK_RESERVED], on 1,
+        "UPDATE allotments SET free = free - 1, reserved = reserved + 1 WHERE sku = 'MUG'";
+    units_sold_to_nobody: [STOCK_SOLD], on 2,
+        "UPDATE allotments SET free = free - 1, sold = sold + 1 WHERE sku = 'MUG'";
     held_units_of_what_the_shard_has_no_allotment_of: [STOCK_RESERVED], on 1,
-        "UPDATE reservations SET sku = 'CAP' WHERE state = 'held' AND sku = 'CUP'; UPDATE line_items SET sku = 'CAP', unit_price_minor = 100
-             WHERE sku = 'CUP' AND order_id IN (SELECT order_id FROM reservations WHERE sku = 'CAP');
+        "UPDATE reservations SET sku = 'CAP' WHERE state = 'held' AND sku = 'CUP';
+         UPDATE line_items SET sku = 'CAP'
+         WHERE sku = 'CUP' AND order_id IN (SELECT order_id FROM reservations WHERE sku = 'CAP');
          UPDATE allotments SET free = free + reserved, reserved = 0 WHERE sku = 'CUP'";
     units_in_flight_that_their_borrower_has_credited: [STOCK_CONSERVED, STOCK_TRANSFERS], on 2,
-        "UPDATE transfers_in SET state = 'done', units = 2 WHERE seq = 2; UPDATE allotments SET free = free + 2 WHERE sku = 'MUG'";
+        "UPDATE transfers_in SET state = 'done', units = 2 WHERE seq = 2;
+         UPDATE allotments SET free = free + 2 WHERE sku = 'MUG'";
     units_credited_twice: [STOCK_CONSERVED], on 2,
-        "UPDATE transfers_in SET state = 'done', units = 1 WHERE seq = 2; UPDATE allotments SET free = free + 2 WHERE sku = 'MUG'";
+        "UPDATE transfers_in SET state = 'done', units = 1 WHERE seq = 2;
+         UPDATE allotments SET free = free + 2 WHERE sku = 'MUG'";
     units_that_their_donor_took_back_too_early: [STOCK_CONSERVED, STOCK_TRANSFERS], on 1,
-        "UPDATE transfers_out SET state = 'cancelled' WHERE seq = 1; UPDATE allotments SET free = free + 10 WHERE sku = 'MUG'";
+        "UPDATE transfers_out SET state = 'cancelled' WHERE seq = 1;
+         UPDATE allotments SET free = free + 10 WHERE sku = 'MUG'";
     a_debit_that_its_donor_forgot: [STOCK_CONSERVED], on 1, "DELETE FROM transfers_out WHERE state = 'sent'";
     a_transfer_with_a_number_that_was_never_drawn: [STOCK_TRANSFERS], on 1,
         "INSERT INTO transfers_out VALUES (2, 77, 'MUG', 0, 'acked')";
@@ -56,14 +63,18 @@ each_is_found! {
     a_donor_that_forgets_what_is_not_settled: [STOCK_TRANSFERS], on 1, "UPDATE transfer_lows SET low = 4";
 
     a_key_of_an_order_that_is_not_there: [ORDERS_KEYS], on 1,
-        "INSERT INTO idempotency_records SELECT user_id, 'lost', request_hash, gen_random_uuid() FROM idempotency_records LIMIT 1";
+        "INSERT INTO idempotency_records
+         SELECT user_id, 'lost', request_hash, gen_random_uuid() FROM idempotency_records LIMIT 1";
     a_key_of_another_user_s_order: [ORDERS_KEYS, ORDERS_ACKNOWLEDGED], on 1,
-        "UPDATE idempotency_records SET user_id = (SELECT min(user_id) FROM users) WHERE user_id = (SELECT max(user_id) FROM users)";
+        "UPDATE idempotency_records SET user_id = (SELECT min(user_id) FROM users)
+         WHERE user_id = (SELECT max(user_id) FROM users)";
     an_order_under_two_keys: [ORDERS_KEYS], on 2,
-        "INSERT INTO idempotency_records SELECT user_id, 'twice', request_hash, order_id FROM idempotency_records LIMIT 1";
+        "INSERT INTO idempotency_records
+         SELECT user_id, 'twice', request_hash, order_id FROM idempotency_records LIMIT 1";
     an_order_under_no_key: [ORDERS_KEYS, ORDERS_ACKNOWLEDGED], on 1, "DELETE FROM idempotency_records WHERE key = 'key-1'";
     an_order_whose_lines_come_to_something_else: [ORDERS_LINES, ORDERS_ACKNOWLEDGED, PAYMENTS_ORDERS], on 1,
-        "UPDATE orders SET subtotal_minor = 5, total_minor = 5 WHERE status = 'CANCELLED' AND order_id IN (SELECT order_id FROM payments WHERE state = 'voided')";
+        "UPDATE orders SET subtotal_minor = 5, total_minor = 5
+         WHERE order_id IN (SELECT order_id FROM payments WHERE state = 'voided')";
     an_order_without_lines: [ORDERS_LINES, ORDERS_UNITS], on 1,
         "DELETE FROM line_items WHERE order_id IN (SELECT order_id FROM payments WHERE state = 'voided')";
     a_reservation_of_other_units_than_the_line: [ORDERS_UNITS], on 1,
@@ -71,8 +82,9 @@ each_is_found! {
     a_line_without_its_reservation: [ORDERS_UNITS], on 1, "DELETE FROM reservations WHERE state = 'released' AND sku = 'CUP'";
     units_held_for_a_cancelled_order: [ORDERS_STATES], on 1,
         "UPDATE reservations SET state = 'held' WHERE state = 'released' AND sku = 'MUG';
-         UPDATE allotments SET (free, reserved) = (SELECT free - sum(units) FILTER (WHERE state = 'held') + reserved, sum(units) FILTER (WHERE state = 'held')
-             FROM reservations WHERE reservations.sku = allotments.sku) WHERE sku = 'MUG'";
+         UPDATE allotments SET (free, reserved) = (
+             SELECT free + reserved - sum(units), sum(units) FROM reservations
+             WHERE reservations.sku = allotments.sku AND state = 'held') WHERE sku = 'MUG'";
     units_claimed_before_their_order_was: [ORDERS_STATES], on 1,
         "UPDATE reservations SET state = 'claimed' WHERE state = 'held' AND sku = 'MUG';
          UPDATE allotments SET sold = sold + reserved, reserved = 0 WHERE sku = 'MUG'";
@@ -80,7 +92,7 @@ each_is_found! {
         "INSERT INTO line_items VALUES ('01900000-0000-7001-8000-00000000dead', 'MUG', 'a mug', 1, 295);
          INSERT INTO reservations VALUES ('01900000-0000-7001-8000-00000000dead', 'MUG', 1, 'released')";
     an_order_of_nobody: [ORDERS_ORPHANS], on 2,
-        "ALTER TABLE carts DROP CONSTRAINT carts_user_id_fkey; DELETE FROM users WHERE user_id = (SELECT max(user_id) FROM orders)";
+        "DELETE FROM users WHERE user_id = (SELECT max(user_id) FROM orders)";
 
     a_price_that_was_never_in_force: [PRICES_HISTORY], on 1,
         "UPDATE line_items SET unit_price_minor = CASE sku WHEN 'MUG' THEN 294 ELSE 102 END";
@@ -93,25 +105,31 @@ each_is_found! {
         "UPDATE payments SET refunded_minor = 0, state = 'captured' WHERE state = 'refunded'";
     a_payment_of_another_amount: [PAYMENTS_ORDERS, PAYMENTS_PROVIDER], on 2,
         "UPDATE payments SET amount_minor = 1, captured_minor = 1 WHERE state = 'captured'";
-    a_confirmed_order_that_nobody_was_to_pay: [PAYMENTS_ORDERS, PAYMENTS_PROVIDER], on 2, "DELETE FROM payments WHERE state = 'captured'";
+    a_confirmed_order_that_nobody_was_to_pay: [PAYMENTS_ORDERS, PAYMENTS_PROVIDER], on 2,
+        "DELETE FROM payments WHERE state = 'captured'";
     a_reference_that_the_provider_does_not_know: [PAYMENTS_PROVIDER], on 1,
         "UPDATE payments SET provider_reference = 'pay_other' WHERE state = 'voided'";
 
-    an_event_handled_twice: [EVENTS_INBOX], on 1, "ALTER TABLE inbox DROP CONSTRAINT inbox_pkey; INSERT INTO inbox SELECT * FROM inbox LIMIT 1";
+    an_event_handled_twice: [EVENTS_INBOX], on 1,
+        "ALTER TABLE inbox DROP CONSTRAINT inbox_pkey; INSERT INTO inbox SELECT * FROM inbox LIMIT 1";
     an_event_that_nobody_handled: [EVENTS_HANDLED], on 1,
         "DELETE FROM inbox WHERE (consumer, event_id) IN (SELECT consumer, event_id FROM inbox LIMIT 1);
          UPDATE outbox SET created_at = shard_now() - interval '2 minutes'";
-    an_event_that_was_never_said: [EVENTS_VERSIONS], on 1, "DELETE FROM outbox WHERE kind = 'OrderClaimed' AND aggregate_id IN (SELECT order_id FROM orders WHERE status = 'CONFIRMED')";
+    an_event_that_was_never_said: [EVENTS_VERSIONS], on 1,
+        "DELETE FROM outbox WHERE kind = 'OrderClaimed'
+         AND aggregate_id IN (SELECT order_id FROM orders WHERE status = 'CONFIRMED')";
     a_history_without_its_beginning: [EVENTS_VERSIONS], on 2, "DELETE FROM outbox WHERE kind = 'OrderCreated'";
     events_in_the_wrong_order: [EVENTS_VERSIONS], on 2,
-        "UPDATE outbox SET sequence = -sequence WHERE kind = 'OrderConfirmed'".replace("UPDATE", "ALTER TABLE outbox ALTER COLUMN sequence DROP IDENTITY; UPDATE");
+        "ALTER TABLE outbox ALTER COLUMN sequence DROP IDENTITY;
+         UPDATE outbox SET sequence = -sequence WHERE kind = 'OrderConfirmed'";
     an_order_that_no_event_explains: [EVENTS_STATES], on 2,
         "UPDATE orders SET version = version + 1 WHERE status = 'CONFIRMED'";
     a_payment_that_no_event_explains: [EVENTS_STATES], on 1, "UPDATE payments SET state = 'declined' WHERE state = 'voided'";
     an_effect_that_came_twice: [EVENTS_STATES], on 2,
         "UPDATE orders SET version = version + 1 WHERE status = 'CONFIRMED';
          INSERT INTO outbox (event_id, topic, kind, aggregate_id, aggregate_version, payload)
-         SELECT gen_random_uuid(), topic, kind, aggregate_id, aggregate_version + 1, payload FROM outbox WHERE kind = 'OrderConfirmed'";
+         SELECT gen_random_uuid(), topic, kind, aggregate_id, aggregate_version + 1, payload
+         FROM outbox WHERE kind = 'OrderConfirmed'";
 
     a_slot_with_two_owners: [SLOTS_OWNERS], on 1, "INSERT INTO slots VALUES (4000, 'owner', 1)";
     a_slot_that_nobody_owns: [SLOTS_OWNERS], on 1, "UPDATE slots SET state = 'moved' WHERE slot = 2000";
@@ -119,7 +137,8 @@ each_is_found! {
     rows_of_a_slot_that_the_shard_never_had: [SLOTS_ROWS], on 1, "INSERT INTO users (user_id) VALUES ((4000 << 10) + 1)";
     an_order_in_another_slot_than_its_user_s: [ORDERS_ACKNOWLEDGED, SLOTS_ROWS], on 1,
         "INSERT INTO users (user_id) VALUES ((9 << 10) + 1);
-         UPDATE idempotency_records SET user_id = (9 << 10) + 1 WHERE key = 'key-4'; UPDATE orders SET user_id = (9 << 10) + 1
+         UPDATE idempotency_records SET user_id = (9 << 10) + 1 WHERE key = 'key-4';
+         UPDATE orders SET user_id = (9 << 10) + 1
          WHERE order_id = (SELECT order_id FROM idempotency_records WHERE key = 'key-4')";
 
     an_order_that_never_expired: [QUIET_ORDERS], on 1,
@@ -129,7 +148,8 @@ each_is_found! {
     a_payment_that_is_stuck: [QUIET_PAYMENTS], on 1,
         "UPDATE payments SET changed_at = shard_now() - interval '3 minutes' WHERE state = 'to_capture'";
     a_retry_that_nobody_makes: [QUIET_EVENTS], on 1,
-        "INSERT INTO event_retries SELECT 'payment', event_id, aggregate_id, sequence, 1, 'test', shard_now() - interval '3 minutes' FROM outbox LIMIT 1";
+        "INSERT INTO event_retries
+         SELECT 'payment', event_id, aggregate_id, sequence, 1, 'test', shard_now() - interval '3 minutes' FROM outbox LIMIT 1";
     units_in_flight_for_too_long: [QUIET_TRANSFERS], on 1,
         "UPDATE transfers_out SET created_at = shard_now() - interval '2 minutes' WHERE state = 'sent'";
     a_grant_that_nobody_answers: [QUIET_TRANSFERS], on 2,
@@ -165,18 +185,20 @@ async fn a_store_at_rest_is_held_to_rest() {
 async fn an_event_or_a_retry_that_is_under_way_is_no_rest() {
     let world = World::at_rest().await;
     world.shard(1, "DELETE FROM inbox; UPDATE outbox SET created_at = shard_now() - interval '1 second'").await;
-    world.shard(2, "INSERT INTO event_retries SELECT 'payment', event_id, aggregate_id, sequence, 1, 'test', shard_now() FROM outbox LIMIT 1").await;
+    let retry = "INSERT INTO event_retries
+                 SELECT 'payment', event_id, aggregate_id, sequence, 1, 'test', shard_now() FROM outbox LIMIT 1";
+    world.shard(2, retry).await;
     assert_eq!(broken(&world, Demand::Running).await, [""; 0]);
     assert_eq!(broken(&world, Demand::Settled).await, [EVENTS_HANDLED, QUIET_EVENTS].map(|rule| rule.name));
     assert!(settle(&world.layout, std::time::Duration::ZERO).await.unwrap().is_none());
 }
 
 #[tokio::test]
-async fn two_percent_of_a_sku_may_be_on_their_way_but_not_linger() {
+async fn many_units_of_a_sku_may_be_on_their_way_but_not_linger() {
     let world = World::running().await;
-    let more = "UPDATE transfers_out SET units = units + 4, created_at = shard_now() + make_interval(secs => $1) WHERE state = 'sent';
+    let more = "UPDATE transfers_out SET units = units + 4 WHERE state = 'sent';
                 UPDATE allotments SET free = free - 4 WHERE sku = 'MUG'";
-    world.shard(1, more.replace("$1", "3600")).await;
+    world.shard(1, more).await;
     assert_eq!(broken(&world, Demand::Running).await, [""; 0]);
     world
         .shard(1, "UPDATE transfers_out SET created_at = shard_now() - interval '10 seconds' WHERE state = 'sent'")

@@ -1,7 +1,7 @@
 //! Units between shards: both halves of every transfer side by side, and what is in flight.
 //!
-//! In flight is what a donor has sent, its borrower has not credited, and is not settled: below the borrower's low-water mark
-//! nothing is. A half may be forgotten once it is settled, so one that is alone is not wrong by itself.
+//! In flight is what a donor has sent, its borrower has not credited, and is not settled: below the borrower's
+//! low-water mark nothing is. A half may be forgotten once it is settled, so one that is alone is not wrong by itself.
 
 use std::collections::BTreeMap;
 

@@ -33,8 +33,8 @@ pub(crate) struct Options {
     /// A client's own list of orders that were acknowledged to it, one JSON object a line.
     #[arg(long, value_name = "FILE")]
     acknowledged: Option<PathBuf>,
-    /// Waits so long until nothing is under way; then a PENDING order, a waiting payment or event, or a unit in flight is a
-    /// breach.
+    /// Waits so long until nothing is under way; then a PENDING order, a waiting payment or event, or a unit in flight
+    /// is a breach.
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(0..=86_400))]
     settle: Option<u64>,
     /// Looks at the system that this JSON file describes, instead of the one that `up` runs.
@@ -106,6 +106,15 @@ fn running(instance: &Instance) -> anyhow::Result<Layout> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn what_cannot_be_looked_at_is_told_apart_from_a_breach() {
+        let instance = Instance::new(&crate::workspace::Workspace::find().unwrap(), "never-up");
+        let options = Options { acknowledged: None, settle: None, layout: None, json: false };
+        assert!(run(&instance, &options).await.unwrap_err().is::<CannotLook>());
+        let options = Options { layout: Some("/nowhere.json".into()), ..options };
+        assert!(run(&instance, &options).await.unwrap_err().is::<CannotLook>());
+    }
 
     #[test]
     fn the_help_names_every_rule() {

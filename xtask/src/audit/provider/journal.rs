@@ -9,8 +9,8 @@ use serde::Deserialize;
 
 use super::{Account, Accounts, Part};
 
-/// A log is read in parts of so many bytes, as many times as it has: some half a million payments each.
-const PART_BYTES: u64 = 512 << 20;
+/// A log is read in parts of so many bytes, as many times as it has: some 300,000 payments each.
+const PART_BYTES: u64 = 256 << 20;
 
 /// The log, with its length before the cut.
 #[derive(Debug)]
@@ -118,7 +118,10 @@ mod tests {
     use super::*;
 
     const ALL: Part = Part { number: 0, of: 1 };
-    const CREATED: &str = r#"{"sequence":1,"at_ms":1,"reference":"pay_1","fact":"created","merchant_reference":"m","amount_minor":5,"currency":"GBP","token":"tok_success","key":{"key":"k","request":"create"}}"#;
+    const CREATED: &str = concat!(
+        r#"{"sequence":1,"at_ms":1,"reference":"pay_1","fact":"created","merchant_reference":"m","amount_minor":5,"#,
+        r#""currency":"GBP","token":"tok_success","key":{"key":"k","request":"create"}}"#
+    );
     const AUTHORIZED: &str = r#"{"sequence":2,"at_ms":2,"reference":"pay_1","fact":"authorized"}"#;
     const CAPTURED: &str = r#"{"sequence":3,"at_ms":3,"reference":"pay_1","fact":"captured"}"#;
     const REFUNDED: &str = r#"{"sequence":4,"at_ms":4,"reference":"pay_1","fact":"refunded","amount_minor":2}"#;

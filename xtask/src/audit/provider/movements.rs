@@ -96,8 +96,10 @@ mod tests {
     #[test]
     fn movements_of_a_payment_are_added_up_as_of_the_cut() {
         let page = r#"{"movements": [
-            {"sequence": 3, "at_ms": 1, "kind": "capture", "reference": "pay_1", "merchant_reference": "m", "amount": {"minor": 5, "currency": "GBP"}},
-            {"sequence": 9, "at_ms": 2, "kind": "refund", "reference": "pay_1", "merchant_reference": "m", "amount": {"minor": 5, "currency": "GBP"}}]}"#;
+            {"sequence": 3, "at_ms": 1, "kind": "capture", "reference": "pay_1", "merchant_reference": "m",
+             "amount": {"minor": 5, "currency": "GBP"}},
+            {"sequence": 9, "at_ms": 2, "kind": "refund", "reference": "pay_1", "merchant_reference": "m",
+             "amount": {"minor": 5, "currency": "GBP"}}]}"#;
         let mut accounts = Accounts::new();
         serde_json::from_str::<Page>(page)
             .unwrap()

@@ -1,6 +1,7 @@
 //! The outbox against what consumers did with it, and against what it says about orders and payments.
 //!
-//! Events older than three days may be forgotten, oldest first; what needs an order's whole history asks younger ones only.
+//! Events older than three days may be forgotten, oldest first; what needs an order's whole history asks younger ones
+//! only.
 
 use super::{Check, EVENTS_HANDLED, EVENTS_INBOX, EVENTS_STATES, EVENTS_VERSIONS, LocalRule};
 
@@ -10,7 +11,8 @@ pub(super) const RULES: &[LocalRule] = &[
         looks_at: &["inbox"],
         checks: &[Check {
             table: "inbox",
-            sql: "SELECT format('consumer %s, event %s', consumer, event_id) AS key, format('handled %s times', count(*)) AS problem
+            sql: "SELECT format('consumer %s, event %s', consumer, event_id) AS key,
+                         format('handled %s times', count(*)) AS problem
                   FROM inbox GROUP BY consumer, event_id HAVING count(*) > 1",
         }],
     },
@@ -29,9 +31,12 @@ pub(super) const RULES: &[LocalRule] = &[
                       ('payment', 'OrderCreated'), ('payment', 'OrderClaimed'), ('payment', 'OrderCancelled')
                   ) AS hears (consumer, kind) USING (kind)
                   WHERE ($1 = 0 OR created_at < $2 - interval '60 seconds' * $1)
-                    AND NOT EXISTS (SELECT FROM inbox WHERE inbox.consumer = hears.consumer AND inbox.event_id = outbox.event_id)
-                    AND NOT EXISTS (SELECT FROM event_retries AS retry WHERE retry.consumer = hears.consumer AND retry.event_id = outbox.event_id)
-                    AND NOT EXISTS (SELECT FROM dead_letters AS letter WHERE letter.consumer = hears.consumer AND letter.event_id = outbox.event_id)",
+                    AND NOT EXISTS (SELECT FROM inbox AS done
+                                    WHERE done.consumer = hears.consumer AND done.event_id = outbox.event_id)
+                    AND NOT EXISTS (SELECT FROM event_retries AS retry
+                                    WHERE retry.consumer = hears.consumer AND retry.event_id = outbox.event_id)
+                    AND NOT EXISTS (SELECT FROM dead_letters AS letter
+                                    WHERE letter.consumer = hears.consumer AND letter.event_id = outbox.event_id)",
         }],
     },
     LocalRule {
@@ -58,7 +63,8 @@ pub(super) const RULES: &[LocalRule] = &[
                 table: "orders",
                 sql: "SELECT order_id::text AS key,
                              format('%s at version %s; its last event is %s at version %s',
-                                    CASE WHEN status = 'PENDING' AND claimed_at IS NOT NULL THEN 'PENDING and claimed' ELSE status END,
+                                    CASE WHEN status = 'PENDING' AND claimed_at IS NOT NULL THEN 'PENDING and claimed'
+                                         ELSE status END,
                                     orders.version, coalesce(kind, 'none'), coalesce(last.version, 0)) AS problem
                       FROM orders LEFT JOIN (
                           SELECT DISTINCT ON (aggregate_id) aggregate_id AS order_id, kind, aggregate_version AS version

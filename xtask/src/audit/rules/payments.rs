@@ -19,22 +19,27 @@ pub(super) const RULES: &[LocalRule] = &[LocalRule {
                       WHEN status IN ('CONFIRMED', 'SHIPPED', 'DELIVERED')
                           THEN (captured_minor, refunded_minor) IS DISTINCT FROM (total_minor, 0::bigint)
                       -- Money of an order that nobody claimed is on its way back.
-                      WHEN status = 'PENDING' THEN captured_minor > 0 AND claimed_at IS NULL AND state NOT IN ('to_refund', 'refunded')
+                      WHEN status = 'PENDING'
+                          THEN captured_minor > 0 AND claimed_at IS NULL AND state NOT IN ('to_refund', 'refunded')
                       ELSE false END",
         },
         Check {
             table: "payments",
-            // A cancellation takes a moment to be heard; from then on the payment's own state says that money goes back.
+            // A cancellation takes a moment to be heard; from then on the payment's own state says that money goes
+            // back.
             sql: "SELECT format('order %s', order_id) AS key,
-                         format('%s: %s captured, %s refunded, of an order that is CANCELLED', state, captured_minor, refunded_minor) AS problem
+                         format('%s: %s captured, %s refunded, of an order that is CANCELLED',
+                                state, captured_minor, refunded_minor) AS problem
                   FROM orders JOIN payments USING (order_id)
                   WHERE status = 'CANCELLED' AND captured_minor <> refunded_minor
                     AND (state <> 'to_refund' OR $1 = 0)
                     AND ($1 = 0 OR NOT EXISTS (
-                        SELECT FROM outbox WHERE outbox.aggregate_id = orders.order_id AND kind = 'OrderCancelled'
+                        SELECT FROM outbox
+                        WHERE outbox.aggregate_id = orders.order_id AND kind = 'OrderCancelled'
                           AND created_at > $2 - interval '60 seconds' * $1
                           AND NOT EXISTS (SELECT FROM inbox WHERE consumer = 'payment' AND inbox.event_id = outbox.event_id)
-                          AND NOT EXISTS (SELECT FROM dead_letters WHERE consumer = 'payment' AND dead_letters.event_id = outbox.event_id)))",
+                          AND NOT EXISTS (SELECT FROM dead_letters AS letter
+                                          WHERE consumer = 'payment' AND letter.event_id = outbox.event_id)))",
         },
     ],
 }];

@@ -10,7 +10,8 @@ pub(super) const RULES: &[LocalRule] = &[
         checks: &[Check {
             table: "orders",
             sql: "SELECT order_id::text AS key,
-                         format('PENDING; it expires %s, its units were claimed %s', expires_at, coalesce(claimed_at::text, 'never')) AS problem
+                         format('PENDING; it expires %s, its units were claimed %s',
+                                expires_at, coalesce(claimed_at::text, 'never')) AS problem
                   FROM orders
                   WHERE status = 'PENDING' AND ($1 = 0
                       OR (claimed_at IS NULL AND expires_at < $2 - interval '60 seconds' * $1)
@@ -24,7 +25,8 @@ pub(super) const RULES: &[LocalRule] = &[
             table: "payments",
             // One that waits for its shopper ends with its order.
             sql: "SELECT format('order %s', order_id) AS key,
-                         format('%s since %s, %s attempts; last: %s', state, changed_at, attempts, coalesce(last_error, 'no error')) AS problem
+                         format('%s since %s, %s attempts; last: %s',
+                                state, changed_at, attempts, coalesce(last_error, 'no error')) AS problem
                   FROM payments
                   WHERE (state IN ('to_create', 'to_authorize', 'to_confirm', 'authorized', 'to_capture', 'to_void', 'to_refund')
                          AND ($1 = 0 OR changed_at < $2 - interval '120 seconds' * $1))
@@ -37,7 +39,8 @@ pub(super) const RULES: &[LocalRule] = &[
         checks: &[Check {
             table: "event_retries",
             sql: "SELECT format('event %s for %s', event_id, consumer) AS key,
-                         format('of order %s, %s attempts, due %s; last: %s', aggregate_id, attempts, next_attempt_at, coalesce(cause, 'no cause')) AS problem
+                         format('of order %s, %s attempts, due %s; last: %s',
+                                aggregate_id, attempts, next_attempt_at, coalesce(cause, 'no cause')) AS problem
                   FROM event_retries WHERE $1 = 0 OR next_attempt_at < $2 - interval '120 seconds' * $1",
         }],
     },

@@ -1,25 +1,26 @@
 //! Rows against the slots that their shard owns.
 //!
-//! A slot that moved away leaves its rows behind for a while. Nothing may be written to them any more: a row that a later
-//! transaction wrote than the one that let the slot go was written past the fence. Only tables whose every write takes the
-//! fence can tell.
+//! A slot that moved away leaves its rows behind for a while. Nothing may be written to them any more: a row that a
+//! later transaction wrote than the one that let the slot go was written past the fence. Only tables whose every write
+//! takes the fence can tell.
 
 use super::{Check, LocalRule, SLOTS_ROWS, slot_of_user, slot_of_uuid};
+
+/// Rows of a table: which, of which slot, and who wrote them.
+macro_rules! rows {
+    ($table:literal, $key:literal, $slot:expr) => {
+        concat!("(SELECT ", $key, "::text AS key, ", $slot, " AS slot, xmin AS writer FROM ", $table, ") AS rows")
+    };
+}
 
 macro_rules! never_owned {
     ($table:literal, $key:literal, $slot:expr) => {
         Check {
             table: $table,
             sql: concat!(
-                "SELECT ",
-                $key,
-                "::text AS key, format('is of slot %s, which this shard does not know', ",
-                $slot,
-                ") AS problem FROM ",
-                $table,
-                " WHERE ",
-                $slot,
-                " NOT IN (SELECT slots.slot FROM slots)"
+                "SELECT key, format('is of slot %s, which this shard does not know', slot) AS problem FROM ",
+                rows!($table, $key, $slot),
+                " WHERE slot NOT IN (SELECT slots.slot FROM slots)"
             ),
         }
     };
@@ -30,8 +31,9 @@ macro_rules! written_late {
         Check {
             table: $table,
             sql: concat!(
-                "SELECT ", $key, "::text AS key, format('was written to slot %s after it had left this shard', slots.slot) AS problem FROM ", $table,
-                " JOIN slots ON slots.slot = ", $slot, " WHERE slots.state = 'moved' AND age(", $table, ".xmin) < age(slots.xmin)"
+                "SELECT key, format('was written to slot %s after it had left this shard', slot) AS problem FROM ",
+                rows!($table, $key, $slot),
+                " JOIN slots USING (slot) WHERE state = 'moved' AND age(rows.writer) < age(slots.xmin)"
             ),
         }
     };

@@ -17,9 +17,11 @@ pub(super) const RULES: &[LocalRule] = &[
         looks_at: &["allotments", "reservations"],
         checks: &[Check {
             table: "allotments",
-            sql: "SELECT sku AS key, format('%s reserved, %s held for orders', coalesce(reserved, 0), coalesce(held, 0)) AS problem
+            sql: "SELECT sku AS key,
+                         format('%s reserved, %s held for orders', coalesce(reserved, 0), coalesce(held, 0)) AS problem
                   FROM allotments
-                  FULL JOIN (SELECT sku, sum(units) AS held FROM reservations WHERE state = 'held' GROUP BY sku) AS orders USING (sku)
+                  FULL JOIN (SELECT sku, sum(units) AS held FROM reservations WHERE state = 'held' GROUP BY sku) AS orders
+                      USING (sku)
                   WHERE coalesce(reserved, 0) <> coalesce(held, 0)",
         }],
     },
@@ -28,9 +30,11 @@ pub(super) const RULES: &[LocalRule] = &[
         looks_at: &["allotments", "reservations"],
         checks: &[Check {
             table: "allotments",
-            sql: "SELECT sku AS key, format('%s sold, %s claimed by orders', coalesce(sold, 0), coalesce(claimed, 0)) AS problem
+            sql: "SELECT sku AS key,
+                         format('%s sold, %s claimed by orders', coalesce(sold, 0), coalesce(claimed, 0)) AS problem
                   FROM allotments
-                  FULL JOIN (SELECT sku, sum(units) AS claimed FROM reservations WHERE state = 'claimed' GROUP BY sku) AS orders USING (sku)
+                  FULL JOIN (SELECT sku, sum(units) AS claimed FROM reservations WHERE state = 'claimed' GROUP BY sku) AS orders
+                      USING (sku)
                   WHERE coalesce(sold, 0) <> coalesce(claimed, 0)",
         }],
     },
