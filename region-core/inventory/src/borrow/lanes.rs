@@ -119,8 +119,7 @@ impl Lanes {
         lanes.get_mut(sku).map(|lane| work(lane, orders))
     }
 
-    /// Puts an order that was found short at the end of its lanes. One that waits already keeps its place, and what was
-    /// believed of its lanes has proved wrong.
+    /// Puts an order that was found short at the end of its lanes. One that waits already keeps its place.
     pub(crate) fn park(
         &self,
         shard: ShardId,
@@ -137,10 +136,11 @@ impl Lanes {
         for short in short {
             let lane = yard.lanes.entry(short.sku.clone()).or_default();
             if again {
-                lane.verdict = None;
-            }
-            if lane.fresh(now).is_none() {
-                lane.free = Some(short.free);
+                // It was told what is free for those who come first: what was believed here has proved wrong.
+                (lane.verdict, lane.free) = (None, Some(short.free));
+            } else if lane.free.is_none() || (lane.queue.is_empty() && lane.fresh(now).is_none()) {
+                // A newcomer was told what is free beside those who wait already.
+                lane.free = Some(short.free.saturating_add(lane.units));
             }
         }
         let changed = yard.enqueue(order, wanted);
@@ -461,6 +461,20 @@ mod tests {
         tokio::time::advance(BELIEVED).await;
         assert_eq!(large.outlook(), Outlook::Waiting);
         assert!(park(&lanes, 3, 3, 0).is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_newcomer_who_finds_nothing_left_does_not_hide_what_is_there_for_those_before_him() {
+        let lanes = Lanes::default();
+        let first = park(&lanes, 1, 3, 0).unwrap();
+        lanes.observe(shard(), &mug(), 3);
+        // He was told of nothing, for all of it is the first one's.
+        let second = park(&lanes, 2, 2, 0).unwrap();
+        assert_eq!((first.outlook(), second.outlook()), (Outlook::Covered, Outlook::Waiting));
+        assert_eq!(lanes.missing(shard(), &mug()), 2);
+        // The first one was: then it is true.
+        let _again = park(&lanes, 1, 3, 0).unwrap();
+        assert_eq!((first.outlook(), lanes.missing(shard(), &mug())), (Outlook::Waiting, 5));
     }
 
     #[tokio::test]
