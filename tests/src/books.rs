@@ -1,9 +1,10 @@
-//! What was written down: by the shards, and by the payment provider. All SQL of the tests is here.
+//! What was written down: by the shards, and by the payment provider; and the few rows that tests change behind the store's
+//! back. All SQL of the tests is here.
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use shared::{Money, OrderId, Sku, UserId};
+use shared::{Money, OrderId, Sku, Slot, UserId};
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 
@@ -43,6 +44,19 @@ pub struct OrderRow {
     pub total_minor: i64,
     /// The payment as the provider knows it, once there is one.
     pub payment_id: Option<String>,
+}
+
+/// What is written down about orders of one SKU, over all shards.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Written {
+    /// Orders that hold it.
+    pub orders: i64,
+    /// Their lines of it.
+    pub lines: i64,
+    /// Reservations of it.
+    pub reservations: i64,
+    /// Events that say that one of these orders was created.
+    pub events: i64,
 }
 
 /// Money that moved, from the provider's own log.
@@ -91,6 +105,32 @@ impl Books {
             all.free += free;
             all.reserved += reserved;
             all.sold += sold;
+        }
+        all
+    }
+
+    /// What is written down about orders of a SKU; lines and reservations count whether their order is there or not.
+    ///
+    /// # Panics
+    /// If a shard does not answer.
+    pub async fn written(&self, sku: &Sku) -> Written {
+        let mut all = Written::default();
+        for pool in self.shards.values() {
+            let (orders, lines, reservations, events): (i64, i64, i64, i64) = sqlx::query_as(
+                "WITH wanted AS (SELECT order_id FROM line_items WHERE sku = $1)
+                 SELECT (SELECT count(*) FROM orders JOIN wanted USING (order_id)),
+                        (SELECT count(*) FROM wanted),
+                        (SELECT count(*) FROM reservations WHERE sku = $1),
+                        (SELECT count(*) FROM outbox JOIN wanted ON aggregate_id = order_id WHERE kind = 'OrderCreated')",
+            )
+            .bind(sku.as_str())
+            .fetch_one(pool)
+            .await
+            .unwrap();
+            all.orders += orders;
+            all.lines += lines;
+            all.reservations += reservations;
+            all.events += events;
         }
         all
     }
@@ -178,6 +218,44 @@ impl Books {
             all += count;
         }
         all
+    }
+
+    /// Says in a shard what it is to a slot: `owner`, `moved` and so on. With `owner`, users of that slot are known there.
+    ///
+    /// # Panics
+    /// If the shard does not answer.
+    pub async fn set_slot(&self, shard: u16, slot: Slot, state: &str) {
+        sqlx::query(
+            "INSERT INTO slots (slot, state, epoch) VALUES ($1, $2, 1)
+             ON CONFLICT (slot) DO UPDATE SET state = excluded.state, epoch = slots.epoch + 1",
+        )
+        .bind(i16::from(slot))
+        .bind(state)
+        .execute(&self.shards[&shard])
+        .await
+        .unwrap();
+    }
+
+    /// Makes a user who has nothing yet known in another shard, too.
+    ///
+    /// # Panics
+    /// If the shard does not answer.
+    pub async fn introduce(&self, user: UserId, shard: u16) {
+        let introduced = sqlx::query("INSERT INTO users (user_id) VALUES ($1)").bind(user.as_i64());
+        introduced.execute(&self.shards[&shard]).await.unwrap();
+    }
+
+    /// Publishes in the primary catalog database that a slot belongs to another shard from now on.
+    ///
+    /// # Panics
+    /// If the database does not answer.
+    pub async fn publish_owner(catalog: &str, slot: Slot, shard: u16) {
+        let pool = PgPoolOptions::new().max_connections(1).connect(catalog).await.unwrap();
+        let mut tx = pool.begin().await.unwrap();
+        let owner = sqlx::query("UPDATE control.slot_owners SET shard_id = $2 WHERE slot = $1");
+        owner.bind(i16::from(slot)).bind(i16::try_from(shard).unwrap()).execute(&mut *tx).await.unwrap();
+        sqlx::query("UPDATE control.slot_map SET epoch = epoch + 1").execute(&mut *tx).await.unwrap();
+        tx.commit().await.unwrap();
     }
 
     /// All money that the provider moved, in order.

@@ -7,6 +7,7 @@ mod bad_input;
 mod browser;
 mod buying;
 mod caching;
+mod checkout_refusals;
 mod forms;
 mod link;
 mod operator;
@@ -14,6 +15,7 @@ mod privacy;
 mod regions;
 mod routes;
 mod sessions;
+mod stock;
 mod store;
 mod tokens;
 

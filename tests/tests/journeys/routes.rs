@@ -32,6 +32,8 @@ const ROUTES: &[(&str, &str, For)] = &[
     ("GET", "/v1/products/{slug}", For::Anybody(404)),
     ("GET", "/v1/search", For::Anybody(200)),
     ("GET", "/v1/stock", For::Anybody(422)),
+    // For points of presence: the edge does not pass it on.
+    ("GET", "/v1/stock/changes", For::Anybody(404)),
     ("GET", "/v1/keys", For::Anybody(200)),
     ("GET", "/v1/slot-map", For::Anybody(200)),
     ("POST", "/v1/guests", For::Anybody(201)),
@@ -41,6 +43,8 @@ const ROUTES: &[(&str, &str, For)] = &[
     ("POST", "/v1/sessions/end", For::Anybody(422)),
     ("POST", "/v1/quotes", For::Anybody(422)),
     ("GET", "/v1/account", For::Users),
+    ("POST", "/v1/stock/entries", For::Users),
+    ("GET", "/v1/stock/entries", For::Users),
     ("GET", "/v1/cart", For::Users),
     ("POST", "/v1/cart/operations", For::Users),
     ("POST", "/v1/orders", For::Users),
