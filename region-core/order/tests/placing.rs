@@ -10,7 +10,7 @@ use region_core_events::contract::{
     PaymentFailed,
 };
 use region_core_events::{Consumer, NewEvent, Runner, Settings, Wakes, append};
-use region_core_inventory::{Borrowing, Receipt, receive};
+use region_core_inventory::{Borrowing, NotCovered, Receipt, receive};
 use region_core_order::rules::{PriceError, Priced, PricedOrder, price};
 use region_core_order::{Caller, OrderError, Orders, Parts, PaymentNews, PriceList};
 use region_core_store::redis::Redis;
@@ -429,4 +429,98 @@ async fn news_of_many_orders_and_checkouts_of_the_same_goods_never_wait_in_a_rin
     assert_eq!((shop.stock("MUG").await, shop.stock("HEART").await), ((940, 40, 20), (960, 40, 0)));
     let deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";
     assert_eq!(shop.count(deadlocks).await, 0);
+}
+
+/// Another process' orders over the same shard: a writer of its own.
+fn rival(shop: &Shop) -> Orders {
+    let list = Arc::new(List([(sku("MUG"), 250), (sku("HEART"), 100)].into()));
+    Orders::new(Parts {
+        shards: shop.shards.clone(),
+        carts: shop.carts.clone(),
+        prices: list,
+        borrowing: Borrowing::new(shop.shards.clone(), Peers::none(), Arc::new(|_, _| {})),
+        told: Arc::new(|_, _| {}),
+        wakes: Wakes::new([shop.shard.id()]),
+        clock: Clock::system(),
+        entropy: Entropy::system(),
+        hold: time::Duration::minutes(15),
+    })
+}
+
+#[tokio::test]
+async fn two_hundred_shoppers_on_twenty_units_are_twenty_orders_however_many_processes_serve_them() {
+    let shop = shop(&[("MUG", 20)]).await;
+    let offices = [shop.orders.clone(), rival(&shop)];
+    let mut shoppers = JoinSet::new();
+    for number in 0..200_u16 {
+        let (caller, orders) = (shop.shopper(number).await, offices[usize::from(number % 2)].clone());
+        shoppers.spawn(async move {
+            orders.place(caller, &key(&format!("k{number}")), wanting(&[("MUG", 1)], 250), None).await
+        });
+    }
+    let answers = shoppers.join_all().await;
+    let refused = |answer: &&Result<_, OrderError>| {
+        matches!(answer, Err(OrderError::SoldOut(_) | OrderError::NotCovered(NotCovered::InTransit { .. })))
+    };
+    assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 20);
+    assert_eq!(answers.iter().filter(refused).count(), 180, "{:?}", answers.iter().find(|a| a.is_err() && !refused(a)));
+    assert_eq!(shop.stock("MUG").await, (0, 20, 0));
+    for (table, rows) in
+        [("orders", 20), ("line_items", 20), ("reservations", 20), ("outbox", 20), ("idempotency_records", 20)]
+    {
+        let count = sqlx::query(sqlx::AssertSqlSafe(format!("SELECT count(*) FROM {table}")));
+        let count: i64 = count.fetch_one(&mut *shop.shard.read().await.unwrap()).await.unwrap().get(0);
+        assert_eq!(count, rows, "{table}");
+    }
+}
+
+#[tokio::test]
+async fn a_shopper_in_the_same_batch_as_a_refused_one_is_served() {
+    let shop = Arc::new(shop(&[("MUG", 5), ("HEART", 100)]).await);
+    let mut tasks = JoinSet::new();
+    for number in 0..40_u16 {
+        let caller = shop.shopper(number).await;
+        let revoked = Caller { epoch: 0, ..caller };
+        if number % 4 == 1 {
+            let sql = "UPDATE users SET revocation_epoch = 1 WHERE user_id = $1";
+            let mut conn = shop.shard.read().await.unwrap();
+            sqlx::query(sql).bind(caller.user_id.as_i64()).execute(&mut *conn).await.unwrap();
+        }
+        let shop = Arc::clone(&shop);
+        tasks.spawn(async move {
+            let body = match number % 4 {
+                0 | 1 => wanting(&[("HEART", 1)], 100),
+                2 => wanting(&[("HEART", 1), ("MUG", 6)], 1600), // more mugs than there are
+                _ => PlaceOrder { cart_version: Some(9), ..wanting(&[("HEART", 1)], 100) }, // another cart
+            };
+            (number % 4, shop.place(revoked, &format!("k{number}"), body).await)
+        });
+    }
+    for (kind, answer) in tasks.join_all().await {
+        match kind {
+            0 => assert!(answer.is_ok(), "{answer:?}"),
+            1 => assert!(matches!(answer, Err(OrderError::SessionEnded)), "{answer:?}"),
+            2 => assert!(matches!(answer, Err(OrderError::SoldOut(_))), "{answer:?}"),
+            _ => assert!(matches!(answer, Err(OrderError::CartChanged(_))), "{answer:?}"),
+        }
+    }
+    assert_eq!((shop.stock("HEART").await, shop.stock("MUG").await), ((90, 10, 0), (5, 0, 0)));
+}
+
+#[tokio::test]
+async fn units_that_came_in_behind_the_writers_back_are_sold() {
+    let shop = shop(&[("MUG", 1)]).await;
+    let ada = shop.shopper(1).await;
+    shop.place(ada, "a", wanting(&[("MUG", 1)], 250)).await.unwrap();
+    assert!(matches!(shop.place(ada, "b", wanting(&[("MUG", 1)], 250)).await, Err(OrderError::SoldOut(_))));
+    let more = Receipt { reference: "second".into(), sku: sku("MUG"), units: 3 };
+    receive(&mut shop.shard.read().await.unwrap(), &[more]).await.unwrap();
+    shop.place(ada, "b", wanting(&[("MUG", 3)], 750)).await.unwrap();
+    // And units that went away behind its back are not.
+    let more = Receipt { reference: "third".into(), sku: sku("MUG"), units: 5 };
+    receive(&mut shop.shard.read().await.unwrap(), &[more]).await.unwrap();
+    shop.place(ada, "c", wanting(&[("MUG", 1)], 250)).await.unwrap();
+    shop.count("WITH gone AS (UPDATE allotments SET free = 0 RETURNING 1) SELECT count(*) FROM gone").await;
+    let refused = shop.place(shop.shopper(2).await, "d", wanting(&[("MUG", 1)], 250)).await;
+    assert!(matches!(refused, Err(OrderError::SoldOut(_))), "{refused:?}");
 }
