@@ -8,10 +8,13 @@ use std::time::Duration;
 use anyhow::Context as _;
 use region_core_cart::{Carts, Offer, Prices};
 use region_core_events::Wakes;
+use region_core_inventory::Borrowing;
+use region_core_inventory::transfer::desk::ChangedFn;
 use region_core_order::rules::{PriceError, Priced, PricedOrder, price};
 use region_core_order::{Caller, Orders, Parts, PriceList};
 use region_core_store::redis::Redis;
 use region_core_store::{PoolLimits, Shard, Shards};
+use region_core_web::Peers;
 use secrecy::SecretString;
 use shared::api::order::{Address, OrderItem, PlaceOrder};
 use shared::id::USER_EPOCH_MS;
@@ -189,7 +192,9 @@ fn orders(shards: Shards, skus: &[Sku], costs: Money) -> Orders {
     let carts = Carts::new(shards.clone(), Redis::absent(), Arc::clone(&prices) as Arc<dyn Prices>);
     let wakes = Wakes::new(shards.all().map(Shard::id));
     let (clock, entropy, hold) = (Clock::system(), Entropy::system(), time::Duration::minutes(15));
-    Orders::new(Parts { shards, carts, prices, wakes, clock, entropy, hold })
+    let told: ChangedFn = Arc::new(|_, _| {});
+    let borrowing = Borrowing::new(shards.clone(), Peers::none(), Arc::clone(&told));
+    Orders::new(Parts { shards, carts, prices, borrowing, told, wakes, clock, entropy, hold })
 }
 
 impl Contender for Meridian {

@@ -65,7 +65,7 @@ fn main() -> ExitCode {
 
 fn checkout(options: &Options) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Runtime::new()?;
-    let report = runtime.block_on(Box::pin(measure(options)))?;
+    let report = runtime.block_on(measure(options))?;
     if options.json {
         println!("{}", serde_json::to_string(&report)?);
     } else {
@@ -75,7 +75,7 @@ fn checkout(options: &Options) -> anyhow::Result<()> {
 }
 
 async fn measure(options: &Options) -> anyhow::Result<Report> {
-    let admission = if options.measures_admission() { Some(cells::run(options).await?) } else { None };
-    let whole_way = if options.measures_whole_way() { Some(whole_way::run(options).await?) } else { None };
+    let admission = if options.measures_admission() { Some(Box::pin(cells::run(options)).await?) } else { None };
+    let whole_way = if options.measures_whole_way() { Some(Box::pin(whole_way::run(options)).await?) } else { None };
     Ok(Report::of(options, admission, whole_way))
 }

@@ -86,18 +86,17 @@ impl Report {
     }
 
     fn with_p99s(self, pairs: &[Pair]) -> Self {
-        let p99 =
-            |disk, goods, side: fn(&Pair) -> &Side| find(pairs, disk, goods, CROWD).map(|pair| side(pair).speed.p99_ms);
-        let (ours, theirs): (fn(&Pair) -> &Side, fn(&Pair) -> &Side) = (|pair| &pair.meridian, |pair| &pair.pgbench);
+        let ours = |disk, goods| find(pairs, disk, goods, CROWD).map(|pair| pair.meridian.speed.p99_ms);
+        let theirs = |disk, goods| find(pairs, disk, goods, CROWD).map(|pair| pair.pgbench.speed.p99_ms);
         Self {
-            hot_sku_64_p99_ms: p99(Disk::Own, Goods::Hot, ours),
-            hot_sku_64_p99_ms_pgbench: p99(Disk::Own, Goods::Hot, theirs),
-            hot_sku_64_p99_ms_1ms: p99(Disk::Slow, Goods::Hot, ours),
-            hot_sku_64_p99_ms_pgbench_1ms: p99(Disk::Slow, Goods::Hot, theirs),
-            spread_64_p99_ms: p99(Disk::Own, Goods::Spread, ours),
-            spread_64_p99_ms_pgbench: p99(Disk::Own, Goods::Spread, theirs),
-            spread_64_p99_ms_1ms: p99(Disk::Slow, Goods::Spread, ours),
-            spread_64_p99_ms_pgbench_1ms: p99(Disk::Slow, Goods::Spread, theirs),
+            hot_sku_64_p99_ms: ours(Disk::Own, Goods::Hot),
+            hot_sku_64_p99_ms_pgbench: theirs(Disk::Own, Goods::Hot),
+            hot_sku_64_p99_ms_1ms: ours(Disk::Slow, Goods::Hot),
+            hot_sku_64_p99_ms_pgbench_1ms: theirs(Disk::Slow, Goods::Hot),
+            spread_64_p99_ms: ours(Disk::Own, Goods::Spread),
+            spread_64_p99_ms_pgbench: theirs(Disk::Own, Goods::Spread),
+            spread_64_p99_ms_1ms: ours(Disk::Slow, Goods::Spread),
+            spread_64_p99_ms_pgbench_1ms: theirs(Disk::Slow, Goods::Spread),
             ..self
         }
     }
