@@ -232,7 +232,8 @@ async fn units_on_their_way_are_explained_and_the_same_form_is_sent_again() {
     assert_eq!(refused.text("#problem button[type=submit][form=checkout]"), "Try again");
     assert_eq!(refused.page().select(&scraper::Selector::parse("form#checkout").unwrap()).count(), 1);
     let (mut kept, mut sent) = (refused.form("/checkout"), form);
-    (kept.sort(), sent.sort());
+    kept.sort();
+    sent.sort();
     assert_eq!(kept, sent, "the repeat would be another request");
     platform.answer_instead(None);
     assert!(browser.post("/checkout", &kept).await.location().starts_with("/orders/"));

@@ -23,7 +23,7 @@ use region_core_store::{Shards, StoreError};
 use region_core_web::Peers;
 use shared::api::catalog::StockLevel;
 use shared::api::stock::{StockChanges, StockCount, StockCursor};
-use shared::{OrderId, RegionName, ShardId, Sku};
+use shared::{RegionName, ShardId, Sku};
 use shared_clock::Entropy;
 
 use crate::store::free_units;
@@ -65,18 +65,11 @@ struct Inner {
     peers: Peers,
     others: Vec<RegionName>,
     copy: Copy,
-    /// What changed and was not read since, by shard.
-    changed: BTreeMap<ShardId, Mutex<Changed>>,
+    /// SKUs that changed and were not read since, by shard.
+    changed: BTreeMap<ShardId, Mutex<HashSet<Sku>>>,
     counts: Mutex<Counts>,
     /// What was asked for before any board had it.
     recent: Cache<Sku, u64>,
-}
-
-#[derive(Debug, Default)]
-struct Changed {
-    skus: HashSet<Sku>,
-    /// Orders whose units moved; which SKUs those are, the shard knows.
-    orders: HashSet<OrderId>,
 }
 
 #[derive(Debug)]
@@ -121,17 +114,9 @@ impl StockLevels {
         let Some(changed) = self.0.changed.get(&shard) else { return };
         let mut changed = lock(changed);
         for sku in skus {
-            if !changed.skus.contains(sku) {
-                changed.skus.insert(sku.clone());
+            if !changed.contains(sku) {
+                changed.insert(sku.clone());
             }
-        }
-    }
-
-    /// Says that the units of these orders moved in that shard, for those who know no more: as after a cancellation. Which SKUs
-    /// those are is read later.
-    pub fn changed_by(&self, shard: ShardId, orders: impl IntoIterator<Item = OrderId>) {
-        if let Some(changed) = self.0.changed.get(&shard) {
-            lock(changed).orders.extend(orders);
         }
     }
 

@@ -48,7 +48,8 @@ async fn counts_are_followed_and_served_without_asking_a_core() {
 #[tokio::test]
 async fn while_the_nearest_region_is_away_another_tells() {
     let mut store = Store::new();
-    (counts(&store.eu, 7), counts(&store.us, 5));
+    counts(&store.eu, 7);
+    counts(&store.us, 5);
     let pop = store.pop("").await;
     until_told(&pop, 7).await;
     store.eu.stop().await;

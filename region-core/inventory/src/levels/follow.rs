@@ -5,14 +5,14 @@ use std::time::Duration;
 use futures::future::{join, join_all};
 use http::Method;
 use region_core_store::{Shard, StoreError};
+use shared::Sku;
 use shared::api::stock::{StockChanges, StockCursors};
-use shared::{OrderId, Sku};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::copy::BATCH;
-use super::store::{free_after, skus_of};
-use super::{Changed, HERE, StockLevels, lock};
+use super::store::free_after;
+use super::{HERE, StockLevels, lock};
 use crate::store::free_units;
 
 /// How often changed SKUs are read, and Redis is told and heard.
@@ -75,34 +75,16 @@ impl StockLevels {
         }
     }
 
-    /// Reads what was said to have changed; what could not be read stays said.
+    /// Reads the SKUs that were said to have changed; those that could not be read stay said.
     pub(super) async fn read_changed(&self, source: usize, shard: &Shard) -> Result<(), StoreError> {
         let Some(changed) = self.0.changed.get(&shard.id()) else { return Ok(()) };
-        let Changed { skus, orders } = std::mem::take(&mut *lock(changed));
-        let (mut skus, orders): (Vec<Sku>, Vec<OrderId>) = (skus.into_iter().collect(), orders.into_iter().collect());
-        let outcome = self.read_in_pieces(source, shard, &mut skus, &orders).await;
-        if outcome.is_err() {
-            let mut changed = lock(changed);
-            changed.skus.extend(skus);
-            changed.orders.extend(orders);
-        }
-        outcome
-    }
-
-    async fn read_in_pieces(
-        &self,
-        source: usize,
-        shard: &Shard,
-        skus: &mut Vec<Sku>,
-        orders: &[OrderId],
-    ) -> Result<(), StoreError> {
-        for orders in orders.chunks(PIECE) {
-            skus.extend(skus_of(&mut *shard.read().await?, orders).await?);
-        }
-        skus.sort_unstable();
-        skus.dedup();
-        for piece in skus.chunks(PIECE) {
-            self.read_piece(source, shard, piece).await?;
+        let all: Vec<Sku> = std::mem::take(&mut *lock(changed)).into_iter().collect();
+        for (at, piece) in all.chunks(PIECE).enumerate() {
+            let outcome = self.read_piece(source, shard, piece).await;
+            if outcome.is_err() {
+                lock(changed).extend(all[at * PIECE..].iter().cloned());
+                return outcome;
+            }
         }
         Ok(())
     }

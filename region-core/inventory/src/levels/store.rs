@@ -1,7 +1,7 @@
-//! Reading all free counts of a shard, a piece at a time, and what orders are made of.
+//! Reading all free counts of a shard, a piece at a time.
 
 use region_core_store::StoreError;
-use shared::{OrderId, Sku};
+use shared::Sku;
 use sqlx::PgConnection;
 
 /// SKUs and free units after `after`, in SKU order; `limit` at most.
@@ -23,16 +23,4 @@ pub(super) async fn free_after(
             Ok((sku, free))
         })
         .collect()
-}
-
-/// The SKUs of these orders.
-///
-/// # Errors
-/// When the database fails.
-pub(super) async fn skus_of(conn: &mut PgConnection, orders: &[OrderId]) -> Result<Vec<Sku>, StoreError> {
-    let orders: Vec<_> = orders.iter().map(|order| order.as_uuid()).collect();
-    let skus = sqlx::query_scalar!("SELECT DISTINCT sku FROM reservations WHERE order_id = ANY ($1)", &orders)
-        .fetch_all(conn)
-        .await?;
-    skus.into_iter().map(|sku| sku.parse().map_err(|_| StoreError::corrupt("reservations.sku", &sku))).collect()
 }

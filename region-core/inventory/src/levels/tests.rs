@@ -9,7 +9,6 @@ use http::{Request, Response};
 use region_core_store::test_support::{TestDatabase, shard_database};
 use region_core_store::{PoolLimits, Shard};
 use region_core_web::{NoPeers, PeerTransport};
-use shared::id::USER_EPOCH_MS;
 use shared::{Problem, SlotMap};
 use sqlx::PgPool;
 use tower::ServiceExt as _;
@@ -124,48 +123,19 @@ async fn redis() -> Redis {
 async fn what_was_said_to_have_changed_is_read_again_and_nothing_else() {
     let world = World::new().await;
     for name in ["MUG", "CUP"] {
-        (world.set(0, name, 3).await, world.set(1, name, 4).await);
+        world.set(0, name, 3).await;
+        world.set(1, name, 4).await;
     }
     let mut core = world.core(&Redis::absent());
     core.scan().await;
     assert_eq!((core.count("MUG"), core.count("CUP")), (Some(7), Some(7)));
-    (world.set(1, "MUG", 0).await, world.set(1, "CUP", 0).await);
+    world.set(1, "MUG", 0).await;
+    world.set(1, "CUP", 0).await;
     core.says(1, "MUG");
     core.round().await;
     assert_eq!((core.count("MUG"), core.count("CUP")), (Some(3), Some(7)));
     core.scan().await;
     assert_eq!(core.count("CUP"), Some(3), "a scan finds what nobody said");
-}
-
-#[tokio::test]
-async fn an_order_is_enough_to_say_what_changed() {
-    let world = World::new().await;
-    (world.set(0, "MUG", 3).await, world.set(0, "CUP", 5).await);
-    let mut core = world.core(&Redis::absent());
-    core.scan().await;
-    let (slot, pool) = (shared::Slot::new(1).unwrap(), world.pool(0));
-    let order = OrderId::mint(USER_EPOCH_MS, slot, [7; 8]);
-    hold(pool, order, &["CUP", "MUG"]).await;
-    (world.set(0, "MUG", 1).await, world.set(0, "CUP", 2).await);
-    core.levels.changed_by(core.shards()[0].id(), [order]);
-    core.round().await;
-    assert_eq!((core.count("MUG"), core.count("CUP")), (Some(1), Some(2)));
-}
-
-/// Reservations of an order, whatever it is.
-async fn hold(pool: &PgPool, order: OrderId, skus: &[&str]) {
-    let skus: Vec<String> = skus.iter().map(|sku| (*sku).to_owned()).collect();
-    let mut tx = pool.begin().await.unwrap();
-    sqlx::query!("SET LOCAL session_replication_role = replica").execute(&mut *tx).await.unwrap();
-    sqlx::query!(
-        "INSERT INTO reservations (order_id, sku, units) SELECT $1, sku, 1 FROM unnest($2::text[]) AS sku",
-        order.as_uuid(),
-        &skus
-    )
-    .execute(&mut *tx)
-    .await
-    .unwrap();
-    tx.commit().await.unwrap();
 }
 
 #[tokio::test]
@@ -184,13 +154,15 @@ async fn a_scan_reads_a_shard_to_its_end() {
 #[tokio::test]
 async fn a_shard_that_does_not_answer_keeps_its_last_counts_and_is_asked_again() {
     let world = World::new().await;
-    (world.set(0, "MUG", 3).await, world.set(1, "MUG", 4).await);
+    world.set(0, "MUG", 3).await;
+    world.set(1, "MUG", 4).await;
     let core = world.core(&Redis::absent());
     core.scan().await;
     let (gone, other) = (&core.shards()[0], &core.shards()[1]);
     sqlx::query!("ALTER TABLE allotments RENAME TO hidden").execute(world.pool(0)).await.unwrap();
     world.set(1, "MUG", 1).await;
-    (core.says(0, "MUG"), core.says(1, "MUG"));
+    core.says(0, "MUG");
+    core.says(1, "MUG");
     assert!(core.levels.read_changed(0, gone).await.is_err());
     core.levels.read_changed(1, other).await.unwrap();
     assert_eq!(core.count("MUG"), Some(4));
@@ -203,7 +175,8 @@ async fn a_shard_that_does_not_answer_keeps_its_last_counts_and_is_asked_again()
 #[tokio::test]
 async fn a_sku_on_no_board_is_read_when_it_is_asked_for_and_an_invented_one_leaves_nothing_behind() {
     let world = World::new().await;
-    (world.set(0, "MUG", 3).await, world.set(1, "MUG", 4).await);
+    world.set(0, "MUG", 3).await;
+    world.set(1, "MUG", 4).await;
     let core = world.core(&Redis::absent());
     let levels = core.levels.of(&[sku("MUG"), sku("NO-SUCH-THING")]).await.unwrap();
     assert_eq!(levels.iter().map(|level| level.units).collect::<Vec<_>>(), [7, 0]);
@@ -216,13 +189,16 @@ async fn cores_of_a_region_hear_of_each_others_changes() {
     let (world, redis) = (World::new().await, redis().await);
     world.set(0, "MUG", 3).await;
     let (mut one, mut other) = (world.core(&redis), world.core(&redis));
-    (one.scan().await, other.scan().await);
-    (one.round().await, other.round().await);
+    one.scan().await;
+    other.scan().await;
+    one.round().await;
+    other.round().await;
     world.set(0, "MUG", 2).await;
     one.says(0, "MUG");
     one.round().await;
     // It hears, and then it reads.
-    (other.round().await, other.round().await);
+    other.round().await;
+    other.round().await;
     assert_eq!((one.count("MUG"), other.count("MUG")), (Some(2), Some(2)));
     let told = world.copy(&redis).hear(0).await.unwrap();
     assert_eq!(told.counts, [(sku("MUG"), Some(2))]);
@@ -236,10 +212,12 @@ async fn an_old_count_that_comes_late_is_corrected_by_whoever_hears_it() {
     core.scan().await;
     core.round().await;
     assert!(world.copy(&redis).publish(&[(sku("MUG"), 99)]).await);
-    (core.round().await, core.round().await);
+    core.round().await;
+    core.round().await;
     assert_eq!(world.copy(&redis).hear(0).await.unwrap().counts, [(sku("MUG"), Some(3))]);
     let before = world.copy(&redis).hear(0).await.unwrap().version;
-    (core.round().await, core.round().await);
+    core.round().await;
+    core.round().await;
     assert_eq!(world.copy(&redis).hear(0).await.unwrap().version, before, "what agrees is not written again");
 }
 
@@ -253,7 +231,8 @@ async fn more_than_one_batch_is_heard_whole() {
     let (mut one, mut other) = (world.core(&redis), world.core(&redis));
     one.scan().await;
     one.round().await;
-    (other.round().await, other.round().await);
+    other.round().await;
+    other.round().await;
     assert_eq!(other.levels.changes(&[], usize::MAX).items.len(), 1_200);
 }
 
@@ -271,7 +250,8 @@ async fn redis_that_has_forgotten_is_told_everything_again() {
         redis.delete(&format!("stock:{{{}}}:{part}", world.shards.region())).await;
     }
     assert_eq!(copy.hear(0).await.unwrap().counts, []);
-    (core.round().await, core.round().await);
+    core.round().await;
+    core.round().await;
     assert_eq!(copy.hear(0).await.unwrap().counts.len(), 2);
 }
 
@@ -296,7 +276,8 @@ impl PeerTransport for Beside {
 #[tokio::test]
 async fn changes_reach_the_other_region_and_the_sums_by_themselves() {
     let (near, far) = (World::new().await, World::new().await);
-    (near.set(0, "MUG", 3).await, far.set(1, "MUG", 40).await);
+    near.set(0, "MUG", 3).await;
+    far.set(1, "MUG", 40).await;
     let there = far.core(&Redis::absent()).levels;
     let here = StockLevels::new(Parts {
         shards: near.shards.clone(),
