@@ -37,10 +37,11 @@ pub async fn run(borrowing: Borrowing, shutdown: CancellationToken) {
 }
 
 async fn tend(borrowing: &Borrowing, shard: &Shard) {
-    if let Err(error) = borrowing.recover(shard).await {
+    let (recovered, balanced) = tokio::join!(borrowing.recover(shard), borrowing.balance(shard));
+    if let Err(error) = recovered {
         tracing::warn!(%error, shard.id = %shard.id(), "transfers could not be looked after; they are safe meanwhile");
     }
-    if let Err(error) = borrowing.balance(shard).await {
+    if let Err(error) = balanced {
         tracing::warn!(%error, shard.id = %shard.id(), "the shard could not be balanced");
     }
 }

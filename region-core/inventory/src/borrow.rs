@@ -61,15 +61,7 @@ struct Patience {
 /// A waiting order's units are here. Its place is kept until this is dropped: submit the order under it, and drop it once
 /// the order was accepted or has given up.
 #[derive(Debug)]
-pub struct Covered(Place);
-
-impl Covered {
-    /// Whether its units still look to be here: the shard may have sold them through another process.
-    #[must_use]
-    pub fn holds(&self) -> bool {
-        self.0.outlook() == Outlook::Covered
-    }
-}
+pub struct Covered(#[expect(dead_code, reason = "held, and given up when dropped")] Place);
 
 /// Why an order's units could not be had.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -127,7 +119,6 @@ impl Borrowing {
     }
 
     /// What other regions' cores ask: to be served to cores alone.
-    #[must_use]
     pub fn internal_router(&self) -> Router {
         routes::internal_router(self.desk.clone())
     }

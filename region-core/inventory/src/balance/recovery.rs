@@ -27,11 +27,15 @@ impl Borrowing {
     /// # Errors
     /// When this shard does not answer.
     pub async fn recover(&self, shard: &Shard) -> Result<(), StoreError> {
-        self.ask_again(shard).await?;
-        self.acknowledge(shard).await?;
-        self.ask_what_became(shard).await?;
-        self.close(shard).await?;
-        self.measure(shard).await
+        // Side by side, for each may wait for a shard that is away, and not for the same one.
+        let (asked, acknowledged, concluded, closed, measured) = tokio::join!(
+            self.ask_again(shard),
+            self.acknowledge(shard),
+            self.ask_what_became(shard),
+            self.close(shard),
+            self.measure(shard),
+        );
+        asked.and(acknowledged).and(concluded).and(closed).and(measured)
     }
 
     /// As a borrower: asks for the answers that did not come.

@@ -10,7 +10,8 @@ use shared::{Problem, RegionName, ShardId, Sku};
 use tokio::task::JoinHandle;
 
 use super::Borrowing;
-use crate::transfer::message::{Ask, Count, CountsRequest, MAX_ASKS, MAX_SKUS, Mode};
+use super::lanes::Gathering;
+use crate::transfer::message::{Ask, Count, CountsRequest, MAX_ASKS, MAX_SKUS, MAX_WANT, Mode, Seq};
 use crate::transfer::rules::{self, Candidate, HORIZON, Plan};
 use crate::transfer::store::{self, Wish};
 
@@ -59,23 +60,23 @@ enum BorrowError {
 impl Borrowing {
     /// Starts fetching what waits for these SKUs, unless somebody does already.
     pub(super) fn fetch(&self, shard: ShardId, skus: &[Sku]) {
-        let skus = self.lanes.take_up(shard, skus);
-        let Some(shard) = self.shards.all().find(|own| own.id() == shard).cloned() else { return };
-        if !skus.is_empty() {
-            tokio::spawn(self.clone().gather(shard, skus));
+        let Some(shard) = self.shards.all().find(|own| own.id() == shard) else { return };
+        let gathering = self.lanes.take_up(shard.id(), skus);
+        if !gathering.skus().is_empty() {
+            tokio::spawn(self.clone().gather(shard.clone(), gathering));
         }
     }
 
     /// Rounds until nobody waits.
-    async fn gather(self, shard: Shard, mut skus: Vec<Sku>) {
+    async fn gather(self, shard: Shard, mut gathering: Gathering) {
         // Orders that fell short in one batch come together: let all of them get in line.
         tokio::task::yield_now().await;
         loop {
-            self.ask_for_a_share(&shard, &skus).await;
-            self.ask_everybody(&shard, &skus).await;
-            self.find_out(&shard, &skus).await;
-            skus = self.lanes.rest(shard.id(), skus);
-            if skus.is_empty() {
+            self.ask_for_a_share(&shard, gathering.skus()).await;
+            self.ask_everybody(&shard, gathering.skus()).await;
+            self.find_out(&shard, gathering.skus()).await;
+            gathering.narrow();
+            if gathering.skus().is_empty() {
                 return;
             }
             tokio::time::sleep(PAUSE).await;
@@ -108,7 +109,7 @@ impl Borrowing {
     async fn ask_everybody(&self, shard: &Shard, skus: &[Sku]) {
         let wishes: Vec<Wish> = skus
             .iter()
-            .map(|sku| Wish { sku: sku.clone(), want: self.lanes.missing(shard.id(), sku).min(rules::MOST) })
+            .map(|sku| Wish { sku: sku.clone(), want: self.lanes.missing(shard.id(), sku).min(MAX_WANT) })
             .filter(|wish| wish.want > 0)
             .collect();
         if wishes.is_empty() {
@@ -142,6 +143,8 @@ impl Borrowing {
         if let Err(error) = self.transfer(&shard, flight.donor, &flight.wishes, mode).await {
             metrics::counter!("transfers_unfinished_total").increment(1);
             tracing::warn!(%error, shard.id = %shard.id(), donor.id = %flight.donor, "a transfer is left to recovery");
+            // For a while others are asked before this one.
+            flight.wishes.iter().for_each(|wish| self.heard.note(flight.donor, &wish.sku, Some(0)));
         }
     }
 
@@ -156,13 +159,7 @@ impl Borrowing {
     }
 
     /// Asks for what a donor gives for transfers that are begun, and credits it.
-    async fn collect(
-        &self,
-        shard: &Shard,
-        donor: ShardId,
-        low: crate::transfer::message::Seq,
-        asks: Vec<Ask>,
-    ) -> Result<(), BorrowError> {
+    async fn collect(&self, shard: &Shard, donor: ShardId, low: Seq, asks: Vec<Ask>) -> Result<(), BorrowError> {
         let given = self.post.grant((shard.id(), donor), low, &asks).await.map_err(BorrowError::Donor)?;
         for (ask, given) in asks.iter().zip(&given) {
             self.heard.note(donor, &ask.sku, given.left);

@@ -17,6 +17,8 @@ use crate::transfer::rules::Waiting;
 
 /// Orders that wait in one shard at most.
 const MOST_PARKED: usize = 1_024;
+/// Orders that are looked at, at most, when it is counted how many could be served: the others give way.
+const MOST_SERVED: usize = 64;
 /// How long it is believed how much is left everywhere.
 const BELIEVED: Duration = Duration::from_millis(250);
 
@@ -84,6 +86,14 @@ pub(crate) enum NoPlace {
     SoldOut,
     /// As many wait as may.
     Full,
+}
+
+/// Lanes that one gathers for, and nobody else meanwhile; given up when dropped.
+#[derive(Debug)]
+pub(crate) struct Gathering {
+    lanes: Lanes,
+    shard: ShardId,
+    skus: Vec<Sku>,
 }
 
 /// A place in the lanes; given up when dropped.
@@ -157,9 +167,18 @@ impl Lanes {
         self.with(shard, sku, |lane, _| lane.units).unwrap_or(0)
     }
 
-    /// The same, and how many of them `free` units can serve.
+    /// The same, and how many of them are for orders that `free` units can serve and that nothing else keeps waiting.
     pub(crate) fn waiting(&self, shard: ShardId, sku: &Sku, free: u64) -> Waiting {
-        self.with(shard, sku, |lane, _| Waiting { units: lane.units, served: lane.served(free) }).unwrap_or_default()
+        if self.are_empty() {
+            return Waiting::default();
+        }
+        let yards = self.yards();
+        let Some((yard, lane)) = yards.get(&shard).and_then(|yard| Some((yard, yard.lanes.get(sku)?))) else {
+            return Waiting::default();
+        };
+        let reached = lane.reached(free).take(MOST_SERVED);
+        let served = reached.filter(|(order, _)| yard.lacks_nothing_but(*order, sku)).map(|(_, units)| units).sum();
+        Waiting { units: lane.units, served }
     }
 
     /// Notes how many units are free in the shard.
@@ -193,30 +212,19 @@ impl Lanes {
         });
     }
 
-    /// Those of these SKUs that nobody gathers for and somebody waits for; the caller gathers for them from now on, until
-    /// [`Lanes::rest`].
-    pub(crate) fn take_up(&self, shard: ShardId, skus: &[Sku]) -> Vec<Sku> {
+    /// Takes up those of these SKUs that nobody gathers for and somebody waits for.
+    pub(crate) fn take_up(&self, shard: ShardId, skus: &[Sku]) -> Gathering {
         let now = Instant::now();
-        let idle = |sku: &&Sku| {
-            self.with(shard, sku, |lane, _| {
+        let takes = |sku: &&Sku| {
+            let idle = self.with(shard, sku, |lane, _| {
                 let takes = !lane.gathering && lane.somebody_waits(now);
                 lane.gathering |= takes;
                 takes
-            })
+            });
+            idle.unwrap_or(false)
         };
-        skus.iter().filter(|sku| idle(sku).unwrap_or(false)).cloned().collect()
-    }
-
-    /// Those of these SKUs that somebody still waits for; of the others nobody gathers any more.
-    pub(crate) fn rest(&self, shard: ShardId, skus: Vec<Sku>) -> Vec<Sku> {
-        let now = Instant::now();
-        let still = |sku: &Sku| {
-            self.with(shard, sku, |lane, _| {
-                lane.gathering = lane.somebody_waits(now);
-                lane.gathering
-            })
-        };
-        skus.into_iter().filter(|sku| still(sku).unwrap_or(false)).collect()
+        let skus = skus.iter().filter(takes).cloned().collect();
+        Gathering { lanes: self.clone(), shard, skus }
     }
 
     /// Units to be had from elsewhere for those who wait: as many as are missing, as far as there may be any.
@@ -306,6 +314,12 @@ impl Yard {
         }
     }
 
+    /// Whether the order's units of every other SKU are here.
+    fn lacks_nothing_but(&self, order: OrderId, sku: &Sku) -> bool {
+        let here = |other: &Sku| other == sku || self.lanes.get(other).is_some_and(|lane| lane.covers(order));
+        self.orders.get(&order).is_some_and(|parked| parked.needs.iter().all(|(other, _)| here(other)))
+    }
+
     fn outlook(&self, order: OrderId, now: Instant) -> Outlook {
         let Some(parked) = self.orders.get(&order) else { return Outlook::Waiting };
         let mut outlook = Outlook::Covered;
@@ -325,17 +339,13 @@ impl Lane {
         self.verdict.filter(|verdict| now.saturating_duration_since(verdict.at) < BELIEVED)
     }
 
-    /// Orders from the front with the units up to and with each, as far as `free` reaches.
+    /// Orders from the front with their units, as far as `free` reaches.
     fn reached(&self, free: u64) -> impl Iterator<Item = (OrderId, u64)> {
-        let upto = self.queue.iter().scan(0_u64, |upto, (order, units)| {
-            *upto += units;
-            Some((*order, *upto))
-        });
-        upto.take_while(move |(_, upto)| *upto <= free)
-    }
-
-    fn served(&self, free: u64) -> u64 {
-        self.reached(free).last().map_or(0, |(_, upto)| upto)
+        let mut left = free;
+        self.queue.iter().copied().map_while(move |(order, units)| {
+            left = left.checked_sub(units)?;
+            Some((order, units))
+        })
     }
 
     /// A lane of which nothing was heard had enough for whoever came into it.
@@ -375,6 +385,33 @@ impl Lane {
         self.reached(self.free.unwrap_or(u64::MAX)).for_each(|(order, _)| wake(&order));
         if let Some(Verdict { left, .. }) = self.verdict {
             self.queue.iter().filter(|(_, units)| *units > left).for_each(|(order, _)| wake(order));
+        }
+    }
+}
+
+impl Gathering {
+    /// What is to be gathered.
+    pub(crate) fn skus(&self) -> &[Sku] {
+        &self.skus
+    }
+
+    /// Gives up those that nobody waits for any more.
+    pub(crate) fn narrow(&mut self) {
+        let (now, lanes, shard) = (Instant::now(), &self.lanes, self.shard);
+        self.skus.retain(|sku| {
+            let still = lanes.with(shard, sku, |lane, _| {
+                lane.gathering = lane.somebody_waits(now);
+                lane.gathering
+            });
+            still.unwrap_or(false)
+        });
+    }
+}
+
+impl Drop for Gathering {
+    fn drop(&mut self) {
+        for sku in &self.skus {
+            self.lanes.with(self.shard, sku, |lane, _| lane.gathering = false);
         }
     }
 }
@@ -493,13 +530,30 @@ mod tests {
     async fn one_gathers_for_a_lane_at_a_time() {
         let lanes = Lanes::default();
         let place = park(&lanes, 1, 5, 2).unwrap();
-        assert_eq!(lanes.take_up(shard(), &[mug()]), [mug()]);
-        assert!(lanes.take_up(shard(), &[mug()]).is_empty());
-        assert_eq!(lanes.rest(shard(), vec![mug()]), [mug()]);
+        let mut gathering = lanes.take_up(shard(), &[mug()]);
+        assert_eq!(gathering.skus(), [mug()]);
+        assert!(lanes.take_up(shard(), &[mug()]).skus().is_empty());
+        gathering.narrow();
+        assert_eq!(gathering.skus(), [mug()]);
+        drop(gathering);
+        let mut gathering = lanes.take_up(shard(), &[mug()]);
         drop(place);
-        assert!(lanes.rest(shard(), vec![mug()]).is_empty());
+        gathering.narrow();
+        assert!(gathering.skus().is_empty());
         lanes.sweep();
         assert!(lanes.are_empty());
+    }
+
+    #[tokio::test]
+    async fn an_order_that_waits_for_something_else_gives_way() {
+        let (lanes, cup) = (Lanes::default(), "CUP".parse::<Sku>().unwrap());
+        let mut both = wants(2);
+        both.push(Held { sku: cup.clone(), quantity: Quantity::new(1).unwrap() });
+        let short = [Shortfall { sku: cup.clone(), wanted: 1, free: 0 }];
+        let _waits = lanes.park(shard(), order(1), &both, &short).unwrap();
+        assert_eq!(lanes.waiting(shard(), &mug(), 5), Waiting { units: 2, served: 0 });
+        lanes.observe(shard(), &cup, 1);
+        assert_eq!(lanes.waiting(shard(), &mug(), 5), Waiting { units: 2, served: 2 });
     }
 
     #[tokio::test]

@@ -14,8 +14,6 @@ pub(crate) const HORIZON: Duration = Duration::from_secs(60);
 pub(crate) const LEAD_TIME: Duration = Duration::from_secs(15);
 /// Donors asked at once, while there are plenty.
 const MOST_DONORS: usize = 2;
-/// Most units that one transfer asks for.
-pub(crate) const MOST: u64 = MAX_WANT;
 
 /// How much to ask for, when `need` units are missing and `expected` will be sold within [`HORIZON`].
 pub(crate) fn want(need: u64, expected: u64) -> u64 {
@@ -71,13 +69,13 @@ fn enough(need: u64, mut candidates: Vec<Candidate>) -> Option<Vec<ShardId>> {
 pub(crate) struct Waiting {
     /// Units that all of them wait for.
     pub(crate) units: u64,
-    /// Units of the first ones, as many as what is free can serve.
+    /// Units of those among them that what is free can serve, and that nothing else keeps waiting.
     pub(crate) served: u64,
 }
 
 /// What a donor gives, of `free` units: its own waiting orders come first.
 ///
-/// When units are scattered over shards whose orders each wait for more than they have, one of them must give in or all
+/// When units are scattered over shards whose orders each wait for what another one has, one of them must give in or all
 /// would wait: the one with the greater number does. `yields` says that the donor is that one.
 pub(crate) fn give(mode: Mode, want: u64, free: u64, waiting: Waiting, reserve: u64, yields: bool) -> u64 {
     match mode {
