@@ -23,7 +23,6 @@ pub(crate) struct Layout {
 
 /// One shard's database.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(crate) struct ShardSite {
     /// Its number.
     pub(crate) id: i16,

@@ -177,6 +177,7 @@ impl Checked {
         match (self.skipped, self.breaches) {
             (Some(reason), _) => format!("not looked at: {reason}"),
             (None, 0) => format!("holds    {}", self.promise),
+            (None, 1) => format!("BROKEN   once: {}", self.promise),
             (None, count) => format!("BROKEN   {count} times: {}", self.promise),
         }
     }

@@ -52,7 +52,7 @@ pub(super) async fn check(cut: &mut Cut, flights: Flights, findings: &mut Findin
         let flight = flights.remove(sku).unwrap_or_default();
         let units =
             same.iter().fold(Units { in_flight: flight.units, ..Units::default() }, |sum, (_, row)| sum.and(row.units));
-        note(&mut conserved, sku, units.unconserved());
+        note(&mut conserved, sku, units.unconserved().map(|problem| problem + &by_shard(&same)));
         note(&mut oversold, sku, units.oversold());
         note(&mut quiet, sku, units.lingering(flight, demand));
         (skus, all) = (skus + 1, all.and(units));
@@ -66,6 +66,15 @@ pub(super) async fn check(cut: &mut Cut, flights: Flights, findings: &mut Findin
 
 fn units(shard: &mut Shard) -> (i16, Rows<'_, Row>) {
     (shard.id, sqlx::query_as(UNITS).fetch(&mut shard.conn).boxed())
+}
+
+/// What each shard of it has, for whoever must find the row.
+fn by_shard(same: &[(i16, Row)]) -> String {
+    let parts = same.iter().map(|(shard, Row { units, .. })| {
+        let Units { received, free, reserved, sold, .. } = units;
+        format!("; shard {shard}: {received} received, {free} + {reserved} + {sold}")
+    });
+    parts.collect()
 }
 
 fn note(found: &mut Found, sku: &str, problem: Option<String>) {

@@ -171,6 +171,20 @@ async fn a_store_in_which_all_is_well_breaks_no_rule_while_it_sells() {
 }
 
 #[tokio::test]
+async fn a_breach_says_which_sku_and_what_each_shard_has() {
+    let world = World::running().await;
+    world.shard(2, "UPDATE allotments SET free = free + 1 WHERE sku = 'CUP'").await;
+    let report = run(&world.layout, Demand::Running).await.unwrap();
+    let breach = &report.broken().next().unwrap().first[0];
+    assert_eq!((breach.table.as_str(), breach.key.as_str()), ("allotments", "CUP"));
+    let shards = "; shard 1: 100 received, 97 + 1 + 2; shard 2: 100 received, 100 + 0 + 1";
+    assert!(
+        breach.problem.starts_with("200 received, but 201 there: ") && breach.problem.ends_with(shards),
+        "{breach}"
+    );
+}
+
+#[tokio::test]
 async fn a_store_at_rest_is_held_to_rest() {
     let at_rest = World::at_rest().await;
     assert_eq!(broken(&at_rest, Demand::Settled).await, [""; 0]);

@@ -69,7 +69,7 @@ pub(crate) async fn run(instance: &Instance, options: &Options) -> anyhow::Resul
     }
     if !report.is_clean() {
         let broken: Vec<_> = report.broken().map(|rule| rule.rule).collect();
-        bail!("{} breaches of {}", report.breaches, broken.join(", "));
+        bail!("broken {} times: {}", report.breaches, broken.join(", "));
     }
     Ok(())
 }
