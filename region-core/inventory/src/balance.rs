@@ -8,15 +8,15 @@ pub(crate) mod demand;
 pub(crate) mod heard;
 mod recovery;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::time::Duration;
 
 use futures::future::join_all;
 use region_core_store::{Shard, StoreError};
-use shared::{ShardId, Sku};
+use shared::Sku;
 use tokio_util::sync::CancellationToken;
 
-use crate::borrow::Borrowing;
+use crate::borrow::{Borrowing, Errands};
 use crate::store::free_units;
 use crate::transfer::message::{MAX_SKUS, Mode};
 use crate::transfer::rules::{self, HORIZON, LEAD_TIME, Plan};
@@ -57,7 +57,7 @@ impl Borrowing {
             return Ok(());
         }
         self.read_everywhere(&thin.keys().cloned().collect::<Vec<_>>()).await;
-        let mut errands: BTreeMap<ShardId, Vec<Wish>> = BTreeMap::new();
+        let mut errands = Errands::new();
         for (sku, need) in thin {
             // Near the end nothing is hoarded: whoever has an order for the last units fetches them.
             let Plan::Share(donors) = rules::plan(need, &self.candidates(shard.id(), &sku)) else { continue };
@@ -66,8 +66,10 @@ impl Borrowing {
                 .into_iter()
                 .for_each(|donor| errands.entry(donor).or_default().push(Wish { sku: sku.clone(), want }));
         }
-        let flights = errands.into_iter().flat_map(|(donor, wishes)| self.launch(shard, donor, wishes, Mode::Share));
-        join_all(flights.collect::<Vec<_>>()).await;
+        if let Some(flight) = self.launch(shard, errands, Mode::Share) {
+            // It ends by itself as well; waited for, the next look finds what it brought.
+            let _ = flight.await;
+        }
         Ok(())
     }
 

@@ -10,6 +10,7 @@
 
 mod gather;
 pub(crate) mod lanes;
+mod reading;
 #[cfg(test)]
 mod tests;
 
@@ -28,7 +29,8 @@ use crate::rules::{Held, Shortfall};
 use crate::transfer::desk::{ChangedFn, Desk};
 use crate::transfer::donors::{Donors, Everywhere, Post};
 use crate::transfer::routes;
-use gather::Flights;
+pub(crate) use gather::Errands;
+use gather::{Flights, Landed};
 use lanes::{Lanes, NoPlace, Outlook, Place};
 
 /// What a shopper can be asked for.
@@ -47,6 +49,7 @@ pub struct Borrowing {
     pub(crate) desk: Desk,
     patience: Patience,
     flights: Flights,
+    landed: Landed,
 }
 
 /// How long an order waits at most.
@@ -114,8 +117,8 @@ impl Borrowing {
         let (lanes, demand) = (Lanes::default(), Demand::default());
         let desk = Desk::new(shards.clone(), lanes.clone(), demand.clone(), told);
         let post = Post::new(donors(desk.clone()));
-        let (heard, flights) = (Heard::default(), Flights::default());
-        Self { shards, lanes, demand, heard, post, desk, patience: PATIENCE, flights }
+        let (heard, flights, landed) = (Heard::default(), Flights::default(), Landed::default());
+        Self { shards, lanes, demand, heard, post, desk, patience: PATIENCE, flights, landed }
     }
 
     /// What other regions' cores ask: to be served to cores alone.

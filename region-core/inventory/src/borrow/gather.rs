@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use region_core_store::{Shard, StoreError};
-use shared::{Problem, RegionName, ShardId, Sku};
+use shared::{Problem, ShardId, Sku};
 use tokio::task::JoinHandle;
 
 use super::Borrowing;
 use super::lanes::Gathering;
-use crate::transfer::message::{Ask, Count, CountsRequest, MAX_ASKS, MAX_SKUS, MAX_WANT, Mode, Seq};
+use super::reading::Reading;
+use crate::transfer::message::{Ask, Given, MAX_ASKS, MAX_WANT, Mode, Seq};
 use crate::transfer::rules::{self, Candidate, HORIZON, Plan};
 use crate::transfer::store::{self, Wish};
 
@@ -73,8 +74,12 @@ impl Borrowing {
         tokio::task::yield_now().await;
         loop {
             self.ask_for_a_share(&shard, gathering.skus()).await;
-            self.ask_everybody(&shard, gathering.skus()).await;
-            self.find_out(&shard, gathering.skus()).await;
+            let open = self.open(&shard, gathering.skus());
+            if !open.is_empty() {
+                let first = self.read_everywhere(&open).await;
+                self.ask_everybody(&shard, &open, &first).await;
+                self.find_out(&shard, &open, &first).await;
+            }
             gathering.narrow();
             if gathering.skus().is_empty() {
                 return;
@@ -85,7 +90,7 @@ impl Borrowing {
 
     /// Asks those who are said to have plenty. Not when what is left everywhere is known: then everybody is asked.
     async fn ask_for_a_share(&self, shard: &Shard, skus: &[Sku]) {
-        let (mut errands, mut patience) = (BTreeMap::<ShardId, Vec<Wish>>::new(), self.patience.near);
+        let (mut errands, mut patience) = (Errands::new(), self.patience.near);
         for sku in skus {
             let need = self.lanes.missing(shard.id(), sku);
             if need == 0 || self.lanes.is_judged(shard.id(), sku) {
@@ -105,57 +110,75 @@ impl Borrowing {
         self.run(shard, errands, Mode::Share, patience).await;
     }
 
-    /// Asks every shard for exactly what is missing.
-    async fn ask_everybody(&self, shard: &Shard, skus: &[Sku]) {
-        let wishes: Vec<Wish> = skus
-            .iter()
-            .map(|sku| Wish { sku: sku.clone(), want: self.lanes.missing(shard.id(), sku).min(MAX_WANT) })
-            .filter(|wish| wish.want > 0)
-            .collect();
-        if wishes.is_empty() {
-            return;
+    /// Those of these SKUs that somebody still waits for.
+    fn open(&self, shard: &Shard, skus: &[Sku]) -> Vec<Sku> {
+        skus.iter().filter(|sku| self.lanes.somebody_waits(shard.id(), sku)).cloned().collect()
+    }
+
+    /// Asks every shard for exactly what is missing, but for those that have just said that they have none.
+    async fn ask_everybody(&self, shard: &Shard, skus: &[Sku], first: &Reading) {
+        let mut errands: Errands = BTreeMap::new();
+        for sku in skus {
+            let want = self.lanes.missing(shard.id(), sku).min(MAX_WANT);
+            let others = first.of(sku).filter(|(id, _)| *id != shard.id());
+            let may_give = others.filter(|(_, count)| want > 0 && count.is_none_or(|count| count.free > 0));
+            may_give.for_each(|(donor, _)| errands.entry(donor).or_default().push(Wish { sku: sku.clone(), want }));
         }
-        let map = self.shards.map();
-        let others = map.shards().map(|(id, _)| id).filter(|id| *id != shard.id());
-        let errands = others.map(|donor| (donor, wishes.clone())).collect();
         self.run(shard, errands, Mode::Exact, self.patience()).await;
     }
 
     /// Runs transfers from these donors side by side. What takes longer than `patience` goes on by itself.
-    async fn run(&self, shard: &Shard, errands: BTreeMap<ShardId, Vec<Wish>>, mode: Mode, patience: Duration) {
-        let flights = errands.into_iter().flat_map(|(donor, wishes)| self.launch(shard, donor, wishes, mode));
-        let flights: Vec<_> = flights.collect();
-        // Late ones are no failure.
-        let _ = tokio::time::timeout(patience, join_all(flights)).await;
+    async fn run(&self, shard: &Shard, errands: Errands, mode: Mode, patience: Duration) {
+        if let Some(flight) = self.launch(shard, errands, mode) {
+            // A late one is no failure.
+            let _ = tokio::time::timeout(patience, flight).await;
+        }
     }
 
-    /// Starts transfers from one donor, in tasks that outlive whoever waits for them.
-    pub(crate) fn launch(&self, shard: &Shard, donor: ShardId, wishes: Vec<Wish>, mode: Mode) -> Vec<JoinHandle<()>> {
-        let parts = wishes.chunks(MAX_ASKS).map(<[Wish]>::to_vec);
-        let flights = parts.map(|wishes| self.flights.take(shard.id(), donor, wishes));
-        flights
+    /// Starts transfers in a task that outlives whoever waits for it. None, if all of them are under way already.
+    pub(crate) fn launch(&self, shard: &Shard, errands: Errands, mode: Mode) -> Option<JoinHandle<()>> {
+        let parts = |(donor, wishes): (ShardId, Vec<Wish>)| {
+            let parts: Vec<_> = wishes.chunks(MAX_ASKS).map(<[Wish]>::to_vec).collect();
+            parts.into_iter().map(move |wishes| (donor, wishes))
+        };
+        let flights: Vec<Flight> = errands
+            .into_iter()
+            .flat_map(parts)
+            .map(|(donor, wishes)| self.flights.take(shard.id(), donor, wishes))
             .filter(|flight| !flight.wishes.is_empty())
-            .map(|flight| tokio::spawn(self.clone().fly(shard.clone(), flight, mode)))
-            .collect()
+            .collect();
+        (!flights.is_empty()).then(|| tokio::spawn(self.clone().fly(shard.clone(), flights, mode)))
     }
 
-    async fn fly(self, shard: Shard, flight: Flight, mode: Mode) {
-        if let Err(error) = self.transfer(&shard, flight.donor, &flight.wishes, mode).await {
+    /// Begins all of them in one transaction, then asks each donor by itself.
+    async fn fly(self, shard: Shard, flights: Vec<Flight>, mode: Mode) {
+        let errands: Vec<_> = flights.iter().map(|flight| (flight.donor, flight.wishes.clone())).collect();
+        let begun = shard.turn().write("transfer.begin", async move |conn| {
+            let mut begun = Vec::with_capacity(errands.len());
+            for (donor, wishes) in &errands {
+                begun.push(store::begin(conn, *donor, wishes).await?);
+            }
+            Ok::<_, StoreError>(begun)
+        });
+        match begun.await {
+            Ok(begun) => {
+                let land = |(flight, (seqs, low))| self.land(&shard, flight, seqs, low, mode);
+                join_all(flights.into_iter().zip(begun).map(land)).await;
+            }
+            Err(error) => tracing::warn!(%error, shard.id = %shard.id(), "no transfer could begin"),
+        }
+    }
+
+    /// GRANT and credit.
+    async fn land(&self, shard: &Shard, flight: Flight, seqs: Vec<Seq>, low: Seq, mode: Mode) {
+        let ask = |(seq, wish): (Seq, &Wish)| Ask { seq, sku: wish.sku.clone(), want: wish.want, mode };
+        let asks: Vec<Ask> = seqs.into_iter().zip(&flight.wishes).map(ask).collect();
+        if let Err(error) = self.collect(shard, flight.donor, low, asks).await {
             metrics::counter!("transfers_unfinished_total").increment(1);
             tracing::warn!(%error, shard.id = %shard.id(), donor.id = %flight.donor, "a transfer is left to recovery");
             // For a while others are asked before this one.
             flight.wishes.iter().for_each(|wish| self.heard.note(flight.donor, &wish.sku, Some(0)));
         }
-    }
-
-    /// Begin, GRANT, credit.
-    async fn transfer(&self, shard: &Shard, donor: ShardId, wishes: &[Wish], mode: Mode) -> Result<(), BorrowError> {
-        let begun = wishes.to_vec();
-        let (seqs, low) =
-            shard.turn().write("transfer.begin", async move |conn| store::begin(conn, donor, &begun).await).await?;
-        let ask = |(seq, wish): (_, &Wish)| Ask { seq, sku: wish.sku.clone(), want: wish.want, mode };
-        let asks: Vec<Ask> = seqs.into_iter().zip(wishes).map(ask).collect();
-        self.collect(shard, donor, low, asks).await
     }
 
     /// Asks for what a donor gives for transfers that are begun, and credits it.
@@ -164,8 +187,27 @@ impl Borrowing {
         for (ask, given) in asks.iter().zip(&given) {
             self.heard.note(donor, &ask.sku, given.left);
         }
-        let credited =
-            shard.turn().write("transfer.credit", async move |conn| store::credit(conn, donor, &given).await).await?;
+        Ok(self.credit(shard, donor, given).await?)
+    }
+
+    /// Credits what was given. Answers that come while the shard's turn is another's are credited together by the first of
+    /// them; if that fails, recovery asks for all of them again.
+    async fn credit(&self, shard: &Shard, donor: ShardId, given: Vec<Given>) -> Result<(), StoreError> {
+        self.landed.push(shard.id(), donor, given);
+        let mut seat = shard.turn().take().await?;
+        let landed = self.landed.take(shard.id());
+        if landed.is_empty() {
+            return Ok(()); // Another one has credited it.
+        }
+        let credited = seat.write("transfer.credit", async move |conn| {
+            let mut credited = Vec::new();
+            for (donor, given) in &landed {
+                credited.extend(store::credit(conn, *donor, given).await?);
+            }
+            Ok::<_, StoreError>(credited)
+        });
+        let credited = credited.await?;
+        drop(seat);
         for credited in &credited {
             metrics::counter!("borrowed_units_total").increment(credited.units);
             self.lanes.observe(shard.id(), &credited.sku, credited.free);
@@ -198,50 +240,18 @@ impl Borrowing {
         })
     }
 
-    /// Finds out how much is left everywhere of what somebody still waits for.
-    async fn find_out(&self, shard: &Shard, skus: &[Sku]) {
-        let open = |sku: &&Sku| self.lanes.somebody_waits(shard.id(), sku);
-        let skus: Vec<Sku> = skus.iter().filter(open).cloned().collect();
-        for skus in skus.chunks(MAX_SKUS) {
-            let (first, second) = (self.read_everywhere(skus).await, self.read_everywhere(skus).await);
-            for sku in skus {
-                let (first, second) = (of(&first, sku), of(&second, sku));
-                let own = second.iter().find(|(id, _)| *id == shard.id()).and_then(|(_, count)| count.as_ref());
-                let Some(free) = own.map(|count| count.free) else { continue };
-                let counts =
-                    |reading: Vec<(ShardId, Option<Count>)>| reading.into_iter().map(|(_, count)| count).collect();
-                let (first, second): (Vec<_>, Vec<_>) = (counts(first), counts(second));
-                self.lanes.judge(shard.id(), sku, free, rules::left_everywhere(&first, &second));
-            }
+    /// Finds out how much is left everywhere, from a second reading.
+    async fn find_out(&self, shard: &Shard, skus: &[Sku], first: &Reading) {
+        let skus = self.open(shard, skus);
+        if skus.is_empty() {
+            return;
         }
-    }
-
-    /// One reading of every shard of the map; `None` for those that do not answer in time.
-    pub(crate) async fn read_everywhere(&self, skus: &[Sku]) -> BTreeMap<ShardId, Option<HashMap<Sku, Count>>> {
-        let map = self.shards.map();
-        let mut regions: BTreeMap<RegionName, Vec<ShardId>> = BTreeMap::new();
-        map.shards().for_each(|(shard, region)| regions.entry(region.clone()).or_default().push(shard));
-        let readings = join_all(regions.iter().map(|(region, shards)| self.read_region(region, shards, skus))).await;
-        let mut all: BTreeMap<_, _> = map.shards().map(|(shard, _)| (shard, None)).collect();
-        all.extend(readings.into_iter().flatten().map(|(shard, counts)| (shard, Some(counts))));
-        all
-    }
-
-    async fn read_region(
-        &self,
-        region: &RegionName,
-        shards: &[ShardId],
-        skus: &[Sku],
-    ) -> Vec<(ShardId, HashMap<Sku, Count>)> {
-        let request = CountsRequest { shards: shards.to_vec(), skus: skus.to_vec() };
-        let Ok(Ok(read)) = tokio::time::timeout(self.patience.across, self.post.counts(region, request)).await else {
-            return Vec::new();
-        };
-        for counts in &read {
-            counts.counts.iter().for_each(|count| self.heard.note(counts.shard, &count.sku, Some(count.free)));
+        let second = self.read_everywhere(&skus).await;
+        for sku in &skus {
+            let Some(free) = second.count(shard.id(), sku).map(|count| count.free) else { continue };
+            let counts = |reading: &Reading| reading.of(sku).map(|(_, count)| count.cloned()).collect::<Vec<_>>();
+            self.lanes.judge(shard.id(), sku, free, rules::left_everywhere(&counts(first), &counts(&second)));
         }
-        let by_sku = |counts: Vec<Count>| counts.into_iter().map(|count| (count.sku.clone(), count)).collect();
-        read.into_iter().map(|counts| (counts.shard, by_sku(counts.counts))).collect()
     }
 
     /// Every other shard, with what was heard of it.
@@ -254,10 +264,21 @@ impl Borrowing {
     }
 }
 
-type Reading = BTreeMap<ShardId, Option<HashMap<Sku, Count>>>;
+/// Units to be fetched, by donor.
+pub(crate) type Errands = BTreeMap<ShardId, Vec<Wish>>;
 
-/// One SKU's counts out of a reading.
-fn of(reading: &Reading, sku: &Sku) -> Vec<(ShardId, Option<Count>)> {
-    let count = |counts: &Option<HashMap<Sku, Count>>| counts.as_ref().and_then(|counts| counts.get(sku)).cloned();
-    reading.iter().map(|(shard, counts)| (*shard, count(counts))).collect()
+/// Answers that wait to be credited, by shard.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Landed(Arc<Mutex<HashMap<ShardId, Vec<(ShardId, Vec<Given>)>>>>);
+
+impl Landed {
+    fn push(&self, shard: ShardId, donor: ShardId, given: Vec<Given>) {
+        let mut landed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        landed.entry(shard).or_default().push((donor, given));
+    }
+
+    fn take(&self, shard: ShardId) -> Vec<(ShardId, Vec<Given>)> {
+        let mut landed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        landed.remove(&shard).unwrap_or_default()
+    }
 }

@@ -1,6 +1,7 @@
 //! Answers messages for the shards of this region.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use region_core_store::{Shard, Shards, StoreError};
 use shared::{Problem, ProblemKind, ShardId, Sku};
@@ -13,6 +14,9 @@ use super::message::{
 use super::{rules, store};
 use crate::balance::demand::Demand;
 use crate::borrow::lanes::Lanes;
+
+/// A shard that takes longer to count is left out, so that the others' counts are of use.
+const SLOWEST_COUNT: Duration = Duration::from_millis(250);
 
 /// Why a message was not answered.
 #[derive(Debug, thiserror::Error)]
@@ -143,8 +147,9 @@ impl Desk {
     pub async fn counts(&self, request: CountsRequest) -> Result<Vec<ShardCounts>, DeskError> {
         check(request.skus.len() <= MAX_SKUS, "at most 512 SKUs at once")?;
         let asked = self.shards.all().filter(|shard| request.shards.contains(&shard.id()));
-        let all = futures::future::join_all(asked.map(|shard| counts(shard, &request.skus))).await;
-        Ok(all.into_iter().filter_map(Result::ok).collect())
+        let in_time = async |shard| tokio::time::timeout(SLOWEST_COUNT, counts(shard, &request.skus)).await;
+        let all = futures::future::join_all(asked.map(in_time)).await;
+        Ok(all.into_iter().filter_map(|counted| counted.ok()?.ok()).collect())
     }
 
     /// Notes units that came back to a shard of this region, or that it received.
