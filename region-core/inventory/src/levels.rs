@@ -12,7 +12,7 @@ mod copy;
 mod follow;
 mod store;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -82,6 +82,9 @@ struct Counts {
     published: HashMap<Sku, u64>,
     /// What Redis should be told.
     unpublished: HashSet<Sku>,
+    /// Shards and other regions that were not asked even once since this process began: their units are missing in the sums.
+    unread: BTreeSet<usize>,
+    unheard: BTreeSet<usize>,
 }
 
 /// A poisoned lock only means that a thread died elsewhere: whatever stands here is read again.
@@ -101,6 +104,8 @@ impl StockLevels {
             store: board(others.len() + 1),
             published: HashMap::new(),
             unpublished: HashSet::new(),
+            unread: (0..changed.len()).collect(),
+            unheard: (0..others.len()).collect(),
         };
         let copy = Copy::of(redis, shards.region());
         let recent = Cache::builder().max_capacity(100_000).time_to_live(Duration::from_millis(500)).build();
@@ -164,16 +169,19 @@ impl StockLevels {
         }
     }
 
-    /// What changed in the whole store after a reader's cursors; `limit` SKUs at most.
+    /// What changed in the whole store after a reader's cursors; `limit` SKUs at most. Nothing yet while the sums of a process
+    /// that has just begun lack what nobody was asked for: whoever keeps a copy shall not see everything sold out.
     #[must_use]
-    pub fn changes(&self, since: &[StockCursor], limit: usize) -> StockChanges {
-        lock(&self.0.counts).store.since(since, limit)
+    pub fn changes(&self, since: &[StockCursor], limit: usize) -> Option<StockChanges> {
+        let counts = lock(&self.0.counts);
+        (counts.unread.is_empty() && counts.unheard.is_empty()).then(|| counts.store.since(since, limit))
     }
 
     /// As [`StockLevels::changes`], of this region alone.
     #[must_use]
-    pub fn changes_here(&self, since: &[StockCursor], limit: usize) -> StockChanges {
-        lock(&self.0.counts).region.since(since, limit)
+    pub fn changes_here(&self, since: &[StockCursor], limit: usize) -> Option<StockChanges> {
+        let counts = lock(&self.0.counts);
+        counts.unread.is_empty().then(|| counts.region.since(since, limit))
     }
 
     /// Notes what another region has said.

@@ -9,7 +9,7 @@ use axum::{Json, Router};
 use region_core_web::Query;
 use shared::api::catalog::StockLevels as Answer;
 use shared::api::stock::{MAX_COUNTS, MAX_CURSORS, StockCursor};
-use shared::{Problem, Sku};
+use shared::{Problem, ProblemKind, Sku};
 
 use crate::levels::{INTERNAL, StockLevels};
 
@@ -34,7 +34,8 @@ async fn stock(State(levels): State<StockLevels>, RawQuery(query): RawQuery) -> 
 
 async fn changes(State(levels): State<StockLevels>, Query(asked): Query<Asked>) -> Result<impl IntoResponse, Problem> {
     let (since, limit) = read(&asked)?;
-    Ok(([(CACHE_CONTROL, "no-store")], Json(levels.changes(&since, limit))))
+    let changes = levels.changes(&since, limit).ok_or_else(not_yet)?;
+    Ok(([(CACHE_CONTROL, "no-store")], Json(changes)))
 }
 
 async fn changes_here(
@@ -42,7 +43,13 @@ async fn changes_here(
     Query(asked): Query<Asked>,
 ) -> Result<impl IntoResponse, Problem> {
     let (since, limit) = read(&asked)?;
-    Ok(([(CACHE_CONTROL, "no-store")], Json(levels.changes_here(&since, limit))))
+    let changes = levels.changes_here(&since, limit).ok_or_else(not_yet)?;
+    Ok(([(CACHE_CONTROL, "no-store")], Json(changes)))
+}
+
+/// The core has just begun.
+fn not_yet() -> Problem {
+    Problem::new(ProblemKind::Unavailable).detail("the counts are still being read")
 }
 
 type Asked = Vec<(String, String)>;

@@ -51,6 +51,7 @@ impl StockLevels {
                 let began = Instant::now();
                 let outcome = self.scan(source, shard).await;
                 warn(shard, outcome);
+                lock(&self.0.counts).unread.remove(&source);
                 scanned = Some((Instant::now(), began.elapsed()));
             }
             warn(shard, self.read_changed(source, shard).await);
@@ -184,6 +185,10 @@ impl StockLevels {
                 Ok(false) => ELSEWHERE,
                 Err(_) => (pause.max(ELSEWHERE) * 2).min(ELSEWHERE_MOST),
             };
+            if !pause.is_zero() {
+                // All that it has, or that it cannot be reached.
+                lock(&self.0.counts).unheard.remove(&at);
+            }
             tokio::time::sleep(pause).await;
         }
     }
