@@ -160,7 +160,7 @@ impl Ground {
 
     /// CPU time of the first so many servers.
     pub(crate) fn cpu(&self, shards: usize) -> Duration {
-        self.servers(shards).iter().map(|server| cpu::of_tree(server.part.process().id())).sum()
+        self.servers(shards).iter().map(|server| cpu::of_family(server.part.process().id())).sum()
     }
 
     /// Where things may be put while the run goes on.

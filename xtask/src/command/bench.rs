@@ -15,6 +15,17 @@ use crate::workspace::Workspace;
 /// The packages whose programs a run starts.
 const PACKAGES: [&str; 4] = ["meridian-bench", "region-core-server", "edge-pop", "region-core-payment-sandbox"];
 
+/// What follows the help.
+const MORE: &str = "\
+Examples:
+  cargo xtask bench checkout --quick
+  cargo xtask bench checkout --runs 3 --json > figures.json
+  cargo xtask bench checkout --only whole-way --cores 2 --seconds 10
+
+The object that --json prints has, among others, hot_sku_64_ratio, hot_sku_64_ratio_1ms, spread_64_ratio,
+spread_64_ratio_1ms and one_client_ratio (our orders a second to pgbench's), whole_way_orders_per_s, whole_way_cpu_ms and
+whole_way_p99_ms; `admission` and `whole_way` hold every measurement.";
+
 /// What to measure.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Bench {
@@ -31,9 +42,7 @@ pub(crate) enum Bench {
     /// Everything shares this machine's cores, load generators included; CPU time an order leaves out load generators and
     /// the payment sandbox. After each measurement the books are read: the run fails if an order is lost, doubled or
     /// half there, never for its figures. Takes some 6 minutes after the build; --quick takes one. Stop what else runs here.
-    #[command(
-        after_help = "Examples:\n  cargo xtask bench checkout --quick\n  cargo xtask bench checkout --runs 3 --json > figures.json\n  cargo xtask bench checkout --only whole-way --cores 2 --seconds 10"
-    )]
+    #[command(after_help = MORE)]
     Checkout(Checkout),
 }
 
@@ -114,7 +123,8 @@ impl Checkout {
         let Self { quick, seconds, orders, only, runs, cores, clients, json, no_build: _ } = self;
         let mut arguments: Vec<String> = [("--quick", quick), ("--json", json)]
             .into_iter()
-            .filter_map(|(flag, wanted)| wanted.then(|| flag.to_owned()))
+            .filter(|(_, wanted)| **wanted)
+            .map(|(flag, _)| flag.to_owned())
             .collect();
         let numbers = [
             ("--seconds", seconds.map(|seconds| seconds.to_string())),

@@ -194,7 +194,7 @@ impl Site {
         }
         let mut spent: BTreeMap<String, Duration> = BTreeMap::new();
         for part in self.system.parts() {
-            *spent.entry(kind(part.name())).or_default() += cpu::of_tree(part.process().id());
+            *spent.entry(kind(part.name())).or_default() += cpu::of_family(part.process().id());
         }
         spent.insert(LOAD.to_owned(), cpu::of_this_process());
         Ok(Look { at_us: self.epoch.unix_us(Instant::now()), writes, cpu: spent })
