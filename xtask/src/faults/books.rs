@@ -27,6 +27,9 @@ pub(super) struct Kept {
     pub(super) payment_id: Option<String>,
 }
 
+/// Key, user, order, status, total and payment.
+type KeptRow = (String, i64, Uuid, Option<String>, Option<i64>, Option<String>);
+
 /// Where the units of a SKU are, over all shards.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Stock {
@@ -110,7 +113,7 @@ impl Shards {
         let mut books = Books { movements: movements(sandbox).await?, ..Books::default() };
         for (&number, url) in &self.0 {
             let mut shard = connect(number, url).await?;
-            let rows: Vec<(String, i64, Uuid, Option<String>, Option<i64>, Option<String>)> = sqlx::query_as(
+            let rows: Vec<KeptRow> = sqlx::query_as(
                 "SELECT i.key, i.user_id, i.order_id, o.status, o.total_minor, p.payment_id::text
                  FROM idempotency_records i LEFT JOIN orders o USING (order_id) LEFT JOIN payments p USING (order_id)
                  WHERE starts_with(i.key, $1) ORDER BY i.key",

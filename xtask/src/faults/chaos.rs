@@ -34,8 +34,8 @@ impl<'a> Chaos<'a> {
         Self { system, shards, catalog, down, moved, surprises, faults: 0 }
     }
 
-    /// Does each step at its time. An error is of the harness.
-    pub(super) async fn run(&mut self, steps: &[Step]) -> anyhow::Result<()> {
+    /// Does each step at its time, and lets what was done last for as long as the load does. An error is of the harness.
+    pub(super) async fn run(&mut self, steps: &[Step], duration: Duration) -> anyhow::Result<()> {
         let begun = Instant::now();
         for step in steps {
             tokio::time::sleep_until(begun + step.at).await;
@@ -44,6 +44,7 @@ impl<'a> Chaos<'a> {
             self.faults += u32::from(step.action.breaks());
             self.act(&step.action).await.with_context(|| step.action.to_string())?;
         }
+        tokio::time::sleep_until(begun + duration).await;
         Ok(())
     }
 

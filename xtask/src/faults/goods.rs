@@ -60,7 +60,7 @@ impl Goods {
     pub(super) fn of(orders: u32, scarce: usize, lopsided: usize, plentiful: usize) -> anyhow::Result<Self> {
         let kinds = [(Demand::Scarce, scarce), (Demand::Lopsided, lopsided), (Demand::Plentiful, plentiful)];
         let demands = kinds.into_iter().flat_map(|(demand, count)| std::iter::repeat_n(demand, count));
-        let orders = i64::from(orders);
+        let (orders, share) = (i64::from(orders), i64::from(lopsided_percent(lopsided)));
         let good = |(number, demand): (i64, Demand)| {
             anyhow::Ok(Good {
                 sku: format!("FAULT-{number:02}").parse()?,
@@ -68,7 +68,8 @@ impl Goods {
                 price_minor: 199 + 37 * number,
                 units: match demand {
                     Demand::Scarce => (orders / 5).max(40),
-                    Demand::Lopsided => (orders / 2).max(100),
+                    // More than the home region's half, less than all.
+                    Demand::Lopsided => (orders * share * 5 / 400).max(12),
                     Demand::Plentiful => orders * 4 + 400,
                 },
             })
@@ -101,7 +102,7 @@ impl Goods {
         for good in &self.all {
             let percent = match good.demand {
                 Demand::Scarce => 30,
-                Demand::Lopsided if region == 0 => 40,
+                Demand::Lopsided if region == 0 => lopsided_percent(self.count(Demand::Lopsided)),
                 Demand::Lopsided => 0,
                 Demand::Plentiful => 6,
             };
@@ -126,9 +127,18 @@ impl Goods {
         Ok(Wish { region, total: self.total(&wanted)?, items: items(&wanted)?, payment_token: "tok_success" })
     }
 
+    fn count(&self, demand: Demand) -> usize {
+        self.all.iter().filter(|good| good.demand == demand).count()
+    }
+
     fn total(&self, wanted: &[(&Good, i64)]) -> anyhow::Result<Money> {
         Ok(Money::new(wanted.iter().map(|(good, units)| good.price_minor * units).sum(), self.currency)?)
     }
+}
+
+/// How many of 100 orders of the first region hold one lopsided SKU: three such lines an order where there are many.
+fn lopsided_percent(count: usize) -> u32 {
+    u32::try_from(300 / count.max(1)).unwrap_or(0).clamp(1, 40)
 }
 
 fn items(wanted: &[(&Good, i64)]) -> anyhow::Result<Vec<OrderItem>> {

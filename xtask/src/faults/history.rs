@@ -12,7 +12,7 @@ use serde_json::json;
 use shared::{Money, OrderId, UserId};
 use tokio::time::Instant;
 
-use super::client::Outcome;
+use super::client::{Outcome, Patience};
 
 /// One order that was asked for, and what its shopper knows of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,9 +68,11 @@ impl History {
     }
 
     /// Its shopper was told the last word.
-    pub(super) fn told(&self, asked: Asked) {
+    pub(super) fn told(&self, asked: Asked, patience: Patience) {
         let Asked { key, user_id, .. } = &asked;
-        let mut line = json!({ "at_ms": self.at_ms(), "key": key, "user_id": user_id });
+        let Patience { waits, unsure } = patience;
+        let mut line =
+            json!({ "at_ms": self.at_ms(), "key": key, "user_id": user_id, "waits": waits, "unsure": unsure });
         match &asked.outcome {
             Outcome::Ok { order_id, total } => {
                 line["type"] = "ok".into();

@@ -18,8 +18,6 @@ use super::history::{Asked, History};
 
 /// Longer than the PoP's own deadline, so that its answer is heard.
 const ANSWER_WITHIN: Duration = Duration::from_secs(15);
-/// How long a shopper keeps asking about one order.
-const PATIENCE: Duration = Duration::from_secs(60);
 /// How long a new shopper keeps asking to be let in, and the pause between.
 const MET_WITHIN: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(200);
@@ -30,19 +28,21 @@ const ORDERS_EACH: u32 = 8;
 #[derive(Clone, Debug)]
 pub(super) struct Door {
     origin: String,
+    /// How long a shopper keeps asking about one order.
+    patience: Duration,
     near: Vec<reqwest::Client>,
 }
 
 impl Door {
     /// The PoP at `origin`; guests from the address 127.0.N.1 live in region N, others in region 0.
-    pub(super) fn at(origin: &str, regions: usize) -> anyhow::Result<Self> {
+    pub(super) fn at(origin: &str, regions: usize, patience: Duration) -> anyhow::Result<Self> {
         let client = |region: usize| {
             let own: Option<IpAddr> = if region == 0 { None } else { Some(format!("127.0.{region}.1").parse()?) };
             let client = reqwest::Client::builder().no_proxy().timeout(ANSWER_WITHIN).local_address(own);
             anyhow::Ok(client.build()?)
         };
         let near = (0..regions).map(client).collect::<anyhow::Result<_>>()?;
-        Ok(Self { origin: origin.to_owned(), near })
+        Ok(Self { origin: origin.to_owned(), patience, near })
     }
 
     /// A new guest of a region. Asks again whatever the answer: a guest too many harms nobody.
@@ -66,7 +66,7 @@ impl Door {
     /// Places an order and keeps asking until it is known what became of it, or patience is over.
     pub(super) async fn place(&self, guest: &Tokens, key: &str, wish: &Wish, history: &History) -> Outcome {
         history.invoke(key, guest.user_id);
-        let (mut patience, deadline) = (Patience::default(), Instant::now() + PATIENCE);
+        let (mut patience, deadline) = (Patience::default(), Instant::now() + self.patience);
         let outcome = loop {
             let answer = self.ask(guest, key, wish).await;
             match patience.after(answer) {
@@ -79,7 +79,7 @@ impl Door {
             }
         };
         let asked = Asked { key: key.to_owned(), user_id: guest.user_id, total: wish.total, outcome: outcome.clone() };
-        history.told(asked);
+        history.told(asked, patience);
         outcome
     }
 

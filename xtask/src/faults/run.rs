@@ -55,7 +55,7 @@ pub(crate) async fn run(
     let system = start(&folder, programs, scenario, &goods, console).await?;
     console.clear();
     let mut run = Run { scenario, goods, history: History::begin(&folder)?, folder, system };
-    let report = run.to_its_end(&steps).await?;
+    let report = run.carry_out(&steps).await?;
     let Run { system, .. } = run;
     let layout = system.layout.clone();
     system.stop().await?;
@@ -74,16 +74,16 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    async fn to_its_end(&mut self, steps: &[Step]) -> anyhow::Result<Report> {
+    async fn carry_out(&mut self, steps: &[Step]) -> anyhow::Result<Report> {
         let begun = Instant::now();
         let shards = Shards(self.system.shards.iter().map(|(id, server)| (*id, server.url("shard"))).collect());
-        let door = Door::at(&self.system.addresses.shop, self.scenario.regions.len())?;
+        let door = Door::at(&self.system.addresses.shop, self.scenario.regions.len(), self.scenario.patience)?;
         let catalog = self.catalog()?;
         let prefix = format!("{}-", self.scenario.name());
         let load = load(self.scenario, &self.goods, &self.history, &door, &prefix);
         let mut chaos = Chaos::new(&mut self.system, &shards, catalog.clone());
         let breaking = async {
-            chaos.run(steps).await?;
+            chaos.run(steps, self.scenario.duration).await?;
             chaos.heal().await
         };
         tokio::try_join!(load.run(), breaking)?;

@@ -22,7 +22,10 @@ pub(crate) struct Scenario {
     pub(crate) duration: Duration,
     /// Cores in each region.
     pub(crate) cores: u16,
+    /// What every core is given.
     pub(crate) bug: Option<Bug>,
+    /// Which bug the store's fate is to bring out.
+    hunted: Option<Bug>,
     pub(super) regions: Vec<(&'static str, Vec<u16>)>,
     /// SKUs by demand: scarce, lopsided, plentiful.
     pub(super) goods: (usize, usize, usize),
@@ -30,6 +33,8 @@ pub(crate) struct Scenario {
     pub(super) shopping_regions: usize,
     pub(super) paying: Paying,
     pub(super) shoppers: usize,
+    /// How long a shopper keeps asking about one order.
+    pub(super) patience: Duration,
     /// How long units are held for an unpaid order, in seconds.
     pub(super) reservation_seconds: u64,
     befalls: Befalls,
@@ -57,11 +62,13 @@ impl Scenario {
             duration: duration.unwrap_or(usual),
             cores,
             bug: None,
+            hunted: None,
             regions: vec![("eu", vec![1, 2]), ("us", vec![3, 4])],
             goods: (2, 4, 14),
             shopping_regions: 2,
             paying: Paying::Mixed,
             shoppers: 24,
+            patience: Duration::from_secs(40),
             reservation_seconds: 20,
             befalls: Befalls::Anything,
         }
@@ -69,24 +76,27 @@ impl Scenario {
 
     /// What brings one bug out surely and soon. Without the bug it breaks nothing, as `control` shows.
     pub(crate) fn hunt(bug: Bug, seed: u64, orders: u32, duration: Option<Duration>) -> Self {
-        let (befalls, regions) = match bug {
+        // Two cores of a region finish the same transfers, each by itself; many SKUs make many transfers.
+        let (befalls, regions, cores, goods) = match bug {
             Bug::NoCreditCheck | Bug::NoDonorKey | Bug::RecreditOnTimeout => {
-                (Befalls::BadLinks, vec![("eu", vec![1]), ("us", vec![2])])
+                (Befalls::BadLinks, vec![("eu", vec![1]), ("us", vec![2])], 2, (0, 60, 1))
             }
-            Bug::NoEpochCheck => (Befalls::SlotsMove, vec![("eu", vec![1, 2])]),
-            Bug::NewPaymentKey => (Befalls::LostAnswers, vec![("eu", vec![1])]),
+            Bug::NoEpochCheck => (Befalls::SlotsMove, vec![("eu", vec![1, 2])], 1, (0, 0, 8)),
+            Bug::NewPaymentKey => (Befalls::LostAnswers, vec![("eu", vec![1])], 1, (0, 0, 8)),
         };
         Self {
             bug: Some(bug),
+            hunted: Some(bug),
             regions,
-            goods: (0, 6, 2),
+            goods,
             shopping_regions: 1,
             paying: Paying::AlwaysSuccess,
             shoppers: 12,
+            patience: Duration::from_secs(10),
             // The shards' clocks run ahead by minutes.
             reservation_seconds: 3_600,
             befalls,
-            ..Self::gate(seed, orders, 1, Some(duration.unwrap_or(Duration::from_secs(20))))
+            ..Self::gate(seed, orders, cores, Some(duration.unwrap_or(Duration::from_secs(20))))
         }
     }
 
@@ -97,8 +107,9 @@ impl Scenario {
 
     /// A folder's name.
     pub(super) fn name(&self) -> String {
-        let bug = self.bug.map_or_else(String::new, |bug| format!("-{}", bug.name()));
-        format!("faults-{}{bug}", self.seed)
+        let hunted = self.hunted.map_or_else(String::new, |bug| format!("-{}", bug.name()));
+        let control = if self.hunted == self.bug { "" } else { "-control" };
+        format!("faults-{}{hunted}{control}", self.seed)
     }
 
     /// All that befalls the store, in order.
