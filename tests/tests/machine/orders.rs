@@ -3,7 +3,7 @@
 mod reference;
 mod shop;
 
-use proptest_state_machine::{ReferenceStateMachine, StateMachineTest, prop_state_machine};
+use proptest_state_machine::{StateMachineTest, prop_state_machine};
 use region_core_order::{OrderError, Placed};
 use tokio::runtime::Runtime;
 

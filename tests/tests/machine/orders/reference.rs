@@ -1,6 +1,7 @@
 //! What must come of each step, in plain memory.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use proptest::prelude::*;
 use proptest_state_machine::ReferenceStateMachine;
@@ -185,8 +186,8 @@ impl Model {
     }
 
     fn receive(&mut self, receipt: u8, sku: usize) {
-        if !self.receipts.contains_key(&receipt) {
-            self.receipts.insert(receipt, (sku, units_of(receipt)));
+        if let Entry::Vacant(new) = self.receipts.entry(receipt) {
+            new.insert((sku, units_of(receipt)));
             self.stock[sku].free += units_of(receipt);
         }
     }
