@@ -267,9 +267,12 @@ impl Borrowing {
 /// Units to be fetched, by donor.
 pub(crate) type Errands = BTreeMap<ShardId, Vec<Wish>>;
 
-/// Answers that wait to be credited, by shard.
+/// What a donor gave.
+type Gift = (ShardId, Vec<Given>);
+
+/// Gifts that wait to be credited, by shard.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Landed(Arc<Mutex<HashMap<ShardId, Vec<(ShardId, Vec<Given>)>>>>);
+pub(super) struct Landed(Arc<Mutex<HashMap<ShardId, Vec<Gift>>>>);
 
 impl Landed {
     fn push(&self, shard: ShardId, donor: ShardId, given: Vec<Given>) {
@@ -277,7 +280,7 @@ impl Landed {
         landed.entry(shard).or_default().push((donor, given));
     }
 
-    fn take(&self, shard: ShardId) -> Vec<(ShardId, Vec<Given>)> {
+    fn take(&self, shard: ShardId) -> Vec<Gift> {
         let mut landed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         landed.remove(&shard).unwrap_or_default()
     }

@@ -86,11 +86,13 @@ pub(crate) fn give(mode: Mode, want: u64, free: u64, waiting: Waiting, reserve: 
     }
 }
 
-/// Units of a SKU left in all shards together, if that can be told from two readings of every shard, the second begun after
-/// the first had ended. `None` if a shard did not answer, or units were or may have been on their way.
+/// Units of a SKU left in all shards together, at most, if that can be told from two readings of every shard, the second begun
+/// after the first had ended. `None` if a shard did not answer, or units were or may have been on their way.
 ///
-/// A transfer that was in flight between the readings was pending at its borrower in the first one, or was begun after it
-/// and has raised `begun` in the second.
+/// Consider the moment between the readings. A transfer in flight then was pending at its borrower in the first reading, or
+/// was begun after it and has raised `begun` in the second; so there is none, and all units lie in shards. Since its first
+/// reading no shard has credited any, so it has no more than it had then. A transfer that ended during the first reading may
+/// be counted at both ends: too much, never too little.
 pub(crate) fn left_everywhere(first: &[Option<Count>], second: &[Option<Count>]) -> Option<u64> {
     let readings = first.iter().zip(second).map(|(first, second)| {
         let (first, second) = (first.as_ref()?, second.as_ref()?);
@@ -187,23 +189,27 @@ mod tests {
             prop_assert!(given <= want && given <= free);
             prop_assert!(given == 0 || given + served <= free);
         }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4_096))]
 
         /// Units move between shards, one transfer after another, while a reader reads every shard twice. Whatever the
-        /// interleaving, a verdict tells the true total.
+        /// interleaving, nobody is told that there are fewer than there are.
         #[test]
-        fn a_verdict_is_never_fooled_by_units_on_their_way(steps in prop::collection::vec((0..3_usize, 0..3_usize), 0..40)) {
+        fn units_on_their_way_are_never_taken_for_sold(steps in prop::collection::vec((0..3_usize, 0..3_usize), 0..40)) {
             let mut world = World::new([3, 0, 1]);
             let (mut first, mut second) = (vec![None; 3], vec![None; 3]);
             for (what, shard) in steps {
                 match what {
                     0 => world.advance(shard),
-                    _ if first.iter().any(Option::is_none) => first[shard] = first[shard].clone().or_else(|| world.read(shard)),
+                    _ if first.iter().any(Option::is_none) => {
+                        first[shard] = first[shard].clone().or_else(|| world.read(shard));
+                    }
                     _ => second[shard] = second[shard].clone().or_else(|| world.read(shard)),
                 }
             }
-            if let Some(left) = left_everywhere(&first, &second) {
-                prop_assert_eq!(left, 4);
-            }
+            prop_assert!(left_everywhere(&first, &second).is_none_or(|left| left >= 4));
         }
     }
 
