@@ -3,7 +3,8 @@
 //! Whoever has committed a change of *free* says which SKUs it touched ([`StockLevels::changed`]); that is all that it costs
 //! him. Ten times a second the SKUs named so are read from their shard with one statement and noted on a board, from where
 //! they go to Redis (`copy`), so that the region's other cores hear of them, and to whoever asks what has changed: points of
-//! presence for the whole store, cores of other regions for this one. A slow scan finds what nobody said, such as an import.
+//! presence for the whole store, cores of other regions for this one. Scans, at most one a second and the rarer the longer
+//! they take, find what nobody said, such as an import.
 //!
 //! Deliberately absent: any decision. A count is old when it is read; only the order itself decides.
 

@@ -3,10 +3,7 @@
 //! Every core of the region writes what it has read and hears what others have written. A count that another core wrote and
 //! that differs from one's own is no truth but a reason to read the shards again; who then finds that it is wrong writes the
 //! right one, which the others check in turn. So the last count written is one that every core agrees with, whichever came
-//! last on the way. Redis may forget everything or be away: then nobody hears anything, which the slow scans make up for.
-
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+//! last on the way. Redis may forget everything or be away: then nobody hears anything, which the scans make up for.
 
 use region_core_store::redis::Redis;
 use shared::{RegionName, Sku};
@@ -41,7 +38,6 @@ const HEAR: &str = "
 pub(super) struct Copy {
     redis: Redis,
     keys: Vec<String>,
-    away: Arc<AtomicBool>,
 }
 
 /// What was heard.
@@ -59,12 +55,7 @@ impl Copy {
     /// The copy of that region's counts. The braces keep its keys on one node of a cluster.
     pub(super) fn of(redis: Redis, region: &RegionName) -> Self {
         let keys = ["counts", "order", "version"].map(|part| format!("stock:{{{region}}}:{part}"));
-        Self { redis, keys: keys.into(), away: Arc::new(AtomicBool::new(true)) }
-    }
-
-    /// Whether Redis gave no answer when it was last listened to.
-    pub(super) fn is_away(&self) -> bool {
-        self.away.load(Ordering::Relaxed)
+        Self { redis, keys: keys.into() }
     }
 
     /// Writes counts; whether Redis took them.
@@ -76,9 +67,8 @@ impl Copy {
     /// What changed after `version`, [`BATCH`] SKUs at most; nothing if Redis is away.
     pub(super) async fn hear(&self, version: u64) -> Option<Heard> {
         let arguments = vec![version.to_string(), BATCH.to_string()];
-        let answer = self.redis.run("stock_hear", HEAR, self.keys.clone(), arguments).await;
-        self.away.store(answer.is_none(), Ordering::Relaxed);
-        read(&answer?, version)
+        let answer = self.redis.run("stock_hear", HEAR, self.keys.clone(), arguments).await?;
+        read(&answer, version)
     }
 }
 

@@ -21,12 +21,10 @@ const ROUND: Duration = Duration::from_millis(100);
 const ELSEWHERE: Duration = Duration::from_millis(250);
 /// Longest pause before a region that does not answer is asked again.
 const ELSEWHERE_MOST: Duration = Duration::from_secs(5);
-/// How often all counts of a shard are read, for what nobody said.
-const SCAN: Duration = Duration::from_secs(30);
-/// The same while Redis is away, and with it the news of other cores.
-const SCAN_ALONE: Duration = Duration::from_secs(1);
-/// A scan takes at most one part in so many of the time.
-const SCAN_SHARE: u32 = 20;
+/// Shortest pause between two scans, which read all counts of a shard for what nobody said.
+const SCAN: Duration = Duration::from_secs(1);
+/// Scans take at most one part in so many of the time, so that they are rare where there is much to read.
+const SCAN_SHARE: u32 = 50;
 /// SKUs read by one statement.
 const PIECE: usize = 1_000;
 
@@ -47,7 +45,7 @@ impl StockLevels {
         let mut rounds = rounds();
         loop {
             rounds.tick().await;
-            if scanned.is_none_or(|(at, took)| at.elapsed() >= self.pause_between_scans(took)) {
+            if scanned.is_none_or(|(at, took)| at.elapsed() >= SCAN.max(took * SCAN_SHARE)) {
                 let began = Instant::now();
                 let outcome = self.scan(source, shard).await;
                 warn(shard, outcome);
@@ -56,11 +54,6 @@ impl StockLevels {
             }
             warn(shard, self.read_changed(source, shard).await);
         }
-    }
-
-    fn pause_between_scans(&self, took: Duration) -> Duration {
-        let usual = if self.0.copy.is_away() { SCAN_ALONE } else { SCAN };
-        usual.max(took * SCAN_SHARE)
     }
 
     /// Reads every SKU that the shard has.
