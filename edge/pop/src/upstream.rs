@@ -16,7 +16,7 @@ use http::{HeaderValue, Request, Response, StatusCode};
 use shared::uplink::CLIENT_ADDRESS;
 use shared::{RegionName, Slot, SlotMap};
 use shared_clock::Entropy;
-use shared_link::{LinkError, Pool, PoolOptions, Tls, Transport};
+use shared_link::{LinkError, Pool, PoolOptions, Safe, Tls, Transport};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -150,6 +150,10 @@ impl Inner {
         headers::ensure_trace(own, &self.entropy);
         if let Ok(address) = HeaderValue::try_from(client.to_canonical().to_string()) {
             own.insert(CLIENT_ADDRESS, address);
+        }
+        // A question in a POST's clothes.
+        if request.uri().path() == "/v1/quotes" {
+            request.extensions_mut().insert(Safe);
         }
     }
 

@@ -16,7 +16,7 @@ use crate::error::{HasStoreError, StoreError};
 use crate::transaction::{self, Attempts};
 
 /// Longest wait for a turn, and for a new connection in it, before the caller is told to try again.
-const LONGEST_WAIT: Duration = Duration::from_secs(2);
+const LONGEST_WAIT: Duration = Duration::from_secs(4);
 /// Longest time that one transaction may take. The server's own bounds end it sooner, unless the server itself stands still.
 const LONGEST_WORK: Duration = Duration::from_secs(12);
 

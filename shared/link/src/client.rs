@@ -2,7 +2,7 @@
 //!
 //! A connection is kept by a task of its own, which dials again with growing pauses; what is not connected is not
 //! chosen, so a failed core is out of the way at once. A request that was lost under way is repeated only if that is
-//! safe: GET, HEAD, or one with an `Idempotency-Key`. Once lost it stays lost unless the repetition settles it: nobody
+//! safe: GET, HEAD, one with an `Idempotency-Key`, or one marked [`Safe`]. Once lost it stays lost unless the repetition settles it: nobody
 //! hears "nothing was done" of a request that one core may have acted on.
 
 use std::io;
@@ -11,9 +11,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, Request, Response};
+use http::{Request, Response};
 use shared::RegionName;
-use shared::idempotency::IDEMPOTENCY_KEY;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -31,6 +30,10 @@ mod slot;
 use exchange::{Failure, Outgoing};
 use health::Health;
 use slot::{Live, Slot, Status};
+
+/// Marks, among a request's extensions, one that asks for no change although its method could: it may be repeated.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Safe;
 
 /// Bounds of a [`Pool`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -166,10 +169,9 @@ impl Inner {
         }
         let overloaded = |_| LinkError::Overloaded { limit: self.options.max_in_flight };
         let _permit = self.permits.try_acquire().map_err(overloaded)?;
-        let repeatable = is_repeatable(&request);
         let outgoing = Outgoing::new(request, &self.region).ok_or(LinkError::TooLarge)?;
         match self.attempt(&outgoing, None, until).await {
-            Err((failure, failed)) if failure.may_be_repeated(repeatable) => {
+            Err((failure, failed)) if failure.may_be_repeated(outgoing.is_repeatable()) => {
                 tracing::info!(region = %self.region, reason = %failure, "a request goes to another connection");
                 metrics::counter!("link_retries_total", "region" => self.region.as_str().to_owned()).increment(1);
                 let again = self.attempt(&outgoing, failed.as_ref(), until).await;
@@ -262,8 +264,4 @@ impl Core {
     fn choices(&self, core: usize) -> impl Iterator<Item = Choice> {
         self.slots.iter().filter_map(|slot| slot.live()).map(move |live| Choice { core, live })
     }
-}
-
-fn is_repeatable<B>(request: &Request<B>) -> bool {
-    matches!(*request.method(), Method::GET | Method::HEAD) || request.headers().contains_key(IDEMPOTENCY_KEY)
 }

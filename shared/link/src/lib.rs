@@ -15,7 +15,7 @@ pub mod server;
 mod socket;
 pub mod tls;
 
-pub use client::{Pool, PoolOptions};
+pub use client::{Pool, PoolOptions, Safe};
 pub use congestion::{Congestion, Transport};
 pub use error::LinkError;
 pub use peer::{Peer, PeerName};

@@ -12,8 +12,10 @@ use h3::error::{Code, StreamError};
 use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderValue, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderName, Method, Request, Response, StatusCode, Uri};
 use shared::RegionName;
+use shared::idempotency::IDEMPOTENCY_KEY;
 use tokio::sync::oneshot;
 
+use super::Safe;
 use super::slot::Live;
 use crate::error::LinkError;
 use crate::peer::PeerName;
@@ -37,6 +39,7 @@ const ONE_HOP: [HeaderName; 10] = [
 pub(super) struct Outgoing {
     head: Request<()>,
     body: Bytes,
+    safe: bool,
 }
 
 impl Outgoing {
@@ -53,14 +56,20 @@ impl Outgoing {
         if !bodiless {
             head.headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
         }
+        let safe = head.method.is_safe() || head.extensions.get::<Safe>().is_some();
         // Extensions are this process's own; h3 would read some of them as protocols.
         head.extensions.clear();
-        Some(Self { head: Request::from_parts(head, ()), body })
+        Some(Self { head: Request::from_parts(head, ()), body, safe })
     }
 
     /// Whether the request asks for no change.
     pub(super) fn is_safe(&self) -> bool {
-        self.head.method().is_safe()
+        self.safe
+    }
+
+    /// Whether the request may arrive twice.
+    pub(super) fn is_repeatable(&self) -> bool {
+        self.safe || self.head.headers().contains_key(IDEMPOTENCY_KEY)
     }
 }
 

@@ -108,6 +108,15 @@ async fn a_read_survives_the_death_of_its_core() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_question_in_a_posts_clothes_survives_the_death_of_its_core() {
+    let mut request = post("/", "quote");
+    request.extensions_mut().insert(shared_link::Safe);
+    let (outcome, survivor, calls) = killed_under_way(request).await;
+    assert_eq!(outcome, Ok(Bytes::from(survivor.to_string())));
+    assert_eq!(calls, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_write_without_a_key_is_never_sent_twice() {
     let (outcome, _, calls) = killed_under_way(post("/", "order")).await;
     assert!(matches!(outcome, Err(LinkError::Lost { .. })), "{outcome:?}");
