@@ -10,6 +10,10 @@ use shared::Sku;
 const PLENTY: u32 = 120;
 /// Goods of which every shard has one unit.
 const LAST: u32 = 12;
+/// Goods of which the whole store has [`FEW_UNITS`].
+const FEW: u32 = 12;
+/// Units that all shards together have of goods with few.
+pub const FEW_UNITS: i64 = 20;
 /// Units that every shard has of goods with plenty.
 pub const PLENTY_PER_SHARD: i64 = 2_000;
 /// Two of it cost more than any amount of money may be.
@@ -19,6 +23,7 @@ pub const CATEGORY: &str = "Test goods";
 
 static NEXT_PLENTY: AtomicU32 = AtomicU32::new(0);
 static NEXT_LAST: AtomicU32 = AtomicU32::new(0);
+static NEXT_FEW: AtomicU32 = AtomicU32::new(0);
 
 /// A SKU of which every shard has [`PLENTY_PER_SHARD`] units and that no other test was given.
 ///
@@ -36,6 +41,15 @@ pub fn plenty() -> Sku {
 #[must_use]
 pub fn last() -> Sku {
     next("TEST-LAST", &NEXT_LAST, LAST)
+}
+
+/// A SKU of which the whole store has [`FEW_UNITS`], split over its shards, and that no other test was given.
+///
+/// # Panics
+/// When all were given.
+#[must_use]
+pub fn few() -> Sku {
+    next("TEST-FEW", &NEXT_FEW, FEW)
 }
 
 fn next(kind: &str, counter: &AtomicU32, most: u32) -> Sku {
@@ -63,6 +77,9 @@ pub fn write(file: &Path, shards: usize) {
     }
     for number in 0..LAST {
         row(&format!("TEST-LAST-{number}"), &format!("Last thing {number}"), shards, "7.50");
+    }
+    for number in 0..FEW {
+        row(&format!("TEST-FEW-{number}"), &format!("Scarce thing {number}"), FEW_UNITS, "9.50");
     }
     row(DEAR, "Dearest thing", 100 * shards, "50000000000000.00");
     std::fs::write(file, text).unwrap();

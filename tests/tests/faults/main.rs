@@ -6,5 +6,6 @@
 mod cores;
 mod money;
 mod redis;
+mod scarce;
 mod shards;
 mod support;

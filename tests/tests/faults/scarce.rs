@@ -1,0 +1,143 @@
+//! Many shoppers and few units: what there is gets sold, once, and everybody is told.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use futures::future::join_all;
+use futures::{StreamExt, stream};
+use shared::api::order::{Order, OrderStatus};
+use shared::{ProblemKind, Sku};
+use tests::books::Written;
+use tests::goods::FEW_UNITS;
+use tests::shopper::key;
+use tests::{Books, Client, Options, Shopper, Store, goods};
+use tokio::sync::Notify;
+
+/// Everybody wants one unit.
+const SHOPPERS: usize = 200;
+/// Two regions, so that half of the units lie where no shopper does.
+const SPREAD: Options = Options { regions: &[("eu", &[1, 2]), ("us", &[3, 4])], cores: 2, ..Options::SMALL };
+/// Times that a shopper asks again while units are on their way.
+const PATIENCE: usize = 30;
+
+/// What one shopper was told in the end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Told {
+    Yours,
+    SoldOut,
+    InTransit,
+}
+
+/// Asks for one unit; again, under the same key, while it is said to be on its way.
+async fn asks_for(shopper: &Shopper, sku: &Sku) -> Told {
+    let (key, order) = (key(), shopper.order_of(&[(sku, 1)], "tok_success").await);
+    for _ in 0..PATIENCE {
+        let answer = shopper.place(&key, &order).await;
+        if answer.status == 201 {
+            assert_ne!(answer.json::<Order>().status, OrderStatus::Cancelled);
+            return Told::Yours;
+        }
+        let problem = answer.expect(409).problem();
+        if problem.is(ProblemKind::SoldOut) {
+            return Told::SoldOut;
+        }
+        assert!(problem.is(ProblemKind::StockInTransit), "{problem:?}");
+        tokio::time::sleep(Duration::from_secs(1)).await; // the answer's own Retry-After
+    }
+    Told::InTransit
+}
+
+/// All shoppers, so many at a time, ask for a SKU that nobody else knows; `each` hears of every answer.
+async fn rush(shoppers: &[Shopper], at_once: usize, each: impl Fn()) -> (Sku, Vec<Told>) {
+    let sku = goods::few();
+    let asking = stream::iter(shoppers).map(async |shopper| {
+        let told = asks_for(shopper, &sku).await;
+        each();
+        told
+    });
+    let told = asking.buffer_unordered(at_once).collect().await;
+    (sku, told)
+}
+
+/// Sold exactly once: units, orders, lines, reservations and events, and what the shoppers were told.
+async fn was_sold_exactly(books: &Books, sku: &Sku, told: &[Told]) {
+    let units = usize::try_from(FEW_UNITS).unwrap();
+    let count = |what: Told| told.iter().filter(|told| **told == what).count();
+    let counts = (count(Told::Yours), count(Told::SoldOut), count(Told::InTransit));
+    assert_eq!(counts, (units, SHOPPERS - units, 0), "yours, sold out, still on its way");
+    let all = Written { orders: FEW_UNITS, lines: FEW_UNITS, reservations: FEW_UNITS, events: FEW_UNITS };
+    assert_eq!(books.written(sku).await, all);
+    let units = books.units(sku).await;
+    assert_eq!((units.free, units.reserved + units.sold), (0, FEW_UNITS), "{units:?}");
+}
+
+/// Reads pages and stock without a pause until told to stop; all of it is served.
+async fn reads(origin: &str, stop: &AtomicBool) -> usize {
+    let client = Client::new(origin);
+    let mut served = 0;
+    while !stop.load(Ordering::Relaxed) {
+        for path in ["/", "/v1/products?limit=5", "/v1/categories", "/cart"] {
+            client.get(path).await.expect(200);
+            served += 1;
+        }
+    }
+    served
+}
+
+async fn shoppers(origin: &str) -> Vec<Shopper> {
+    // All live in the region nearest to the PoP: half of what they want lies in the other.
+    stream::iter(0..SHOPPERS).map(async |_| Shopper::guest(origin).await).buffered(16).collect().await
+}
+
+#[tokio::test]
+async fn twenty_units_are_sold_to_twenty_of_two_hundred_shoppers_however_many_come_at_once() {
+    let store = Store::start("scarce", &SPREAD).await;
+    let (origin, books) = (store.sites.addresses.shop.clone(), Books::of(&store.sites));
+    let (shoppers, stop) = (shoppers(&origin).await, AtomicBool::new(false));
+    let rushing = async {
+        let mut rushes = Vec::new();
+        for at_once in [SHOPPERS, 16, 4, 1] {
+            rushes.push(rush(&shoppers, at_once, || ()).await);
+        }
+        stop.store(true, Ordering::Relaxed);
+        rushes
+    };
+    let (rushes, served) = tokio::join!(rushing, reads(&origin, &stop));
+    for (sku, told) in &rushes {
+        was_sold_exactly(&books, sku, told).await;
+    }
+    assert!(served > 0);
+    store.system.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_core_killed_in_the_middle_of_a_rush_changes_nothing_about_it() {
+    let mut store = Store::start("scarce-core-killed", &SPREAD).await;
+    let (origin, books) = (store.sites.addresses.shop.clone(), Books::of(&store.sites));
+    let (shoppers, stop) = (shoppers(&origin).await, AtomicBool::new(false));
+    let (answered, amid) = (AtomicUsize::new(0), Notify::new());
+    let rushing = async {
+        let rushed = rush(&shoppers, 16, || {
+            if answered.fetch_add(1, Ordering::Relaxed) == SHOPPERS / 20 {
+                amid.notify_one();
+            }
+        });
+        let rushed = rushed.await;
+        stop.store(true, Ordering::Relaxed);
+        rushed
+    };
+    let killing = async {
+        amid.notified().await;
+        store.system.part_mut("core.eu-1").unwrap().kill().await.unwrap();
+    };
+    let ((sku, told), served, ()) = tokio::join!(rushing, reads(&origin, &stop), killing);
+    was_sold_exactly(&books, &sku, &told).await;
+    assert!(served > 0);
+    store.system.part_mut("core.eu-1").unwrap().restart().await.unwrap();
+    for shopper in &shoppers {
+        let user = shopper.tokens.user_id;
+        join_all(books.orders_of(user).await.iter().map(|order| shopper.decided(order.order_id))).await;
+        books.money_matches(user).await;
+    }
+    store.system.stop().await.unwrap();
+}
