@@ -48,6 +48,12 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_cores_have_these_bugs_and_no_others() {
+        let cores: Vec<_> = region_core_store::Bug::ALL.iter().map(|bug| bug.name()).collect();
+        assert_eq!(Bug::ALL.map(Bug::name).to_vec(), cores);
+    }
+
+    #[test]
     fn every_bug_is_listed_under_the_name_it_is_asked_for() {
         assert_eq!(Bug::value_variants(), Bug::ALL);
         for bug in Bug::ALL {
