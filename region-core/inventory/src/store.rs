@@ -6,8 +6,6 @@ use region_core_store::StoreError;
 use shared::{OrderId, Sku};
 use sqlx::PgConnection;
 
-use crate::rules::{Held, Shortfall};
-
 /// Units that came in from a supplier.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Receipt {
@@ -17,17 +15,6 @@ pub struct Receipt {
     pub sku: Sku,
     /// How many.
     pub units: u64,
-}
-
-/// Why units could not be reserved.
-#[derive(Debug, thiserror::Error)]
-pub enum ReserveError {
-    /// Fewer units are free than the order asks for; by SKU. Nothing was changed.
-    #[error("not enough stock")]
-    Short(Vec<Shortfall>),
-    /// The database failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
 }
 
 pub(crate) fn signed(what: &'static str, units: u64) -> Result<i64, StoreError> {
@@ -71,54 +58,6 @@ pub async fn receive(conn: &mut PgConnection, receipts: &[Receipt]) -> Result<u6
     .fetch_one(conn)
     .await?;
     unsigned("ledger.units", booked)
-}
-
-/// Moves an order's units from *free* to *reserved* and records them as held, all or none.
-///
-/// One statement: it locks the allotments in SKU order (so that two orders never wait for each other in a ring), and
-/// moves units only if every SKU has enough. `wanted` names each SKU once; the order's row must exist.
-///
-/// # Errors
-/// [`ReserveError::Short`] with every SKU that falls short; nothing is changed then.
-pub async fn reserve(conn: &mut PgConnection, order: OrderId, wanted: &[Held]) -> Result<(), ReserveError> {
-    let skus: Vec<String> = wanted.iter().map(|held| held.sku.as_str().to_owned()).collect();
-    let units: Vec<i64> = wanted.iter().map(|held| i64::from(held.quantity.units())).collect();
-    let short = sqlx::query!(
-        r#"
-        WITH wanted AS (
-            SELECT sku, units FROM unnest($2::text[], $3::bigint[]) AS wanted (sku, units)
-        ), locked AS MATERIALIZED (
-            SELECT sku, free FROM allotments WHERE sku = ANY ($2) ORDER BY sku FOR UPDATE
-        ), short AS MATERIALIZED (
-            SELECT sku, units, coalesce(free, 0) AS free FROM wanted LEFT JOIN locked USING (sku)
-            WHERE coalesce(free, 0) < units
-        ), moved AS (
-            UPDATE allotments SET free = allotments.free - wanted.units, reserved = allotments.reserved + wanted.units
-            FROM wanted WHERE allotments.sku = wanted.sku AND NOT EXISTS (SELECT FROM short)
-        ), held AS (
-            INSERT INTO reservations (order_id, sku, units)
-            SELECT $1, sku, units FROM wanted WHERE NOT EXISTS (SELECT FROM short)
-        )
-        SELECT sku AS "sku!", units AS "units!", free AS "free!" FROM short ORDER BY sku
-        "#,
-        order.as_uuid(),
-        &skus,
-        &units,
-    )
-    .fetch_all(conn)
-    .await
-    .map_err(StoreError::from)?;
-    if short.is_empty() {
-        return Ok(());
-    }
-    let shortfalls = short.into_iter().map(|row| {
-        Ok(Shortfall {
-            sku: row.sku.parse().map_err(|_| StoreError::corrupt("allotments.sku", &row.sku))?,
-            wanted: unsigned("reservations.units", row.units)?,
-            free: unsigned("allotments.free", row.free)?,
-        })
-    });
-    Err(ReserveError::Short(shortfalls.collect::<Result<_, StoreError>>()?))
 }
 
 /// Free units of these SKUs, which stay as they are until the transaction ends. `skus` is sorted: the order in which

@@ -1,27 +1,13 @@
+use region_core_store::Shard;
 use region_core_store::test_support::one_shard;
-use region_core_store::{HasStoreError, Shard, StoreError};
 use shared::id::{Slot, USER_EPOCH_MS};
-use shared::{OrderId, Quantity, Sku};
+use shared::{OrderId, Sku};
 use sqlx::Row;
-use tokio::task::JoinSet;
 
 use super::*;
 
-impl HasStoreError for ReserveError {
-    fn store_error(&self) -> Option<&StoreError> {
-        match self {
-            Self::Short(_) => None,
-            Self::Store(error) => Some(error),
-        }
-    }
-}
-
 fn sku(text: &str) -> Sku {
     text.parse().unwrap()
-}
-
-fn held(units: &[(&str, i64)]) -> Vec<Held> {
-    units.iter().map(|(name, units)| Held { sku: sku(name), quantity: Quantity::new(*units).unwrap() }).collect()
 }
 
 async fn shard_with(stock: &[(&str, u64)]) -> Shard {
@@ -34,25 +20,14 @@ async fn shard_with(stock: &[(&str, u64)]) -> Shard {
     shard
 }
 
-/// A bare order row, for reservations refer to one.
-async fn order(shard: &Shard, number: u8) -> OrderId {
-    let slot = Slot::new(1).unwrap();
-    let order = OrderId::mint(USER_EPOCH_MS, slot, [number; 8]);
+/// An order that holds units, as its admission would have written it.
+async fn holding(shard: &Shard, number: u8, name: &str, units: i64) -> OrderId {
+    let order = OrderId::mint(USER_EPOCH_MS, Slot::new(1).unwrap(), [number; 8]);
+    let hold = "WITH taken AS (UPDATE allotments SET free = free - $3, reserved = reserved + $3 WHERE sku = $2)
+        INSERT INTO reservations (order_id, sku, units) VALUES ($1, $2, $3)";
     let mut conn = shard.read().await.unwrap();
-    sqlx::query("INSERT INTO users (user_id) VALUES (1) ON CONFLICT DO NOTHING").execute(&mut *conn).await.unwrap();
-    sqlx::query(
-        "INSERT INTO orders (order_id, user_id, payment_token, currency, subtotal_minor, shipping_minor, total_minor,
-         catalog_version, shipping_address, expires_at) VALUES ($1, 1, 't', 'GBP', 0, 0, 0, 1, '{}', shard_now())",
-    )
-    .bind(order.as_uuid())
-    .execute(&mut *conn)
-    .await
-    .unwrap();
+    sqlx::query(hold).bind(order.as_uuid()).bind(name).bind(units).execute(&mut *conn).await.unwrap();
     order
-}
-
-async fn try_reserve(shard: &Shard, order: OrderId, wanted: Vec<Held>) -> Result<(), ReserveError> {
-    shard.write("test.reserve", async move |conn| reserve(conn, order, &wanted).await).await
 }
 
 /// free, reserved, sold.
@@ -74,42 +49,17 @@ async fn a_receipt_counts_once_however_often_it_comes() {
 }
 
 #[tokio::test]
-async fn an_order_gets_all_its_units_or_none_and_is_told_what_is_short() {
+async fn what_is_free_is_told_of_skus_that_the_shard_has() {
     let shard = shard_with(&[("HEART", 5), ("MUG", 1)]).await;
-    let order = order(&shard, 1).await;
-    let error = try_reserve(&shard, order, held(&[("HEART", 2), ("MUG", 2), ("NONE", 1)])).await.unwrap_err();
-    let ReserveError::Short(short) = error else { panic!("{error}") };
-    assert_eq!(
-        short.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        ["MUG: 2 wanted, 1 free", "NONE: 1 wanted, 0 free"]
-    );
-    assert_eq!(counts(&shard, "HEART").await, (5, 0, 0));
-    try_reserve(&shard, order, held(&[("HEART", 2), ("MUG", 1)])).await.unwrap();
-    assert_eq!((counts(&shard, "HEART").await, counts(&shard, "MUG").await), ((3, 2, 0), (0, 1, 0)));
-}
-
-#[tokio::test]
-async fn a_hundred_orders_for_twenty_units_sell_twenty() {
-    let shard = shard_with(&[("A", 20), ("B", 1_000)]).await;
-    let mut tasks = JoinSet::new();
-    for number in 0..100 {
-        let (shard, order) = (shard.clone(), order(&shard, number).await);
-        // Half of them name the SKUs the other way round: locks are taken in SKU order all the same.
-        let wanted = if number % 2 == 0 { held(&[("A", 1), ("B", 1)]) } else { held(&[("B", 1), ("A", 1)]) };
-        tasks.spawn(async move { try_reserve(&shard, order, wanted).await });
-    }
-    let results = tasks.join_all().await;
-    let sold = results.iter().filter(|result| result.is_ok()).count();
-    assert!(results.iter().all(|result| matches!(result, Ok(()) | Err(ReserveError::Short(_)))), "{results:?}");
-    assert_eq!((sold, counts(&shard, "A").await, counts(&shard, "B").await), (20, (0, 20, 0), (980, 20, 0)));
+    let (heart, mug, none) = (sku("HEART"), sku("MUG"), sku("NONE"));
+    let free = lock_free(&mut shard.read().await.unwrap(), &[&heart, &mug, &none]).await.unwrap();
+    assert_eq!(free, [(heart, 5), (mug, 1)].into());
 }
 
 #[tokio::test]
 async fn claimed_units_are_sold_and_released_units_are_free_again_once() {
     let shard = shard_with(&[("MUG", 10)]).await;
-    let (paid, unpaid) = (order(&shard, 1).await, order(&shard, 2).await);
-    try_reserve(&shard, paid, held(&[("MUG", 3)])).await.unwrap();
-    try_reserve(&shard, unpaid, held(&[("MUG", 4)])).await.unwrap();
+    let (paid, unpaid) = (holding(&shard, 1, "MUG", 3).await, holding(&shard, 2, "MUG", 4).await);
     let mut conn = shard.read().await.unwrap();
     for _ in 0..2 {
         claim(&mut conn, &[paid]).await.unwrap();
