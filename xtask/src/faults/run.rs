@@ -207,6 +207,8 @@ fn plan(scenario: &Scenario) -> Plan {
     plan.regions = scenario.regions.iter().map(region).collect();
     plan.cores = scenario.cores;
     plan.worker = false;
+    // Each core can then be asked whether it sells what was imported; orders go through the PoP.
+    plan.plain_api = true;
     plan.reservation_seconds = scenario.reservation_seconds;
     plan.links = Some(scenario.seed);
     if let Some(bug) = scenario.bug {
@@ -215,20 +217,23 @@ fn plan(scenario: &Scenario) -> Plan {
     plan
 }
 
-/// Waits until every region sells what was imported.
+/// Waits until every core sells what was imported: each reads the catalog by itself.
 async fn for_sale(system: &System, goods: &Goods) -> anyhow::Result<()> {
     let last = goods.all.last().context("no goods")?;
-    let product = format!("{}/v1/products/{}", system.addresses.shop, last.sku.as_str().to_lowercase());
     let client = reqwest::Client::builder().no_proxy().build()?;
     let deadline = Instant::now() + FOR_SALE_WITHIN;
-    loop {
-        let answer = client.get(&product).send().await;
-        if answer.as_ref().is_ok_and(|answer| answer.status() == 200) {
-            return Ok(());
+    for door in system.cores.iter().map(|core| &core.ops).chain([&system.addresses.shop]) {
+        let product = format!("{door}/v1/products/{}", last.sku.as_str().to_lowercase());
+        loop {
+            let answer = client.get(&product).send().await;
+            if answer.as_ref().is_ok_and(|answer| answer.status() == 200) {
+                break;
+            }
+            anyhow::ensure!(Instant::now() < deadline, "the goods are not for sale at {door}: {answer:?}");
+            tokio::time::sleep(LOOK).await;
         }
-        anyhow::ensure!(Instant::now() < deadline, "the goods are not for sale: {answer:?}");
-        tokio::time::sleep(LOOK).await;
     }
+    Ok(())
 }
 
 async fn programs(
