@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use region_core_store::{Seat, Shard, StoreError};
+use region_core_store::{Seat, Shard, StoreError, failpoint};
 use sqlx::{Connection, PgConnection};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -193,7 +193,8 @@ impl<K: Kind> Work<K> {
             return Ok(None);
         }
         let mut conn = seat.connection().await?;
-        let ended = tokio::time::timeout(LONGEST_WORK, self.kind.quick(&mut conn, commands, &mut self.memory)).await;
+        let work = quick(&*self.kind, &mut conn, commands, &mut self.memory);
+        let ended = tokio::time::timeout(LONGEST_WORK, work).await;
         let outcome = seat.keep(conn, ended).await;
         self.conclude(commands, outcome)
     }
@@ -232,6 +233,19 @@ impl<K: Kind> Work<K> {
     }
 }
 
+/// The statement commits by itself.
+async fn quick<K: Kind>(
+    kind: &K,
+    conn: &mut PgConnection,
+    commands: &[K::Command],
+    memory: &mut Memory,
+) -> Result<Option<Vec<K::Answer>>, StoreError> {
+    failpoint("writer.statement.before").await?;
+    let answers = kind.quick(conn, commands, memory).await?;
+    failpoint("writer.statement.after").await?;
+    Ok(answers)
+}
+
 async fn careful<K: Kind>(
     kind: &K,
     conn: &mut PgConnection,
@@ -241,7 +255,9 @@ async fn careful<K: Kind>(
     let mut transaction = conn.begin().await?;
     match kind.careful(&mut transaction, commands, memory).await {
         Ok(Some(answers)) => {
+            failpoint("writer.commit.before").await?;
             transaction.commit().await?;
+            failpoint("writer.commit.after").await?;
             Ok(Some(answers))
         }
         other => {

@@ -186,8 +186,7 @@ struct Committed {
 async fn commit(desk: Desk, results: Vec<(Payment, Answer)>, go_on: bool) -> Result<Committed, StoreError> {
     let shard = desk.shard.clone();
     failpoint("payment.settle.before").await?;
-    let committed =
-        shard.write("payment.settle", async move |conn| desk.settle(conn, &results, go_on).await).await?;
+    let committed = shard.write("payment.settle", async move |conn| desk.settle(conn, &results, go_on).await).await?;
     failpoint("payment.settle.after").await?;
     Ok(committed)
 }

@@ -4,6 +4,7 @@ use sqlx::{Connection, PgConnection};
 use tokio::time::Instant;
 
 use crate::error::{HasStoreError, StoreError};
+use crate::failpoint::failpoint;
 
 /// How often a transaction is run before a transient failure is believed.
 const MAX_ATTEMPTS: u32 = 5;
@@ -45,7 +46,9 @@ where
     let mut transaction = conn.begin().await.map_err(StoreError::from)?;
     match work(&mut transaction).await {
         Ok(value) => {
+            failpoint("store.commit.before").await?;
             transaction.commit().await.map_err(StoreError::from)?;
+            failpoint("store.commit.after").await?;
             Ok(value)
         }
         Err(error) => {

@@ -105,7 +105,9 @@ async fn end_sessions(conn: &mut PgConnection, database: &str) -> anyhow::Result
 pub(crate) async fn fresh_database(server: &PostgresServer, name: &str, template: &str) -> anyhow::Result<()> {
     let mut conn = admin(server).await?;
     conn.execute(AssertSqlSafe(format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"))).await?;
-    conn.execute(AssertSqlSafe(format!("CREATE DATABASE {name} TEMPLATE {template}"))).await?;
+    // Copied file by file and not through the log, which takes twice as long.
+    let create = format!("CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy");
+    conn.execute(AssertSqlSafe(create)).await?;
     conn.execute("CHECKPOINT").await?;
     Ok(())
 }
