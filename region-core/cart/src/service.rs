@@ -114,7 +114,7 @@ impl Carts {
         Ok(())
     }
 
-    /// Forgets the copy of a cart that was changed by [`crate::take`]; call it after the commit.
+    /// Forgets the copy of a cart that an order took; call it after the commit.
     pub async fn invalidate(&self, user: UserId) {
         cache::forget(&self.redis, user).await;
     }

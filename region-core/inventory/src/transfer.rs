@@ -16,7 +16,7 @@
 //! No clock undoes anything: until it is known where they are, units in flight are safe and unsellable. Halves are forgotten
 //! only below the low-water mark: the least number that is not yet settled on both sides.
 //!
-//! [`store`] has the steps, [`rules`] the decisions, [`desk`] answers the messages for the shards of this region, [`donors`]
+//! [`store`] has the steps, `rules` the decisions, [`desk`] answers the messages for the shards of this region, [`donors`]
 //! carries them to whatever region.
 
 pub mod desk;
