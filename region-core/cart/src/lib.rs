@@ -20,7 +20,7 @@ use shared::{Currency, Money, Sku};
 pub use routes::router;
 pub use rules::{FrozenCart, Item, Line, StoredCart, cart_id_of};
 pub use service::Carts;
-pub use store::{CartError, TakeError, check};
+pub use store::{CartError, TakeError, WantedCart, check};
 
 /// What a SKU is called and costs today.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -1,5 +1,7 @@
 //! The cart's SQL, each function inside the caller's transaction.
 
+use std::collections::HashMap;
+
 use region_core_store::{HasStoreError, StoreError, expect_rows, own_slot};
 use shared::api::cart::CartOperation;
 use shared::{CartId, OperationId, Problem, ProblemKind, Quantity, Sku, Slot, UserId};
@@ -212,23 +214,51 @@ pub(crate) async fn drain(conn: &mut PgConnection, guest: UserId, version: u64) 
     Ok(())
 }
 
-/// Whether a cart can be taken for an order: locks it and checks that it is at `expected_version` and holds exactly
-/// `items`. The order's own statement then takes it with the database's `take_carts`; call [`crate::Carts::invalidate`] once
-/// that has committed.
+/// A cart that an order would take, as its shopper saw it.
+#[derive(Clone, Debug)]
+pub struct WantedCart {
+    /// Whose.
+    pub user_id: UserId,
+    /// At this version.
+    pub version: u64,
+    /// Holding exactly this.
+    pub items: Vec<Item>,
+}
+
+/// Whether carts can be taken for orders: locks them, by user, and compares. `None` for those that are as wanted, else the
+/// version that the cart is at. The orders' own statement then takes them with the database's `take_carts`; call
+/// [`crate::Carts::invalidate`] once that has committed.
 ///
 /// # Errors
-/// [`TakeError::Changed`].
-pub async fn check(
-    conn: &mut PgConnection,
-    user: UserId,
-    expected_version: u64,
-    items: &[Item],
-) -> Result<(), TakeError> {
-    let Locked { cart, frozen } = lock(conn, user).await?;
-    if frozen || cart.version != expected_version || !cart.holds_exactly(items) {
-        return Err(TakeError::Changed { version: cart.version });
+/// When the database fails.
+pub async fn check(conn: &mut PgConnection, wanted: &[WantedCart]) -> Result<Vec<Option<u64>>, StoreError> {
+    let users: Vec<i64> = wanted.iter().map(|cart| cart.user_id.as_i64()).collect();
+    // Lines may be older than the lock. Then the version is another than the one that was wanted, or they are the same.
+    let rows = sqlx::query!(
+        r#"SELECT user_id, cart_id, version, coalesce(frozen_at > shard_now() - interval '15 minutes', false) AS "frozen!",
+               sku AS "sku?", quantity AS "quantity?", position AS "position?"
+           FROM carts LEFT JOIN cart_lines USING (cart_id) WHERE user_id = ANY ($1) ORDER BY user_id FOR UPDATE OF carts"#,
+        &users,
+    )
+    .fetch_all(conn)
+    .await?;
+    let mut found: HashMap<i64, Locked> = HashMap::new();
+    for row in rows {
+        let version = unsigned("carts.version", row.version)?;
+        let cart = StoredCart { cart_id: CartId::from_uuid(row.cart_id), version, lines: Vec::new() };
+        let locked = found.entry(row.user_id).or_insert(Locked { cart, frozen: row.frozen });
+        if let (Some(sku), Some(quantity), Some(position)) = (row.sku, row.quantity, row.position) {
+            locked.cart.lines.push(line(&sku, quantity, position)?);
+        }
     }
-    Ok(())
+    Ok(wanted.iter().map(|cart| changed(cart, found.get(&cart.user_id.as_i64()))).collect())
+}
+
+/// The version that a cart is at, if it is not as wanted.
+fn changed(wanted: &WantedCart, found: Option<&Locked>) -> Option<u64> {
+    let Some(Locked { cart, frozen }) = found else { return Some(0) };
+    let as_wanted = !frozen && cart.version == wanted.version && cart.holds_exactly(&wanted.items);
+    (!as_wanted).then_some(cart.version)
 }
 
 /// Forgets operations that no client repeats any more, at most `limit`. How many.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use region_core_cart::{CartError, Carts, Item, Offer, Prices, TakeError, cart_id_of, check};
+use region_core_cart::{CartError, Carts, Item, Offer, Prices, TakeError, WantedCart, cart_id_of, check};
 use region_core_store::redis::Redis;
 use region_core_store::{Shards, StoreError, test_support};
 use shared::api::cart::{Cart, CartChange, CartOperation};
@@ -85,7 +85,10 @@ impl Bench {
         let (user, items) = (self.user, items.to_vec());
         let shard = self.shards.here(user.slot()).unwrap();
         let take = async move |conn: &mut PgConnection| {
-            check(conn, user, version, &items).await?;
+            let wanted = [WantedCart { user_id: user, version, items: items.clone() }];
+            if let Some(version) = check(conn, &wanted).await?[0] {
+                return Err(TakeError::Changed { version });
+            }
             let taken = take_carts(conn, user, version, &items).await;
             assert!(taken, "what was just checked could not be taken");
             Ok::<_, TakeError>(())

@@ -14,8 +14,10 @@ use crate::store::cursor::{self, Peek};
 use crate::store::retention;
 use crate::{Consumer, HandleError, Wake, Wakes, measure};
 
-/// Pause when another process has the cursor, or when events are committed that are not safe to read yet.
+/// Pause when events are committed that are not safe to read yet.
 const SHORT_PAUSE: Duration = Duration::from_millis(5);
+/// Pause when another process has the cursor: it goes on by itself, and each look may cost orders a turn.
+const ELSEWHERE_PAUSE: Duration = Duration::from_millis(50);
 /// How long a cursor may lag behind events that only others hear.
 const PASSING: Duration = Duration::from_secs(5);
 /// Pause after the shard failed.
@@ -143,6 +145,8 @@ enum Step {
     Handled(usize),
     /// Nothing for now, but soon.
     Soon,
+    /// Another process is at it.
+    Elsewhere,
     /// Nothing to do.
     Idle,
 }
@@ -166,6 +170,7 @@ impl Listener {
                 match step {
                     Ok(Step::Handled(_)) => {}
                     Ok(Step::Soon) => tokio::time::sleep(SHORT_PAUSE).await,
+                    Ok(Step::Elsewhere) => tokio::time::sleep(ELSEWHERE_PAUSE).await,
                     Ok(Step::Idle) => waiter.wait(self.delivery.settings.poll).await,
                     Err(error) => {
                         let consumer = self.delivery.consumer.name();
@@ -183,7 +188,7 @@ impl Listener {
         loop {
             match self.step().await? {
                 Step::Handled(events) => handled += events,
-                Step::Soon => tokio::time::sleep(SHORT_PAUSE).await,
+                Step::Soon | Step::Elsewhere => tokio::time::sleep(SHORT_PAUSE).await,
                 Step::Idle => return Ok(handled),
             }
         }
@@ -197,7 +202,7 @@ impl Listener {
             return Ok(if peek.unsettled { Step::Soon } else { Step::Idle });
         }
         match Arc::clone(&self.delivery).round(self.shard.clone()).await? {
-            Round::Elsewhere => Ok(Step::Soon),
+            Round::Elsewhere => Ok(Step::Elsewhere),
             Round::Done { handled } => {
                 self.passed_at = Instant::now();
                 if handled > 0 {

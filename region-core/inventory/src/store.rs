@@ -96,8 +96,8 @@ pub async fn lock(conn: &mut PgConnection, orders: &[OrderId]) -> Result<(), Sto
     Ok(())
 }
 
-/// Moves the held units of these orders from *reserved* to *sold*: they are being paid for and no longer expire.
-/// The caller has just claimed the orders' rows by compare-and-set.
+/// Moves the held units of these orders from *reserved* to *sold*: they are being paid for and no longer expire. In the
+/// shard's turn allotments are locked by SKU, for there joins are loops over what is sorted. The caller has just claimed the orders' rows by compare-and-set.
 ///
 /// # Errors
 /// When the database fails.
@@ -108,12 +108,10 @@ pub async fn claim(conn: &mut PgConnection, orders: &[OrderId]) -> Result<(), St
         WITH claimed AS (
             UPDATE reservations SET state = 'claimed' WHERE order_id = ANY ($1) AND state = 'held' RETURNING sku, units
         ), sums AS MATERIALIZED (
-            SELECT sku, sum(units)::bigint AS units FROM claimed GROUP BY sku
-        ), locked AS MATERIALIZED (
-            SELECT sku FROM allotments WHERE sku IN (SELECT sku FROM sums) ORDER BY sku FOR UPDATE
+            SELECT sku, sum(units)::bigint AS units FROM claimed GROUP BY sku ORDER BY sku
         )
         UPDATE allotments SET reserved = allotments.reserved - sums.units, sold = allotments.sold + sums.units
-        FROM sums JOIN locked USING (sku) WHERE allotments.sku = sums.sku
+        FROM sums WHERE allotments.sku = sums.sku
         "#,
         &orders,
     )
@@ -140,12 +138,10 @@ pub async fn release(conn: &mut PgConnection, orders: &[OrderId]) -> Result<Vec<
             SELECT sku,
                 coalesce(sum(units) FILTER (WHERE state = 'held'), 0)::bigint AS held,
                 coalesce(sum(units) FILTER (WHERE state = 'claimed'), 0)::bigint AS claimed
-            FROM live GROUP BY sku
-        ), locked AS MATERIALIZED (
-            SELECT sku FROM allotments WHERE sku IN (SELECT sku FROM sums) ORDER BY sku FOR UPDATE
+            FROM live GROUP BY sku ORDER BY sku
         )
         UPDATE allotments SET free = allotments.free + held + claimed, reserved = allotments.reserved - held, sold = allotments.sold - claimed
-        FROM sums JOIN locked USING (sku) WHERE allotments.sku = sums.sku
+        FROM sums WHERE allotments.sku = sums.sku
         RETURNING allotments.sku
         "#,
         &orders,

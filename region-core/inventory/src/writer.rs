@@ -48,7 +48,7 @@ pub trait Kind: Send + Sync + 'static {
     fn suffices(&self, batch: &[Self::Command], memory: &Memory) -> bool;
 
     /// Takes all of `batch`, which `memory` suffices for, with a single statement that re-checks; notes in `memory` what it
-    /// took. `None`, with nothing written, if the statement found otherwise.
+    /// took, or forgets what proved wrong. `None`, with nothing written, if the statement found otherwise.
     fn quick<'a>(
         &'a self,
         conn: &'a mut PgConnection,
@@ -75,8 +75,8 @@ pub enum WriterError {
     /// As many commands wait as may.
     #[error("the shard's writer has too much to do")]
     Full,
-    /// Its time ran out before its turn came. It was not written.
-    #[error("the shard's writer did not come to it in time")]
+    /// Its time ran out. If its batch was formed already, whether it was written is unknown.
+    #[error("the shard's writer did not answer in time")]
     Late,
     /// The shard failed; whether it was written is unknown if the commit's answer was lost.
     #[error("the shard's writer failed")]
@@ -122,7 +122,9 @@ impl<K: Kind> Writer<K> {
             mpsc::error::TrySendError::Full(_) => WriterError::Full,
             mpsc::error::TrySendError::Closed(_) => WriterError::Stopped,
         })?;
-        answered.await.map_err(|_| WriterError::Stopped)?
+        // Whoever gives up before his batch is formed is left out of it.
+        let answer = tokio::time::timeout(DEADLINE, answered).await.map_err(|_| WriterError::Late)?;
+        answer.map_err(|_| WriterError::Stopped)?
     }
 }
 
@@ -227,7 +229,9 @@ impl<K: Kind> Work<K> {
     ) -> Result<Option<Vec<K::Answer>>, StoreError> {
         match &outcome {
             Ok(Some(answers)) => self.kind.committed(&self.shard, commands, answers),
-            Ok(None) | Err(_) => self.memory.forget(),
+            Ok(None) => {}
+            // What was written of it is unknown.
+            Err(_) => self.memory.forget(),
         }
         outcome
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use region_core_cart::{Item, TakeError};
+use region_core_cart::{Item, WantedCart};
 use region_core_events::{NewEvent, Wakes};
 use region_core_inventory::transfer::desk::ChangedFn;
 use region_core_inventory::{Borrowing, Kind, Memory, Shortfall};
@@ -16,7 +16,7 @@ use time::Duration;
 
 use crate::rules::admit::{Free, sums, take};
 use crate::rules::{CheckedOrder, PricedOrder};
-use crate::store::place::{self, KnownKey, Times};
+use crate::store::place::{self, Admitted, KnownKey, Times};
 
 /// One order, ready to be decided about.
 #[derive(Debug)]
@@ -103,7 +103,15 @@ impl Kind for Admission {
     ) -> BoxFuture<'a, Result<Option<Vec<Verdict>>, StoreError>> {
         async move {
             let orders: Vec<&AdmitOrder> = batch.iter().map(|order| &*order.order).collect();
-            let Some(times) = place::admit(conn, &orders, self.hold).await? else { return Ok(None) };
+            let times = match place::admit(conn, &orders, self.hold).await? {
+                Admitted::Whole(times) => times,
+                Admitted::Stale { units } => {
+                    if units {
+                        memory.forget();
+                    }
+                    return Ok(None);
+                }
+            };
             sums(batch.iter().flat_map(|order| items(order)))
                 .into_iter()
                 .for_each(|(sku, units)| memory.took(sku, units));
@@ -155,10 +163,13 @@ impl Admission {
             .filter(|(_, refused)| refused.is_none())
             .map(|(order, _)| &*order.order)
             .collect();
-        let times = if accepted.is_empty() { None } else { place::admit(conn, &accepted, self.hold).await? };
-        if times.is_none() && !accepted.is_empty() {
-            return Ok(None);
-        }
+        let times = match accepted.is_empty() {
+            true => None,
+            false => match place::admit(conn, &accepted, self.hold).await? {
+                Admitted::Whole(times) => Some(times),
+                Admitted::Stale { .. } => return Ok(None),
+            },
+        };
         facts.free.iter().for_each(|(sku, free)| memory.note(sku, *free));
         Ok(verdicts.into_iter().map(|refused| refused.or_else(|| times.map(Verdict::Admitted))).collect())
     }
@@ -238,27 +249,23 @@ impl<'a> Facts<'a> {
     }
 }
 
-/// Locks the carts that a batch wants to take, by user, and tells which are not as their order thinks.
+/// Locks the carts that a batch wants to take and tells, by place in the batch, which are not as their order thinks.
 async fn changed_carts(conn: &mut PgConnection, batch: &[Admit]) -> Result<HashMap<usize, u64>, StoreError> {
-    let mut wanted: Vec<(usize, u64, &AdmitOrder)> = batch
+    let item = |(sku, quantity): (&Sku, Quantity)| Item { sku: sku.clone(), quantity };
+    let wanted: Vec<(usize, WantedCart)> = batch
         .iter()
         .enumerate()
-        .filter_map(|(place, order)| Some((place, order.checked.cart_version?, &*order.order)))
+        .filter_map(|(place, order)| {
+            let version = order.checked.cart_version?;
+            Some((place, WantedCart { user_id: order.user_id, version, items: items(order).map(item).collect() }))
+        })
         .collect();
-    wanted.sort_unstable_by_key(|(_, _, order)| order.user_id.as_i64());
-    let mut changed = HashMap::new();
-    for (place, version, order) in wanted {
-        let items: Vec<Item> =
-            order.checked.items.iter().map(|(sku, quantity)| Item { sku: sku.clone(), quantity: *quantity }).collect();
-        match region_core_cart::check(conn, order.user_id, version, &items).await {
-            Ok(()) => {}
-            Err(TakeError::Changed { version }) => {
-                changed.insert(place, version);
-            }
-            Err(TakeError::Store(error)) => return Err(error),
-        }
+    if wanted.is_empty() {
+        return Ok(HashMap::new());
     }
-    Ok(changed)
+    let (places, wanted): (Vec<usize>, Vec<WantedCart>) = wanted.into_iter().unzip();
+    let changed = region_core_cart::check(conn, &wanted).await?;
+    Ok(places.into_iter().zip(changed).filter_map(|(place, changed)| Some((place, changed?))).collect())
 }
 
 fn items(order: &AdmitOrder) -> impl Iterator<Item = (&Sku, Quantity)> + Clone {

@@ -60,8 +60,8 @@ impl Limit {
         }
     }
 
-    /// The key's entry, if a request under it may go on now.
-    pub(crate) fn admit(&self, user: UserId, key: &IdempotencyKey, now: Instant) -> Option<Arc<KeyEntry>> {
+    /// The key's entry, if a request under it may go on now, and whether the key is new to this process.
+    pub(crate) fn admit(&self, user: UserId, key: &IdempotencyKey, now: Instant) -> Option<(Arc<KeyEntry>, bool)> {
         let fresh_entry = || Arc::new(KeyEntry { window: Window::starting(now), turn: tokio::sync::Mutex::default() });
         let entry = self.keys.entry((user, key.clone())).or_insert_with(fresh_entry);
         let (fresh, entry) = (entry.is_fresh(), entry.into_value());
@@ -74,7 +74,7 @@ impl Limit {
             self.keys.invalidate(&(user, key.clone()));
             return None;
         }
-        Some(entry)
+        Some((entry, fresh))
     }
 }
 

@@ -156,19 +156,21 @@ impl Orders {
         let Parts { shards, prices, .. } = &self.0.parts;
         let shard = shards.here(caller.user_id.slot())?;
         let checked = CheckedOrder::check(body, caller.user_id)?;
-        let entry = self.0.limit.admit(caller.user_id, key, Instant::now()).ok_or(OrderError::TooFast)?;
+        let admitted = self.0.limit.admit(caller.user_id, key, Instant::now());
+        let (entry, fresh) = admitted.ok_or(OrderError::TooFast)?;
         // Repeats take turns here, without a connection; between processes the unique index makes them wait.
         let turn = tokio::time::timeout(LONGEST_TURN, entry.turn.lock()).await;
         let _turn = turn.map_err(|_| OrderError::StillRunning)?;
         let attempt = Attempt { shard, caller, key, hash: checked.request_hash(), traceparent };
-        match as_seen(&checked, prices.price(&checked.items)) {
-            Ok(priced) => self.admit(&attempt, checked, priced).await,
-            // A repeat gets its order whatever has become of the prices since.
-            Err(refusal) => match place::find_key(&mut *shard.read().await?, caller.user_id, key).await? {
-                Some(known) => self.replay(&attempt, &known).await,
-                None => Err(refusal),
-            },
+        let seen = as_seen(&checked, prices.price(&checked.items));
+        // A repeat gets its order whatever has become of the prices since, and without spoiling a batch of new ones.
+        if !fresh || seen.is_err() {
+            let known = place::find_key(&mut *shard.read().await?, caller.user_id, key).await?;
+            if let Some(known) = known {
+                return self.replay(&attempt, &known).await;
+            }
         }
+        self.admit(&attempt, checked, seen?).await
     }
 
     /// Hands the order to the shard's writer. If units are missing here, it waits for some from elsewhere and comes again, in
@@ -183,7 +185,11 @@ impl Orders {
         let order = Arc::new(self.new_order(attempt, order_id, checked, priced));
         let (mut covered, until) = (None, Instant::now() + LONGEST_BORROW);
         loop {
-            match self.submit(attempt.shard, &order, covered.is_some()).await? {
+            let verdict = self.submit(attempt.shard, &order, covered.is_some()).await?;
+            if order.checked.cart_version.is_some() && !matches!(verdict, Verdict::Refused(_)) {
+                self.0.parts.carts.invalidate(attempt.caller.user_id).await;
+            }
+            match verdict {
                 Verdict::Refused(Refusal::Short(short)) => {
                     covered = Some(self.cover(attempt.shard, &order, short, until).await?);
                 }
@@ -193,12 +199,7 @@ impl Orders {
                 Verdict::Known(known) => {
                     return Ok(Placed { replayed: false, ..self.replay(attempt, &known).await? });
                 }
-                Verdict::Admitted(times) => {
-                    if order.checked.cart_version.is_some() {
-                        self.0.parts.carts.invalidate(attempt.caller.user_id).await;
-                    }
-                    return Ok(Placed { order: accepted(&order, times), replayed: false });
-                }
+                Verdict::Admitted(times) => return Ok(Placed { order: accepted(&order, times), replayed: false }),
             }
         }
     }

@@ -10,6 +10,7 @@ use shared::ShardId;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection};
 use tokio::sync::{Mutex, MutexGuard};
+use tokio::time::Instant;
 use tokio::time::error::Elapsed;
 
 use crate::error::{HasStoreError, StoreError};
@@ -17,6 +18,8 @@ use crate::transaction::{self, Attempts};
 
 /// Longest wait for a turn, and for a new connection in it, before the caller is told to try again.
 const LONGEST_WAIT: Duration = Duration::from_secs(4);
+/// A connection that lay idle for so long is tried before it is used, for as long at most.
+const IDLE: Duration = Duration::from_secs(1);
 /// Longest time that one transaction may take. The server's own bounds end it sooner, unless the server itself stands still.
 const LONGEST_WORK: Duration = Duration::from_secs(12);
 
@@ -38,7 +41,13 @@ struct Inner {
     shard: ShardId,
     options: PgConnectOptions,
     /// Absent until first used, and after a failure or a caller who went away in the middle.
-    connection: Mutex<Option<PgConnection>>,
+    connection: Mutex<Option<Kept>>,
+}
+
+/// A connection between two uses.
+struct Kept {
+    conn: PgConnection,
+    since: Instant,
 }
 
 impl std::fmt::Debug for Turn {
@@ -76,15 +85,14 @@ impl Turn {
 }
 
 /// The turn while it is one's own. Given up when dropped.
-#[derive(Debug)]
 pub struct Seat<'a> {
     turn: &'a Inner,
-    guard: MutexGuard<'a, Option<PgConnection>>,
+    guard: MutexGuard<'a, Option<Kept>>,
 }
 
-impl std::fmt::Debug for Inner {
+impl std::fmt::Debug for Seat<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Inner").field("shard", &self.shard).finish_non_exhaustive()
+        f.debug_struct("Seat").field("shard", &self.turn.shard).finish_non_exhaustive()
     }
 }
 
@@ -110,13 +118,17 @@ impl Seat<'_> {
     }
 
     /// The connection, taken out of its place. Give it back with [`Seat::keep`]: whoever is dropped before that has closed it,
-    /// and so rolled back what was under way.
+    /// and so rolled back the transaction under way; a statement that commits by itself may still commit.
     ///
     /// # Errors
     /// When no connection is to be had in time.
     pub async fn connection(&mut self) -> Result<PgConnection, StoreError> {
-        if let Some(conn) = self.guard.take() {
-            return Ok(conn);
+        if let Some(Kept { mut conn, since }) = self.guard.take() {
+            // One that lay idle may have died with its server; under load the next use tells.
+            let fresh = since.elapsed() < IDLE;
+            if fresh || matches!(tokio::time::timeout(IDLE, conn.ping()).await, Ok(Ok(()))) {
+                return Ok(conn);
+            }
         }
         let connecting = tokio::time::timeout(LONGEST_WAIT, PgConnection::connect_with(&self.turn.options));
         Ok(connecting.await.map_err(|_| timed_out())??)
@@ -141,7 +153,7 @@ impl Seat<'_> {
             Err(_) => false,
         };
         if sound {
-            *self.guard = Some(conn);
+            *self.guard = Some(Kept { conn, since: Instant::now() });
         }
         outcome
     }

@@ -125,7 +125,7 @@ pub(crate) async fn next_window(conn: &mut PgConnection, done: Cursor) -> Result
     let row = sqlx::query!(
         r#"
         SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS "safe_before!",
-               coalesce(min(sequence), 0) AS "first!", coalesce(max(sequence), 0) AS "last!"
+               coalesce(min(sequence + 0), 0) AS "first!", coalesce(max(sequence + 0), 0) AS "last!"
         FROM outbox
         WHERE transaction_id >= $1 AND transaction_id < pg_snapshot_xmin(pg_current_snapshot())::text::bigint
         "#,

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use region_core_store::StoreError;
 use shared::{IdempotencyKey, OrderId, Sku, Slot, UserId};
 use sqlx::PgConnection;
+use sqlx::postgres::PgDatabaseError;
 use time::{Duration, OffsetDateTime};
 
 use crate::admission::AdmitOrder;
@@ -92,19 +93,32 @@ pub(crate) struct Times {
     pub(crate) expires_at: OffsetDateTime,
 }
 
+/// How the statement that admits orders ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Admitted {
+    /// They stand.
+    Whole(Times),
+    /// Nothing was written and the transaction is spoiled: something is not as it was thought to be.
+    Stale {
+        /// Whether that is the number of free units.
+        units: bool,
+    },
+}
+
 /// Writes these orders whole (idempotency record, order, lines, reservations, allotments, carts, event) in one statement
-/// that re-checks slots, users, keys, carts and units. `None`, with nothing written and the transaction spoiled, if one of
-/// them is not as it was thought to be.
+/// that re-checks slots, users, keys, carts and units.
 pub(crate) async fn admit(
     conn: &mut PgConnection,
     orders: &[&AdmitOrder],
     hold: Duration,
-) -> Result<Option<Times>, StoreError> {
+) -> Result<Admitted, StoreError> {
     match admit_all(conn, orders, hold).await {
-        Ok(times) => Ok(Some(times)),
+        Ok(times) => Ok(Admitted::Whole(times)),
         Err(StoreError::Sql(sqlx::Error::Database(error))) if error.code().as_deref() == Some(STALE) => {
-            metrics::counter!("orders_batches_stale_total").increment(1);
-            Ok(None)
+            let what =
+                error.try_downcast_ref::<PgDatabaseError>().and_then(PgDatabaseError::detail).unwrap_or_default();
+            metrics::counter!("orders_batches_stale_total", "what" => what.to_owned()).increment(1);
+            Ok(Admitted::Stale { units: what == "allotments" })
         }
         Err(error) => Err(error),
     }
