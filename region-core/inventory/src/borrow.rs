@@ -30,7 +30,7 @@ use crate::transfer::desk::{ChangedFn, Desk};
 use crate::transfer::donors::{Donors, Everywhere, Post};
 use crate::transfer::routes;
 pub(crate) use gather::Errands;
-use gather::{Flights, Landed};
+use gather::{Flights, Landed, Refusals};
 use lanes::{Lanes, NoPlace, Outlook, Place};
 
 /// What a shopper can be asked for.
@@ -50,6 +50,7 @@ pub struct Borrowing {
     patience: Patience,
     flights: Flights,
     landed: Landed,
+    refusals: Refusals,
 }
 
 /// How long an order waits at most.
@@ -118,7 +119,8 @@ impl Borrowing {
         let desk = Desk::new(shards.clone(), lanes.clone(), demand.clone(), told);
         let post = Post::new(donors(desk.clone()));
         let (heard, flights, landed) = (Heard::default(), Flights::default(), Landed::default());
-        Self { shards, lanes, demand, heard, post, desk, patience: PATIENCE, flights, landed }
+        let refusals = Refusals::default();
+        Self { shards, lanes, demand, heard, post, desk, patience: PATIENCE, flights, landed, refusals }
     }
 
     /// What other regions' cores ask: to be served to cores alone.

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::future::join_all;
+use moka::sync::Cache;
 use region_core_store::{Shard, StoreError};
 use shared::{Problem, ShardId, Sku};
 use tokio::task::JoinHandle;
@@ -46,6 +47,31 @@ impl Drop for Flight {
         for wish in self.wishes.drain(..) {
             flying.remove(&(self.borrower, self.donor, wish.sku));
         }
+    }
+}
+
+/// How long a donor that keeps what it has for its own waiting orders is not asked again.
+const SPARED: Duration = Duration::from_millis(250);
+/// Refusals remembered at most.
+const MOST_REFUSALS: u64 = 100_000;
+
+/// Who has just kept all it has: borrower, donor and SKU. To ask again at once would only make it look as if units moved.
+#[derive(Clone, Debug)]
+pub(super) struct Refusals(Cache<(ShardId, ShardId, Sku), ()>);
+
+impl Default for Refusals {
+    fn default() -> Self {
+        Self(Cache::builder().max_capacity(MOST_REFUSALS).time_to_live(SPARED).build())
+    }
+}
+
+impl Refusals {
+    fn note(&self, borrower: ShardId, donor: ShardId, sku: &Sku) {
+        self.0.insert((borrower, donor, sku.clone()), ());
+    }
+
+    fn stands(&self, borrower: ShardId, donor: ShardId, sku: &Sku) -> bool {
+        self.0.contains_key(&(borrower, donor, sku.clone()))
     }
 }
 
@@ -115,13 +141,15 @@ impl Borrowing {
         skus.iter().filter(|sku| self.lanes.somebody_waits(shard.id(), sku)).cloned().collect()
     }
 
-    /// Asks every shard for exactly what is missing, but for those that have just said that they have none.
+    /// Asks every shard for exactly what is missing, but for those that have just said that they have none to give.
     async fn ask_everybody(&self, shard: &Shard, skus: &[Sku], first: &Reading) {
         let mut errands: Errands = BTreeMap::new();
         for sku in skus {
             let want = self.lanes.missing(shard.id(), sku).min(MAX_WANT);
             let others = first.of(sku).filter(|(id, _)| *id != shard.id());
-            let may_give = others.filter(|(_, count)| want > 0 && count.is_none_or(|count| count.free > 0));
+            let may_give = others.filter(|(donor, count)| {
+                want > 0 && count.is_none_or(|count| count.free > 0) && !self.refusals.stands(shard.id(), *donor, sku)
+            });
             may_give.for_each(|(donor, _)| errands.entry(donor).or_default().push(Wish { sku: sku.clone(), want }));
         }
         self.run(shard, errands, Mode::Exact, self.patience()).await;
@@ -186,6 +214,9 @@ impl Borrowing {
         let given = self.post.grant((shard.id(), donor), low, &asks).await.map_err(BorrowError::Donor)?;
         for (ask, given) in asks.iter().zip(&given) {
             self.heard.note(donor, &ask.sku, given.left);
+            if ask.mode == Mode::Exact && given.units == 0 && given.left.is_some_and(|left| left > 0) {
+                self.refusals.note(shard.id(), donor, &ask.sku);
+            }
         }
         Ok(self.credit(shard, donor, given).await?)
     }

@@ -305,7 +305,9 @@ pub async fn counts(conn: &mut PgConnection, skus: &[Sku]) -> Result<Vec<Count>,
         LEFT JOIN allotments USING (sku)
         LEFT JOIN LATERAL (
             -- A cancelled one is on its way as well, until its donor has the units back.
-            SELECT bool_or(state <> 'done' AND settled_at IS NULL) AS arriving, max(seq) AS begun
+            -- One that was refused has moved nothing.
+            SELECT bool_or(state <> 'done' AND settled_at IS NULL) AS arriving,
+                max(seq) FILTER (WHERE state <> 'done' OR units > 0) AS begun
             FROM transfers_in WHERE transfers_in.sku = asked.sku
         ) AS coming ON true
         "#,

@@ -308,6 +308,19 @@ async fn counts_say_what_is_free_and_whether_units_may_be_on_their_way() {
 }
 
 #[tokio::test]
+async fn a_refusal_does_not_look_like_units_that_moved() {
+    let (borrower, donor) = (shard(1, 3).await, shard(2, 0).await);
+    let count = async || counts(&mut borrower.read().await.unwrap(), &[mug()]).await.unwrap().remove(0);
+    let before = count().await;
+    let seq = begun(&borrower, &donor, 4).await;
+    let asked = count().await;
+    assert!(asked.arriving && asked.begun == seq, "it may bring something yet");
+    let refused = one_grant(&borrower, &donor, seq, 4).await;
+    assert_eq!((refused[0].units, credited(&borrower, &donor, &refused).await), (0, 0));
+    assert_eq!(count().await, before);
+}
+
+#[tokio::test]
 async fn lists_for_recovery_hold_what_is_old_enough_and_open() {
     let (borrower, donor) = (shard(1, 0).await, shard(2, 10).await);
     let seq = begun(&borrower, &donor, 4).await;
