@@ -23,5 +23,5 @@ pub use borrow::{Borrowing, Covered, NotCovered};
 pub use ledger::Ledger;
 pub use routes::router;
 pub use rules::{Held, Shortfall};
-pub use store::{Receipt, claim, lock, lock_free, receive, release};
+pub use store::{Receipt, claim, find_free, lock, lock_free, receive, release};
 pub use writer::{Kind, Memory, Writer, WriterError};

@@ -60,6 +60,15 @@ pub async fn receive(conn: &mut PgConnection, receipts: &[Receipt]) -> Result<u6
     unsigned("ledger.units", booked)
 }
 
+/// Free units of these SKUs, as of a moment ago. SKUs that the shard never had are left out.
+///
+/// # Errors
+/// When the database fails.
+pub async fn find_free(conn: &mut PgConnection, skus: &[&Sku]) -> Result<HashMap<Sku, u64>, StoreError> {
+    let skus: Vec<String> = skus.iter().map(|sku| sku.as_str().to_owned()).collect();
+    Ok(free_units(conn, &skus).await?.into_iter().collect())
+}
+
 /// Free units of these SKUs, which stay as they are until the transaction ends. `skus` is sorted: the order in which
 /// everybody locks allotments. SKUs that the shard never had are left out.
 ///

@@ -47,6 +47,14 @@ pub trait Kind: Send + Sync + 'static {
     /// Whether `memory` holds enough to decide that all of `batch` is taken. If not, the database is asked.
     fn suffices(&self, batch: &[Self::Command], memory: &Memory) -> bool;
 
+    /// Reads into `memory`, without any lock, what it does not hold of `batch` at all. Whether there was such.
+    fn recall<'a>(
+        &'a self,
+        conn: &'a mut PgConnection,
+        batch: &'a [Self::Command],
+        memory: &'a mut Memory,
+    ) -> BoxFuture<'a, Result<bool, StoreError>>;
+
     /// Takes all of `batch`, which `memory` suffices for, with a single statement that re-checks; notes in `memory` what it
     /// took, or forgets what proved wrong. `None`, with nothing written, if the statement found otherwise.
     fn quick<'a>(
@@ -191,7 +199,7 @@ impl<K: Kind> Work<K> {
         seat: &mut Seat<'_>,
         commands: &[K::Command],
     ) -> Result<Option<Vec<K::Answer>>, StoreError> {
-        if !self.kind.suffices(commands, &self.memory) {
+        if !self.kind.suffices(commands, &self.memory) && !self.recalled(seat, commands).await? {
             return Ok(None);
         }
         let mut conn = seat.connection().await?;
@@ -199,6 +207,14 @@ impl<K: Kind> Work<K> {
         let ended = tokio::time::timeout(LONGEST_WORK, work).await;
         let outcome = seat.keep(conn, ended).await;
         self.conclude(commands, outcome)
+    }
+
+    /// Whether memory suffices now that what it lacked was read.
+    async fn recalled(&mut self, seat: &mut Seat<'_>, commands: &[K::Command]) -> Result<bool, StoreError> {
+        let mut conn = seat.connection().await?;
+        let ended = tokio::time::timeout(LONGEST_WORK, self.kind.recall(&mut conn, commands, &mut self.memory)).await;
+        let read = seat.keep(conn, ended).await?;
+        Ok(read && self.kind.suffices(commands, &self.memory))
     }
 
     /// Reads, decides and writes in one transaction; anew, a few times, when another writer came in between.

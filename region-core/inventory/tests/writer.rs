@@ -64,6 +64,15 @@ impl Kind for Book {
         self.quick
     }
 
+    fn recall<'a>(
+        &'a self,
+        _: &'a mut PgConnection,
+        _: &'a [Entry],
+        _: &'a mut Memory,
+    ) -> BoxFuture<'a, Result<bool, StoreError>> {
+        async { Ok(false) }.boxed()
+    }
+
     fn quick<'a>(
         &'a self,
         conn: &'a mut PgConnection,

@@ -95,6 +95,25 @@ impl Kind for Admission {
         self.enough(batch, memory) && carts_are_distinct(batch)
     }
 
+    fn recall<'a>(
+        &'a self,
+        conn: &'a mut PgConnection,
+        batch: &'a [Admit],
+        memory: &'a mut Memory,
+    ) -> BoxFuture<'a, Result<bool, StoreError>> {
+        async move {
+            let skus = place::skus(batch.iter().map(|order| &*order.order));
+            let unknown: Vec<&Sku> = skus.into_iter().filter(|sku| memory.free(sku).is_none()).collect();
+            if unknown.is_empty() {
+                return Ok(false);
+            }
+            let found = region_core_inventory::find_free(conn, &unknown).await?;
+            unknown.into_iter().for_each(|sku| memory.note(sku, found.get(sku).copied().unwrap_or(0)));
+            Ok(true)
+        }
+        .boxed()
+    }
+
     fn quick<'a>(
         &'a self,
         conn: &'a mut PgConnection,
