@@ -108,7 +108,7 @@ pub(crate) async fn lease(
         WHERE payment_id IN (
             SELECT payment_id FROM payments
             WHERE state IN ('to_create', 'to_authorize', 'to_confirm', 'to_capture', 'to_void', 'to_refund')
-              AND next_attempt_at <= shard_now() AND (leased_until IS NULL OR leased_until < shard_now())
+              AND next_attempt_at <= (SELECT shard_now()) AND (leased_until IS NULL OR leased_until < shard_now())
               AND provider = $1
             ORDER BY next_attempt_at LIMIT $2 FOR UPDATE SKIP LOCKED
         )

@@ -77,12 +77,15 @@ pub(crate) async fn peek(conn: &mut PgConnection, consumer: &str, kinds: &[Strin
                 (SELECT created_at FROM outbox
                  WHERE transaction_id >= cursor.window_before AND kind = ANY ($2)
                  ORDER BY transaction_id, sequence LIMIT 1)) AS oldest_heard,
-            EXISTS (SELECT FROM outbox
-                    WHERE transaction_id >= cursor.window_before AND transaction_id < cursor.safe_before
-                      AND kind = ANY ($2)) AS "heard!",
-            EXISTS (SELECT FROM outbox
-                    WHERE transaction_id >= cursor.window_before AND transaction_id < cursor.safe_before) AS "passing!",
-            EXISTS (SELECT FROM outbox WHERE transaction_id >= cursor.safe_before) AS "unsettled!",
+            -- Ordered, so that each is one step into the index and never a scan of all that is kept.
+            (SELECT true FROM outbox
+             WHERE transaction_id >= cursor.window_before AND transaction_id < cursor.safe_before AND kind = ANY ($2)
+             ORDER BY transaction_id LIMIT 1) IS NOT NULL AS "heard!",
+            (SELECT true FROM outbox
+             WHERE transaction_id >= cursor.window_before AND transaction_id < cursor.safe_before
+             ORDER BY transaction_id LIMIT 1) IS NOT NULL AS "passing!",
+            (SELECT true FROM outbox WHERE transaction_id >= cursor.safe_before
+             ORDER BY transaction_id LIMIT 1) IS NOT NULL AS "unsettled!",
             EXISTS (SELECT FROM event_retries AS retry
                     WHERE retry.consumer = $1 AND retry.next_attempt_at <= shard_now()
                       AND NOT EXISTS (SELECT FROM event_retries AS earlier
@@ -124,10 +127,16 @@ pub(crate) async fn lock(conn: &mut PgConnection, consumer: &str) -> Result<Opti
 pub(crate) async fn next_window(conn: &mut PgConnection, done: Cursor) -> Result<Cursor, StoreError> {
     let row = sqlx::query!(
         r#"
-        SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS "safe_before!",
-               coalesce(min(sequence + 0), 0) AS "first!", coalesce(max(sequence + 0), 0) AS "last!"
-        FROM outbox
-        WHERE transaction_id >= $1 AND transaction_id < pg_snapshot_xmin(pg_current_snapshot())::text::bigint
+        WITH bound AS MATERIALIZED (SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS safe_before),
+        -- By itself, for a least and a greatest sequence would otherwise be looked for from the beginning of all that is kept.
+        safe AS MATERIALIZED (
+            SELECT sequence FROM outbox
+            WHERE transaction_id >= $1 AND transaction_id < (SELECT safe_before FROM bound)
+            ORDER BY transaction_id
+        )
+        SELECT (SELECT safe_before FROM bound) AS "safe_before!",
+               coalesce(min(sequence), 0) AS "first!", coalesce(max(sequence), 0) AS "last!"
+        FROM safe
         "#,
         done.window_before,
     )

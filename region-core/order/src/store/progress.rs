@@ -42,11 +42,12 @@ pub(crate) async fn claim(conn: &mut PgConnection, orders: &[OrderId]) -> Result
     let rows = sqlx::query!(
         r#"
         WITH due AS MATERIALIZED (
-            SELECT order_id FROM orders WHERE order_id = ANY ($1) AND status = 'PENDING' AND claimed_at IS NULL
-            ORDER BY order_id FOR NO KEY UPDATE
+            SELECT order_id FROM orders WHERE order_id = ANY ($1) ORDER BY order_id FOR NO KEY UPDATE
         )
+        -- Spelt so that the index of orders to expire does not look like the way to these: it is full of dead entries.
         UPDATE orders SET claimed_at = shard_now(), payment = 'processing', version = version + 1
-        FROM due WHERE orders.order_id = due.order_id AND status = 'PENDING' AND claimed_at IS NULL AND expires_at > shard_now()
+        FROM due WHERE orders.order_id = due.order_id AND status = 'PENDING'
+            AND coalesce(claimed_at, 'infinity') = 'infinity' AND expires_at > shard_now()
         RETURNING orders.order_id, version
         "#,
         &uuids(orders),
@@ -132,8 +133,8 @@ pub(crate) async fn expire_these(
     let rows = sqlx::query!(
         r#"
         WITH due AS MATERIALIZED (
-            SELECT order_id FROM orders WHERE order_id = ANY ($1) AND status = 'PENDING' AND claimed_at IS NULL
-                AND expires_at <= shard_now()
+            SELECT order_id FROM orders WHERE order_id = ANY ($1) AND status = 'PENDING'
+                AND coalesce(claimed_at, 'infinity') = 'infinity' AND expires_at <= shard_now()
             ORDER BY order_id FOR NO KEY UPDATE
         )
         UPDATE orders SET status = 'CANCELLED', cancel_reason = $2, version = version + 1
