@@ -6,7 +6,7 @@
 
 pub(crate) mod demand;
 pub(crate) mod heard;
-mod recovery;
+pub(crate) mod recovery;
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use region_core_store::{Shard, StoreError};
 use shared::Sku;
 use tokio_util::sync::CancellationToken;
 
-use crate::borrow::{Borrowing, Errands};
+use crate::borrow::{Borrowing, Errands, Look};
 use crate::store::free_units;
 use crate::transfer::message::{MAX_SKUS, Mode};
 use crate::transfer::rules::{self, HORIZON, LEAD_TIME, Plan};
@@ -25,24 +25,42 @@ use crate::transfer::store::Wish;
 /// Between two looks at demand and at what is unfinished.
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// Balances and recovers until told to stop.
+/// What another shard does not do in this time is left to the next look.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Balances and recovers until told to stop. Each shard at its own pace, and balancing at its own too: one that hangs holds
+/// up nobody else.
 pub async fn run(borrowing: Borrowing, shutdown: CancellationToken) {
-    while tokio::time::timeout(PERIOD, shutdown.cancelled()).await.is_err() {
-        let round = async {
-            borrowing.lanes.sweep();
-            join_all(borrowing.shards.all().map(|shard| tend(&borrowing, shard))).await;
-        };
-        tokio::select! { () = round => {}, () = shutdown.cancelled() => return }
+    let all = async {
+        let recovering = borrowing.shards.all().map(|shard| keep_recovering(&borrowing, shard));
+        let balancing = borrowing.shards.all().map(|shard| keep_balancing(&borrowing, shard));
+        tokio::join!(keep_sweeping(&borrowing), join_all(recovering), join_all(balancing));
+    };
+    tokio::select! { () = all => {}, () = shutdown.cancelled() => {} }
+}
+
+async fn keep_sweeping(borrowing: &Borrowing) {
+    loop {
+        tokio::time::sleep(PERIOD).await;
+        borrowing.lanes.sweep();
     }
 }
 
-async fn tend(borrowing: &Borrowing, shard: &Shard) {
-    let (recovered, balanced) = tokio::join!(borrowing.recover(shard), borrowing.balance(shard));
-    if let Err(error) = recovered {
-        tracing::warn!(%error, shard.id = %shard.id(), "transfers could not be looked after; they are safe meanwhile");
+async fn keep_recovering(borrowing: &Borrowing, shard: &Shard) {
+    loop {
+        tokio::time::sleep(PERIOD).await;
+        if let Err(error) = borrowing.recover(shard).await {
+            tracing::warn!(%error, shard.id = %shard.id(), "transfers could not be looked after; they are safe meanwhile");
+        }
     }
-    if let Err(error) = balanced {
-        tracing::warn!(%error, shard.id = %shard.id(), "the shard could not be balanced");
+}
+
+async fn keep_balancing(borrowing: &Borrowing, shard: &Shard) {
+    loop {
+        tokio::time::sleep(PERIOD).await;
+        if let Err(error) = borrowing.balance(shard).await {
+            tracing::warn!(%error, shard.id = %shard.id(), "the shard could not be balanced");
+        }
     }
 }
 
@@ -56,7 +74,7 @@ impl Borrowing {
         if thin.is_empty() {
             return Ok(());
         }
-        self.read_everywhere(&thin.keys().cloned().collect::<Vec<_>>()).await;
+        self.read_everywhere(&thin.keys().cloned().collect::<Vec<_>>(), Look::Thorough).await;
         let mut errands = Errands::new();
         for (sku, need) in thin {
             // Near the end nothing is hoarded: whoever has an order for the last units fetches them.
@@ -68,7 +86,7 @@ impl Borrowing {
         }
         if let Some(flight) = self.launch(shard, errands, Mode::Share) {
             // It ends by itself as well; waited for, the next look finds what it brought.
-            let _ = flight.await;
+            let _ = tokio::time::timeout(PATIENCE, flight).await;
         }
         Ok(())
     }

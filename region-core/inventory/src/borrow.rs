@@ -32,6 +32,7 @@ use crate::transfer::routes;
 pub(crate) use gather::Errands;
 use gather::{Flights, Landed, Refusals};
 use lanes::{Lanes, NoPlace, Outlook, Place};
+pub(crate) use reading::Look;
 
 /// What a shopper can be asked for.
 const PATIENCE: Patience = Patience { near: Duration::from_millis(150), across: Duration::from_millis(400) };

@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use futures::future::{join_all, try_join_all};
 use region_core_store::{Bug, planted};
 use region_core_store::{Shard, StoreError};
-use shared::ShardId;
+use shared::{Problem, ProblemKind, ShardId};
 
+use super::PATIENCE;
 use crate::borrow::Borrowing;
 use crate::transfer::message::{MAX_ASKS, MAX_SEQS, Sent, Seq, Standing, Standings};
-use crate::transfer::store::{self, Overdue, Pending};
+use crate::transfer::store::{self, Closable, Overdue, Pending, Received};
 
 /// By the shard's clock: when a borrower asks again for what was not answered. Longer than any ordinary answer takes.
 const ASK_AGAIN_SECONDS: f64 = 2.0;
@@ -41,57 +43,76 @@ impl Borrowing {
     /// As a borrower: asks for the answers that did not come.
     async fn ask_again(&self, shard: &Shard) -> Result<(), StoreError> {
         let pending = store::list_pending(&mut *shard.read().await?, ASK_AGAIN_SECONDS, ROWS).await?;
-        for (donor, pending) in by(pending, |pending: &Pending| pending.donor) {
-            for pending in pending.chunks(MAX_ASKS) {
-                if let Err(problem) = self.resume(shard, donor, pending).await {
-                    tracing::info!(%problem, shard.id = %shard.id(), donor.id = %donor, "a donor does not answer yet");
-                    break;
-                }
+        let groups = by(pending, |pending: &Pending| pending.donor);
+        let each = groups.iter().map(|(donor, pending)| self.ask_donor_again(shard, *donor, pending));
+        join_all(each).await;
+        Ok(())
+    }
+
+    async fn ask_donor_again(&self, shard: &Shard, donor: ShardId, pending: &[Pending]) {
+        for pending in pending.chunks(MAX_ASKS) {
+            if let Err(problem) = self.resume(shard, donor, pending).await {
+                tracing::info!(%problem, shard.id = %shard.id(), donor.id = %donor, "a donor does not answer yet");
+                return;
             }
         }
-        Ok(())
     }
 
     /// As a borrower: tells donors what was credited, and settles what they have heard.
     async fn acknowledge(&self, shard: &Shard) -> Result<(), StoreError> {
         let received = store::list_received(&mut *shard.read().await?, ROWS).await?;
-        let mut settled = Vec::new();
-        for (donor, received) in by(received, |received| received.donor) {
-            for received in received.chunks(MAX_SEQS) {
-                let seqs: Vec<Seq> = received.iter().map(|received| received.seq).collect();
-                let low = store::low(&mut *shard.read().await?).await?;
-                match self.post.ack((shard.id(), donor), low, &seqs).await {
-                    Ok(()) => settled.extend(seqs),
-                    Err(problem) => {
-                        tracing::info!(%problem, shard.id = %shard.id(), donor.id = %donor, "a donor does not hear yet");
-                        break;
-                    }
-                }
-            }
-        }
+        let groups = by(received, |received| received.donor);
+        let each = groups.iter().map(|(donor, received)| self.acknowledge_to(shard, *donor, received));
+        let settled: Vec<Seq> = try_join_all(each).await?.into_iter().flatten().collect();
         if store::is_to_settle(&mut *shard.read().await?, &settled).await? {
             shard.turn().write("transfer.settle", async move |conn| store::settle(conn, &settled).await).await?;
         }
         Ok(())
     }
 
+    /// Those that the donor has heard of.
+    async fn acknowledge_to(
+        &self,
+        shard: &Shard,
+        donor: ShardId,
+        received: &[Received],
+    ) -> Result<Vec<Seq>, StoreError> {
+        let mut heard = Vec::new();
+        for received in received.chunks(MAX_SEQS) {
+            let seqs: Vec<Seq> = received.iter().map(|received| received.seq).collect();
+            let low = store::low(&mut *shard.read().await?).await?;
+            match in_time(self.post.ack((shard.id(), donor), low, &seqs)).await {
+                Ok(()) => heard.extend(seqs),
+                Err(problem) => {
+                    tracing::info!(%problem, shard.id = %shard.id(), donor.id = %donor, "a donor does not hear yet");
+                    break;
+                }
+            }
+        }
+        Ok(heard)
+    }
+
     /// As a donor: asks what became of units that nothing was heard of. They are taken back only if the borrower has written
     /// that it will never credit them.
     async fn ask_what_became(&self, shard: &Shard) -> Result<(), StoreError> {
         let overdue = store::list_overdue(&mut *shard.read().await?, OVERDUE_SECONDS, ROWS).await?;
-        for (borrower, overdue) in by(overdue, |overdue: &Overdue| overdue.borrower) {
-            for overdue in overdue.chunks(MAX_SEQS) {
-                let sent: Vec<Sent> = overdue.iter().map(|overdue| overdue.sent.clone()).collect();
-                if planted(Bug::RecreditOnTimeout) {
-                    self.take_back(shard, borrower, sent.iter().map(|sent| sent.seq).collect()).await?;
-                    continue;
-                }
-                match self.post.status((borrower, shard.id()), &sent, &[]).await {
-                    Ok(standings) => self.conclude(shard, borrower, standings).await?,
-                    Err(problem) => {
-                        tracing::info!(%problem, shard.id = %shard.id(), borrower.id = %borrower, "a borrower does not answer yet");
-                        break;
-                    }
+        let groups = by(overdue, |overdue: &Overdue| overdue.borrower);
+        let each = groups.iter().map(|(borrower, overdue)| self.ask_borrower(shard, *borrower, overdue));
+        join_all(each).await.into_iter().collect()
+    }
+
+    async fn ask_borrower(&self, shard: &Shard, borrower: ShardId, overdue: &[Overdue]) -> Result<(), StoreError> {
+        for overdue in overdue.chunks(MAX_SEQS) {
+            let sent: Vec<Sent> = overdue.iter().map(|overdue| overdue.sent.clone()).collect();
+            if planted(Bug::RecreditOnTimeout) {
+                self.take_back(shard, borrower, sent.iter().map(|sent| sent.seq).collect()).await?;
+                continue;
+            }
+            match in_time(self.post.status((borrower, shard.id()), &sent, &[])).await {
+                Ok(standings) => self.conclude(shard, borrower, standings).await?,
+                Err(problem) => {
+                    tracing::info!(%problem, shard.id = %shard.id(), borrower.id = %borrower, "a borrower does not answer yet");
+                    break;
                 }
             }
         }
@@ -115,7 +136,7 @@ impl Borrowing {
         if !cancelled.is_empty() {
             self.take_back(shard, borrower, cancelled.clone()).await?;
             // If this is lost, `close` says it again.
-            let _ = self.post.status((borrower, shard.id()), &[], &cancelled).await;
+            let _ = in_time(self.post.status((borrower, shard.id()), &[], &cancelled)).await;
         }
         Ok(())
     }
@@ -134,16 +155,20 @@ impl Borrowing {
         if closable.is_empty() {
             return Ok(());
         }
-        for closable in closable {
-            let borrower = closable.borrower;
-            let Ok(Standings { low, .. }) = self.post.status((borrower, shard.id()), &[], &closable.cancelled).await
-            else {
-                continue; // It is away; nothing is forgotten until it says so.
-            };
-            let raised = async move |conn: &mut _| store::raise_low(conn, borrower, low).await;
-            shard.turn().write("transfer.low", raised).await?;
-        }
+        let reminded = join_all(closable.iter().map(|closable| self.remind(shard, closable))).await;
+        reminded.into_iter().collect::<Result<(), StoreError>>()?;
         shard.turn().write("transfer.forget", async move |conn| store::forget(conn).await).await?;
+        Ok(())
+    }
+
+    async fn remind(&self, shard: &Shard, closable: &Closable) -> Result<(), StoreError> {
+        let borrower = closable.borrower;
+        let told = in_time(self.post.status((borrower, shard.id()), &[], &closable.cancelled)).await;
+        let Ok(Standings { low, .. }) = told else {
+            return Ok(()); // It is away; nothing is forgotten until it says so.
+        };
+        let raised = async move |conn: &mut _| store::raise_low(conn, borrower, low).await;
+        shard.turn().write("transfer.low", raised).await?;
         Ok(())
     }
 
@@ -167,6 +192,12 @@ impl Borrowing {
         }
         Ok(())
     }
+}
+
+/// An answer, if it comes soon. What was asked for may be done all the same.
+pub(crate) async fn in_time<T>(answer: impl Future<Output = Result<T, Problem>>) -> Result<T, Problem> {
+    let late = |_| Err(Problem::new(ProblemKind::Timeout).detail("no answer in time"));
+    tokio::time::timeout(PATIENCE, answer).await.unwrap_or_else(late)
 }
 
 /// Groups rows by the shard that they concern, in order.

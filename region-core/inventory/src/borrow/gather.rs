@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures::future::join_all;
+use futures::future::{join, join_all};
 use moka::sync::Cache;
 use region_core_store::{Shard, StoreError};
 use shared::{Problem, ShardId, Sku};
@@ -12,7 +12,8 @@ use tokio::task::JoinHandle;
 
 use super::Borrowing;
 use super::lanes::Gathering;
-use super::reading::Reading;
+use super::reading::{Look, Reading};
+use crate::balance::recovery::in_time;
 use crate::transfer::message::{Ask, Given, MAX_ASKS, MAX_WANT, Mode, Seq};
 use crate::transfer::rules::{self, Candidate, HORIZON, Plan};
 use crate::transfer::store::{self, Wish};
@@ -38,6 +39,12 @@ impl Flights {
         let mut flying = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let wishes = wishes.into_iter().filter(|wish| flying.insert((borrower, donor, wish.sku.clone()))).collect();
         Flight { flights: self.clone(), borrower, donor, wishes }
+    }
+
+    /// Whether such a transfer is under way.
+    fn are_up(&self, borrower: ShardId, donor: ShardId, sku: &Sku) -> bool {
+        let flying = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        flying.contains(&(borrower, donor, sku.clone()))
     }
 }
 
@@ -102,7 +109,7 @@ impl Borrowing {
             self.ask_for_a_share(&shard, gathering.skus()).await;
             let open = self.open(&shard, gathering.skus());
             if !open.is_empty() {
-                let first = self.read_everywhere(&open).await;
+                let first = self.read_everywhere(&open, Look::Glance).await;
                 self.ask_everybody(&shard, &open, &first).await;
                 self.find_out(&shard, &open, &first).await;
             }
@@ -122,7 +129,9 @@ impl Borrowing {
             if need == 0 || self.lanes.is_judged(shard.id(), sku) {
                 continue;
             }
-            let candidates = self.candidates(shard.id(), sku);
+            // Whoever has not answered yet is not waited for: another may.
+            let mut candidates = self.candidates(shard.id(), sku);
+            candidates.retain(|candidate| !self.flights.are_up(shard.id(), candidate.shard, sku));
             let Plan::Share(donors) = rules::plan(need, &candidates) else { continue };
             let want = rules::want(need, self.demand.expected(shard.id(), sku, HORIZON));
             let share = want.div_ceil(u64::try_from(donors.len()).unwrap_or(1));
@@ -136,9 +145,9 @@ impl Borrowing {
         self.run(shard, errands, Mode::Share, patience).await;
     }
 
-    /// Those of these SKUs that somebody still waits for.
+    /// Those of these SKUs that units are still missing of.
     fn open(&self, shard: &Shard, skus: &[Sku]) -> Vec<Sku> {
-        skus.iter().filter(|sku| self.lanes.somebody_waits(shard.id(), sku)).cloned().collect()
+        skus.iter().filter(|sku| self.lanes.is_short(shard.id(), sku)).cloned().collect()
     }
 
     /// Asks every shard for exactly what is missing, but for those that have just said that they have none to give.
@@ -212,6 +221,10 @@ impl Borrowing {
     /// Asks for what a donor gives for transfers that are begun, and credits it.
     async fn collect(&self, shard: &Shard, donor: ShardId, low: Seq, asks: Vec<Ask>) -> Result<(), BorrowError> {
         let given = self.post.grant((shard.id(), donor), low, &asks).await.map_err(BorrowError::Donor)?;
+        self.receive(shard, donor, &asks, given).await
+    }
+
+    async fn receive(&self, shard: &Shard, donor: ShardId, asks: &[Ask], given: Vec<Given>) -> Result<(), BorrowError> {
         for (ask, given) in asks.iter().zip(&given) {
             self.heard.note(donor, &ask.sku, given.left);
             if ask.mode == Mode::Exact && given.units == 0 && given.left.is_some_and(|left| left > 0) {
@@ -264,21 +277,36 @@ impl Borrowing {
             want: pending.want,
             mode: Mode::Settle,
         };
-        let asks = pending.iter().map(ask).collect();
-        self.collect(shard, donor, low, asks).await.map_err(|error| match error {
+        let asks: Vec<Ask> = pending.iter().map(ask).collect();
+        let given = in_time(self.post.grant((shard.id(), donor), low, &asks)).await?;
+        self.receive(shard, donor, &asks, given).await.map_err(|error| match error {
             BorrowError::Store(error) => error.into(),
             BorrowError::Donor(problem) => problem,
         })
     }
 
-    /// Finds out how much is left everywhere, from a second reading.
+    /// Finds out how much is left everywhere, from a second reading. If the first one lacks a shard, the second could not
+    /// tell: then only this shard is looked at, and the next round waits for nobody.
     async fn find_out(&self, shard: &Shard, skus: &[Sku], first: &Reading) {
-        let skus = self.open(shard, skus);
+        let waited_for = skus.iter().filter(|sku| self.lanes.somebody_waits(shard.id(), sku)).cloned();
+        let (whole, partial): (Vec<_>, Vec<_>) = waited_for.partition(|sku| first.is_whole(sku));
+        join(self.judge_all(shard, &whole, first), self.look_here(shard, &partial)).await;
+    }
+
+    async fn look_here(&self, shard: &Shard, skus: &[Sku]) {
         if skus.is_empty() {
             return;
         }
-        let second = self.read_everywhere(&skus).await;
-        for sku in &skus {
+        let here = self.read_shard(shard.id(), skus).await;
+        here.iter().for_each(|count| self.lanes.judge(shard.id(), &count.sku, count.free, None));
+    }
+
+    async fn judge_all(&self, shard: &Shard, skus: &[Sku], first: &Reading) {
+        if skus.is_empty() {
+            return;
+        }
+        let second = self.read_everywhere(skus, Look::Thorough).await;
+        for sku in skus {
             let Some(free) = second.count(shard.id(), sku).map(|count| count.free) else { continue };
             let counts = |reading: &Reading| reading.of(sku).map(|(_, count)| count.cloned()).collect::<Vec<_>>();
             self.lanes.judge(shard.id(), sku, free, rules::left_everywhere(&counts(first), &counts(&second)));

@@ -50,6 +50,17 @@ struct Lane {
     verdict: Option<Verdict>,
     /// Whether somebody is gathering units for it.
     gathering: bool,
+    /// Those who gave up while somebody was.
+    gone: Vec<Gone>,
+}
+
+/// An order that gave up waiting. What is fetched for it is fetched all the same: it or another will come again for it.
+#[derive(Clone, Copy, Debug)]
+struct Gone {
+    order: OrderId,
+    units: u64,
+    /// Whether a round has ended since; the next one was all its own.
+    seen: bool,
 }
 
 /// What all shards together had at one instant.
@@ -237,6 +248,11 @@ impl Lanes {
         self.with(shard, sku, |lane, _| lane.fresh(Instant::now()).is_some()).unwrap_or(false)
     }
 
+    /// Whether units are missing for those who wait, or for those who have given up since somebody gathers.
+    pub(crate) fn is_short(&self, shard: ShardId, sku: &Sku) -> bool {
+        self.with(shard, sku, |lane, _| lane.is_short(Instant::now())).unwrap_or(false)
+    }
+
     /// Whether an order waits that is neither covered nor hopeless.
     pub(crate) fn somebody_waits(&self, shard: ShardId, sku: &Sku) -> bool {
         self.with(shard, sku, |lane, _| lane.somebody_waits(Instant::now())).unwrap_or(false)
@@ -288,6 +304,7 @@ impl Yard {
         let needs: Vec<_> = wanted.iter().map(|held| (held.sku.clone(), u64::from(held.quantity.units()))).collect();
         for (sku, units) in &needs {
             let lane = self.lanes.entry(sku.clone()).or_default();
+            lane.gone.retain(|gone| gone.order != order);
             lane.queue.push_back((order, *units));
             lane.units += units;
         }
@@ -305,6 +322,9 @@ impl Yard {
         let Some(Parked { needs, .. }) = self.orders.remove(&order) else { return };
         for (sku, units) in needs {
             let Some(lane) = self.lanes.get_mut(&sku) else { continue };
+            if lane.gathering && lane.outlook(order, units, now) == Outlook::Waiting {
+                lane.gone.push(Gone { order, units, seen: false });
+            }
             lane.queue.retain(|(waiting, _)| *waiting != order);
             lane.units -= units;
             lane.wake(&self.orders);
@@ -369,10 +389,21 @@ impl Lane {
         self.queue.iter().map(|(_, units)| *units).filter(|units| *units <= left).sum()
     }
 
+    /// The same with those who have given up since somebody gathers.
+    fn to_be_had(&self, now: Instant) -> u64 {
+        let left = self.fresh(now).map_or(u64::MAX, |verdict| verdict.left);
+        let gone = self.gone.iter().map(|gone| gone.units).filter(|units| *units <= left).sum::<u64>();
+        self.hoped_for(now).saturating_add(gone)
+    }
+
     fn missing(&self, now: Instant) -> u64 {
         let Some(free) = self.free else { return 0 };
         let elsewhere = self.fresh(now).map_or(u64::MAX, |verdict| verdict.elsewhere);
-        self.hoped_for(now).saturating_sub(free).min(elsewhere)
+        self.to_be_had(now).saturating_sub(free).min(elsewhere)
+    }
+
+    fn is_short(&self, now: Instant) -> bool {
+        self.free.is_some_and(|free| self.to_be_had(now) > free)
     }
 
     fn somebody_waits(&self, now: Instant) -> bool {
@@ -395,12 +426,17 @@ impl Gathering {
         &self.skus
     }
 
-    /// Gives up those that nobody waits for any more.
+    /// Gives up those that nobody waits for any more, and nobody has given up since the round before.
     pub(crate) fn narrow(&mut self) {
         let (now, lanes, shard) = (Instant::now(), &self.lanes, self.shard);
         self.skus.retain(|sku| {
             let still = lanes.with(shard, sku, |lane, _| {
-                lane.gathering = lane.somebody_waits(now);
+                lane.gone.retain(|gone| !gone.seen);
+                lane.gone.iter_mut().for_each(|gone| gone.seen = true);
+                lane.gathering = lane.is_short(now);
+                if !lane.gathering {
+                    lane.gone.clear();
+                }
                 lane.gathering
             });
             still.unwrap_or(false)
@@ -411,7 +447,10 @@ impl Gathering {
 impl Drop for Gathering {
     fn drop(&mut self) {
         for sku in &self.skus {
-            self.lanes.with(self.shard, sku, |lane, _| lane.gathering = false);
+            self.lanes.with(self.shard, sku, |lane, _| {
+                lane.gathering = false;
+                lane.gone.clear();
+            });
         }
     }
 }
@@ -538,10 +577,27 @@ mod tests {
         drop(gathering);
         let mut gathering = lanes.take_up(shard(), &[mug()]);
         drop(place);
+        // What is under way goes on for one round more: whoever gave up comes again.
+        gathering.narrow();
+        assert_eq!((gathering.skus(), lanes.missing(shard(), &mug())), ([mug()].as_slice(), 3));
+        assert!(!lanes.somebody_waits(shard(), &mug()));
         gathering.narrow();
         assert!(gathering.skus().is_empty());
         lanes.sweep();
         assert!(lanes.are_empty());
+    }
+
+    #[tokio::test]
+    async fn whoever_gives_up_and_comes_again_is_fetched_for_once() {
+        let lanes = Lanes::default();
+        let place = park(&lanes, 1, 5, 2).unwrap();
+        let gathering = lanes.take_up(shard(), &[mug()]);
+        drop(place);
+        assert_eq!(lanes.missing(shard(), &mug()), 3);
+        let _again = park(&lanes, 1, 5, 2).unwrap();
+        assert_eq!(lanes.missing(shard(), &mug()), 3);
+        drop(gathering);
+        assert_eq!(lanes.missing(shard(), &mug()), 3);
     }
 
     #[tokio::test]

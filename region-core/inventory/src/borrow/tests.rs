@@ -1,6 +1,6 @@
 //! Borrowing between real shards, over a wire that can lose, double and hold back messages.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -35,6 +35,8 @@ enum Fate {
 struct Wire {
     desks: Mutex<BTreeMap<RegionName, Desk>>,
     fate: Mutex<Option<Box<dyn FnMut() -> Fate + Send>>>,
+    /// Regions that take every message and never answer.
+    silent: Mutex<BTreeSet<RegionName>>,
 }
 
 impl Wire {
@@ -53,6 +55,12 @@ impl Wire {
     fn desk_of(&self, shard: ShardId) -> Result<Desk, Problem> {
         let desks = self.desks.lock().unwrap();
         desks.values().find(|desk| desk.shard(shard).is_ok()).cloned().ok_or_else(lost)
+    }
+
+    async fn hear(&self, region: &RegionName) {
+        if self.silent.lock().unwrap().contains(region) {
+            std::future::pending().await
+        }
     }
 
     async fn carry<T, F: Future<Output = Result<T, Problem>>>(&self, call: impl Fn() -> F) -> Result<T, Problem> {
@@ -79,6 +87,7 @@ impl Donors for Wire {
     fn grant(&self, message: Grant) -> BoxFuture<'_, Result<Reply<Vec<Given>>, Problem>> {
         async move {
             let desk = self.desk_of(message.donor)?;
+            self.hear(desk.shards().region()).await;
             self.carry(|| async { Ok(desk.grant(message.clone()).await?) }).await
         }
         .boxed()
@@ -87,6 +96,7 @@ impl Donors for Wire {
     fn ack(&self, message: Ack) -> BoxFuture<'_, Result<Reply<()>, Problem>> {
         async move {
             let desk = self.desk_of(message.donor)?;
+            self.hear(desk.shards().region()).await;
             self.carry(|| async { Ok(desk.ack(message.clone()).await?) }).await
         }
         .boxed()
@@ -95,6 +105,7 @@ impl Donors for Wire {
     fn status(&self, message: Status) -> BoxFuture<'_, Result<Reply<Standings>, Problem>> {
         async move {
             let desk = self.desk_of(message.borrower)?;
+            self.hear(desk.shards().region()).await;
             self.carry(|| async { Ok(desk.status(message.clone()).await?) }).await
         }
         .boxed()
@@ -107,6 +118,7 @@ impl Donors for Wire {
     ) -> BoxFuture<'a, Result<Vec<ShardCounts>, Problem>> {
         async move {
             let desk = self.desks.lock().unwrap().get(region).cloned().ok_or_else(lost)?;
+            self.hear(region).await;
             self.carry(|| async { Ok(desk.counts(request.clone()).await?) }).await
         }
         .boxed()
@@ -301,6 +313,25 @@ async fn while_a_region_does_not_answer_stock_is_in_transit_and_never_sold_out()
 }
 
 #[tokio::test]
+async fn a_silent_region_does_not_keep_those_who_come_again_from_what_the_others_have() {
+    let mut world = world(&[("eu", 0), ("us", 100), ("eu", 5)]).await;
+    world.wire.silent.lock().unwrap().insert("us".parse().unwrap());
+    for borrowing in world.regions.values_mut() {
+        borrowing.patience = Patience { near: BRIEF, across: BRIEF };
+    }
+    // Gives up before anybody could answer.
+    assert!(matches!(world.cover(1, 3, Duration::ZERO).await, Err(NotCovered::InTransit { .. })));
+    let fetched = async {
+        while world.free(1).await < 3 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENT, fetched).await.expect("what was under way went on");
+    assert!(world.buy(1, 3, BRIEF).await.is_ok());
+    assert_eq!(world.total().await, 105);
+}
+
+#[tokio::test]
 async fn an_answer_that_was_lost_is_fetched_by_recovery() {
     let world = world(&[("eu", 0), ("eu", 10)]).await;
     world.wire.treat(|| Fate::AnswerLost);
@@ -374,6 +405,23 @@ async fn a_stale_term_is_learnt_and_the_message_sent_again() {
     let world = world(&[("eu", 0), ("eu", 10)]).await;
     sqlx::query("UPDATE shard_meta SET term = 7").execute(&mut *world.shard(2).read().await.unwrap()).await.unwrap();
     assert!(world.buy(1, 2, PATIENT).await.is_ok());
+}
+
+#[tokio::test]
+async fn recovery_finishes_what_others_sent_while_a_region_is_silent() {
+    let world = world(&[("eu", 0), ("us", 10), ("eu", 10)]).await;
+    world.wire.treat(|| Fate::AnswerLost);
+    assert!(matches!(world.cover(1, 4, BRIEF).await, Err(NotCovered::InTransit { .. })));
+    until_idle(&world).await;
+    world.wire.mend();
+    world.wire.silent.lock().unwrap().insert("us".parse().unwrap());
+    assert_eq!(world.free(1).await, 0);
+    tokio::time::timeout(PATIENT, world.recover()).await.expect("nobody waits for the silent one");
+    assert!(world.free(1).await >= 4);
+    assert_eq!(world.total().await, 20);
+    world.wire.silent.lock().unwrap().clear();
+    until_quiet(&world).await;
+    assert_eq!((world.total().await, world.in_flight().await), (20, 0));
 }
 
 /// Until nobody fetches units any more: with nobody waiting for them, that is after the round under way.

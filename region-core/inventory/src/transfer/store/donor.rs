@@ -225,8 +225,8 @@ pub async fn list_overdue(
         .collect()
 }
 
-/// Borrowers with closed halves that are still remembered and older than that: they are to be asked for their low-water mark,
-/// and told what was cancelled.
+/// Borrowers with closed halves that are still remembered and older than that (cancelled ones 2 seconds, for their borrower
+/// cannot tell what is left until it hears of it): they are to be asked for their low-water mark, and told what was cancelled.
 ///
 /// # Errors
 /// When the database fails.
@@ -239,7 +239,8 @@ pub async fn list_closable(
         r#"
         SELECT borrower, array_remove(array_agg(cancelled ORDER BY cancelled), NULL) AS "cancelled!" FROM (
             SELECT borrower, CASE WHEN state = 'cancelled' THEN seq END AS cancelled FROM transfers_out
-            WHERE state <> 'sent' AND created_at <= shard_now() - make_interval(secs => $1)
+            WHERE state <> 'sent' AND created_at <= shard_now()
+                - make_interval(secs => CASE WHEN state = 'cancelled' THEN least($1::float8, 2) ELSE $1 END)
             ORDER BY state DESC, seq LIMIT $2
         ) AS closed
         GROUP BY borrower
