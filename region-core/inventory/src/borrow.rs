@@ -203,6 +203,14 @@ impl Borrowing {
         skus.iter().for_each(|sku| self.lanes.forget(shard, sku));
     }
 
+    /// For whoever brings units to shards otherwise: notes that they came ([`Borrowing::returned`]) and tells whoever shows
+    /// counts.
+    #[must_use]
+    pub fn on_return(&self) -> ChangedFn {
+        let desk = self.desk.clone();
+        Arc::new(move |shard, skus| desk.returned(shard, skus))
+    }
+
     /// Longest wait of an order: across regions if there are any.
     fn patience(&self) -> Duration {
         let (map, home) = (self.shards.map(), self.shards.region());

@@ -203,7 +203,8 @@ pub struct Booked {
 }
 
 impl Ledger {
-    /// Over this region's shards, and those of other regions through their cores. `told` hears of what changed.
+    /// Over this region's shards, and those of other regions through their cores. `told` hears of what changed: orders that
+    /// wait for units are to be woken up as well.
     #[must_use]
     pub fn new(shards: Shards, peers: Peers, told: ChangedFn) -> Self {
         Self { shards, peers, told }

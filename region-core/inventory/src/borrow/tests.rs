@@ -332,6 +332,28 @@ async fn a_silent_region_does_not_keep_those_who_come_again_from_what_the_others
 }
 
 #[tokio::test]
+async fn a_delivery_wakes_those_who_wait_for_it() {
+    use crate::ledger::{EntryKind, Ledger, StockEntry};
+
+    let world = world(&[("eu", 0), ("us", 0)]).await;
+    // Nobody is told that nothing is left.
+    world.wire.silent.lock().unwrap().insert("us".parse().unwrap());
+    let borrowing = world.of(1);
+    let peers = Peers::new(region_core_web::NoPeers);
+    let ledger = Ledger::new(borrowing.shards.clone(), peers, borrowing.on_return());
+    let deliver = async {
+        while borrowing.parked(id(1), &mug()) == 0 {
+            tokio::task::yield_now().await;
+        }
+        let reference = "delivery".to_owned().try_into().unwrap();
+        let (kind, units) = (EntryKind::Supply, 3.try_into().unwrap());
+        ledger.enter(StockEntry { reference, sku: mug(), kind, units, shard: Some(id(1)) }).await.unwrap()
+    };
+    let (covered, delivered) = tokio::join!(world.cover(1, 3, PATIENT), deliver);
+    assert!(covered.is_ok() && delivered.new);
+}
+
+#[tokio::test]
 async fn an_answer_that_was_lost_is_fetched_by_recovery() {
     let world = world(&[("eu", 0), ("eu", 10)]).await;
     world.wire.treat(|| Fate::AnswerLost);
