@@ -3,7 +3,7 @@
 //! What a lane knows (units free, units left everywhere) is a hint for those who wait in it; the shard decides. One lock, held
 //! for moments; a shard without lanes costs one atomic read.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -52,6 +52,11 @@ struct Lane {
     gathering: bool,
     /// Those who gave up while somebody was.
     gone: Vec<Gone>,
+    /// Orders that what is free cannot serve, and for which nothing came and nothing could be told: those behind them are
+    /// served meanwhile. They keep their place, and come first again as soon as more is free.
+    passed: HashSet<OrderId>,
+    /// What was free at the end of the last round that could tell nothing.
+    untold: Option<u64>,
 }
 
 /// An order that gave up waiting. What is fetched for it is fetched all the same: it or another will come again for it.
@@ -158,10 +163,11 @@ impl Lanes {
             let lane = yard.lanes.entry(short.sku.clone()).or_default();
             if again {
                 // It was told what is free for those who come first: what was believed here has proved wrong.
-                (lane.verdict, lane.free) = (None, Some(short.free));
+                lane.verdict = None;
+                lane.set_free(short.free);
             } else if lane.free.is_none() || (lane.queue.is_empty() && lane.fresh(now).is_none()) {
                 // A newcomer was told what is free beside those who wait already.
-                lane.free = Some(short.free.saturating_add(lane.units));
+                lane.free = Some(short.free.saturating_add(lane.parked()));
             }
         }
         let changed = yard.enqueue(order, wanted);
@@ -173,9 +179,9 @@ impl Lanes {
         self.0.count.store(yards.values().map(|yard| yard.lanes.len()).sum(), Ordering::Relaxed);
     }
 
-    /// Units that orders wait for.
+    /// Units that orders wait for, but for those that are passed over.
     pub(crate) fn parked(&self, shard: ShardId, sku: &Sku) -> u64 {
-        self.with(shard, sku, |lane, _| lane.units).unwrap_or(0)
+        self.with(shard, sku, |lane, _| lane.parked()).unwrap_or(0)
     }
 
     /// The same, and how many of them are for orders that `free` units can serve and that nothing else keeps waiting.
@@ -195,7 +201,7 @@ impl Lanes {
     /// Notes how many units are free in the shard.
     pub(crate) fn observe(&self, shard: ShardId, sku: &Sku, free: u64) {
         self.with(shard, sku, |lane, orders| {
-            lane.free = Some(free);
+            lane.set_free(free);
             lane.wake(orders);
         });
     }
@@ -208,7 +214,8 @@ impl Lanes {
     /// Notes that what is known of the SKU is no longer so: units have come back.
     pub(crate) fn forget(&self, shard: ShardId, sku: &Sku) {
         self.with(shard, sku, |lane, orders| {
-            (lane.free, lane.verdict) = (None, None);
+            (lane.free, lane.verdict, lane.untold) = (None, None, None);
+            lane.passed.clear();
             lane.wake(orders);
         });
     }
@@ -216,7 +223,10 @@ impl Lanes {
     /// Notes what is free here and what all shards together have left, if that could be told.
     pub(crate) fn judge(&self, shard: ShardId, sku: &Sku, free: u64, left: Option<u64>) {
         self.with(shard, sku, |lane, orders| {
-            lane.free = Some(free);
+            lane.set_free(free);
+            if left.is_none() {
+                lane.pass_over(free);
+            }
             let at = Instant::now();
             lane.verdict = left.map(|left| Verdict { left, elsewhere: left.saturating_sub(free), at });
             lane.wake(orders);
@@ -326,6 +336,8 @@ impl Yard {
                 lane.gone.push(Gone { order, units, seen: false });
             }
             lane.queue.retain(|(waiting, _)| *waiting != order);
+            lane.passed.remove(&order);
+            lane.readmit();
             lane.units -= units;
             lane.wake(&self.orders);
             if lane.queue.is_empty() && !lane.gathering && lane.fresh(now).is_none() {
@@ -362,10 +374,52 @@ impl Lane {
     /// Orders from the front with their units, as far as `free` reaches.
     fn reached(&self, free: u64) -> impl Iterator<Item = (OrderId, u64)> {
         let mut left = free;
-        self.queue.iter().copied().map_while(move |(order, units)| {
+        let in_turn = self.queue.iter().copied().filter(|(order, _)| !self.passed.contains(order));
+        in_turn.map_while(move |(order, units)| {
             left = left.checked_sub(units)?;
             Some((order, units))
         })
+    }
+
+    /// Units that those wait for who are not passed over.
+    fn parked(&self) -> u64 {
+        let passed = self.queue.iter().filter(|(order, _)| self.passed.contains(order));
+        self.units - passed.map(|(_, units)| units).sum::<u64>()
+    }
+
+    fn set_free(&mut self, free: u64) {
+        if self.free.is_none_or(|before| free > before) {
+            self.passed.clear();
+        }
+        self.free = Some(free);
+    }
+
+    /// No longer passes over those whom what is free serves now that somebody has left.
+    fn readmit(&mut self) {
+        let mut left = self.free.unwrap_or(u64::MAX);
+        for (order, units) in &self.queue {
+            match left.checked_sub(*units) {
+                Some(rest) => {
+                    left = rest;
+                    self.passed.remove(order);
+                }
+                None if self.passed.contains(order) => {}
+                None => return,
+            }
+        }
+    }
+
+    /// Passes over whom `free` does not serve, if the last round brought nothing either.
+    fn pass_over(&mut self, free: u64) {
+        let idle = self.untold.replace(free).is_some_and(|before| free <= before);
+        let mut left = free;
+        for (order, units) in &self.queue {
+            match left.checked_sub(*units) {
+                Some(rest) => left = rest,
+                None if idle => drop(self.passed.insert(*order)),
+                None => return,
+            }
+        }
     }
 
     /// A lane of which nothing was heard had enough for whoever came into it.
@@ -585,6 +639,33 @@ mod tests {
         assert!(gathering.skus().is_empty());
         lanes.sweep();
         assert!(lanes.are_empty());
+    }
+
+    #[tokio::test]
+    async fn an_order_that_cannot_be_served_does_not_keep_the_others_from_what_is_here() {
+        let lanes = Lanes::default();
+        let (large, small) = (park(&lanes, 1, 9, 2).unwrap(), park(&lanes, 2, 2, 0).unwrap());
+        lanes.judge(shard(), &mug(), 2, None);
+        assert_eq!((large.outlook(), small.outlook()), (Outlook::Waiting, Outlook::Waiting));
+        // A second round brought nothing either, and nothing could be told.
+        lanes.judge(shard(), &mug(), 2, None);
+        assert_eq!((large.outlook(), small.outlook()), (Outlook::Waiting, Outlook::Covered));
+        assert_eq!((lanes.parked(shard(), &mug()), lanes.missing(shard(), &mug())), (2, 9));
+        // It has kept its place: what comes is for it first.
+        lanes.observe(shard(), &mug(), 9);
+        assert_eq!((large.outlook(), small.outlook()), (Outlook::Covered, Outlook::Waiting));
+        assert_eq!(lanes.parked(shard(), &mug()), 11);
+    }
+
+    #[tokio::test]
+    async fn an_order_that_was_passed_over_is_served_when_those_before_it_leave() {
+        let lanes = Lanes::default();
+        let (first, second) = (park(&lanes, 1, 3, 5).unwrap(), park(&lanes, 2, 4, 2).unwrap());
+        lanes.judge(shard(), &mug(), 5, None);
+        lanes.judge(shard(), &mug(), 5, None);
+        assert_eq!((first.outlook(), second.outlook()), (Outlook::Covered, Outlook::Waiting));
+        drop(first);
+        assert_eq!((second.outlook(), lanes.parked(shard(), &mug())), (Outlook::Covered, 4));
     }
 
     #[tokio::test]
