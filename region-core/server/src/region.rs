@@ -94,7 +94,7 @@ impl Region {
             move |shard, skus: &[Sku]| levels.changed(shard, skus)
         });
         let borrowing = Borrowing::new(shards.clone(), peers.clone(), Arc::clone(&told));
-        let ledger = Ledger::new(shards.clone(), peers.clone(), Arc::clone(&told));
+        let ledger = Ledger::new(shards.clone(), peers.clone(), borrowing.on_return());
         let accounts = Accounts::new(region_core_account::Parts {
             shards: shards.clone(),
             peers,
