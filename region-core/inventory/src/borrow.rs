@@ -32,6 +32,7 @@ use crate::transfer::routes;
 pub(crate) use gather::Errands;
 use gather::{Flights, Landed, Refusals};
 use lanes::{Lanes, NoPlace, Outlook, Place};
+use reading::Eyes;
 pub(crate) use reading::Look;
 
 /// What a shopper can be asked for.
@@ -50,6 +51,7 @@ pub struct Borrowing {
     pub(crate) desk: Desk,
     patience: Patience,
     flights: Flights,
+    eyes: Eyes,
     landed: Landed,
     refusals: Refusals,
 }
@@ -120,8 +122,8 @@ impl Borrowing {
         let desk = Desk::new(shards.clone(), lanes.clone(), demand.clone(), told);
         let post = Post::new(donors(desk.clone()));
         let (heard, flights, landed) = (Heard::default(), Flights::default(), Landed::default());
-        let refusals = Refusals::default();
-        Self { shards, lanes, demand, heard, post, desk, patience: PATIENCE, flights, landed, refusals }
+        let (refusals, eyes) = (Refusals::default(), Eyes::default());
+        Self { shards, lanes, demand, heard, post, desk, patience: PATIENCE, flights, eyes, landed, refusals }
     }
 
     /// What other regions' cores ask: to be served to cores alone.

@@ -152,11 +152,12 @@ async fn buy_the_last(shopper: &Shopper, sku: &Sku) -> Option<OrderStatus> {
                 assert_eq!(told, (Some(sku.as_str()), Some(1), Some(0)));
                 Some(None)
             }
-            429 | 503 => None,
+            // Nothing was done, or it is not known what was: the key tells, next time.
+            429 | 503 | 504 => None,
             other => panic!("{other}: {}", answer.text()),
         }
     };
-    let order = until("the order is taken or refused for good", std::time::Duration::from_secs(30), settled).await?;
+    let order = until("the order is taken or refused for good", std::time::Duration::from_secs(60), settled).await?;
     Some(shopper.decided(order).await.status)
 }
 

@@ -109,7 +109,9 @@ impl Borrowing {
             self.ask_for_a_share(&shard, gathering.skus()).await;
             let open = self.open(&shard, gathering.skus());
             if !open.is_empty() {
-                let first = self.read_everywhere(&open, Look::Glance).await;
+                let look = self.eyes.look();
+                let first = self.read_everywhere(&open, look).await;
+                self.eyes.saw(look, open.iter().all(|sku| first.is_whole(sku)));
                 self.ask_everybody(&shard, &open, &first).await;
                 self.find_out(&shard, &open, &first).await;
             }

@@ -1,6 +1,8 @@
 //! Asking every shard what it has.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -16,6 +18,21 @@ pub(crate) enum Look {
     Glance,
     /// As long as an order waits at most.
     Thorough,
+}
+
+/// How to look next. A glance that missed somebody is followed by a thorough look, so that slowness alone never keeps anybody
+/// from learning that nothing is left; a thorough one by a glance, so that silence never keeps units that others have.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Eyes(Arc<AtomicBool>);
+
+impl Eyes {
+    pub(super) fn look(&self) -> Look {
+        if self.0.load(Ordering::Relaxed) { Look::Thorough } else { Look::Glance }
+    }
+
+    pub(super) fn saw(&self, look: Look, everybody: bool) {
+        self.0.store(look == Look::Glance && !everybody, Ordering::Relaxed);
+    }
 }
 
 /// What every shard of the map said it has, each at an instant of its own.
@@ -85,5 +102,22 @@ impl Borrowing {
         let counts = answered.ok().and_then(Result::ok).unwrap_or_default();
         let counts = counts.into_iter().flat_map(|of| of.counts.into_iter().map(move |count| (of.shard, count)));
         counts.inspect(|(shard, count)| self.heard.note(*shard, &count.sku, Some(count.free))).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_glance_that_missed_somebody_is_followed_by_a_thorough_look_and_that_by_a_glance() {
+        let eyes = Eyes::default();
+        assert_eq!(eyes.look(), Look::Glance);
+        eyes.saw(Look::Glance, true);
+        assert_eq!(eyes.look(), Look::Glance);
+        eyes.saw(Look::Glance, false);
+        assert_eq!(eyes.look(), Look::Thorough);
+        eyes.saw(Look::Thorough, false);
+        assert_eq!(eyes.look(), Look::Glance);
     }
 }
