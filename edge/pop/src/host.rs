@@ -1,4 +1,4 @@
-//! What this process offers the storefront: memory, the way to the cores, ring, the clock and random bytes.
+//! What this process offers the storefront: memory, the way to the cores, signatures, the clock and random bytes.
 
 use std::future::Future;
 use std::net::IpAddr;
@@ -10,11 +10,11 @@ use edge_app::{Page, Platform, UpstreamError};
 use http::{Request, Response};
 use moka::Expiry;
 use moka::sync::Cache;
-use ring::signature::{ED25519, UnparsedPublicKey};
 use shared::Sku;
 use shared::api::catalog::StockLevel;
 use shared_clock::{Clock, Entropy};
 use shared_link::LinkError;
+use shared_signature::Signatures;
 use tokio::sync::Semaphore;
 
 use crate::stock::Stock;
@@ -32,6 +32,7 @@ struct Inner {
     pages: Cache<String, Arc<Page>>,
     upstream: Upstream,
     stock: Stock,
+    signatures: Signatures,
     clock: Clock,
     entropy: Entropy,
     deferred: Arc<Semaphore>,
@@ -71,7 +72,8 @@ impl Host {
             |key: &String, page: &Arc<Page>| page.weight().saturating_add(u32::try_from(key.len()).unwrap_or(u32::MAX));
         let pages = Cache::builder().max_capacity(memory_bytes).weigher(weigh).expire_after(UntilStale).build();
         let deferred = Arc::new(Semaphore::new(MAX_DEFERRED));
-        Self(Arc::new(Inner { name, pages, upstream, stock, clock, entropy, deferred }))
+        let signatures = Signatures::default();
+        Self(Arc::new(Inner { name, pages, upstream, stock, signatures, clock, entropy, deferred }))
     }
 }
 
@@ -114,7 +116,7 @@ impl Platform for Host {
     }
 
     async fn verify_ed25519(&self, key: &[u8; 32], message: &[u8], signature: &[u8; 64]) -> bool {
-        UnparsedPublicKey::new(&ED25519, key).verify(message, signature).is_ok()
+        self.0.signatures.verify(key, message, signature)
     }
 
     fn defer(&self, job: impl Future<Output = ()> + Send + 'static) {
