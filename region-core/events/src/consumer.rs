@@ -15,22 +15,50 @@ pub trait Consumer: Send + Sync + 'static {
     /// The kinds it hears ([`crate::contract::Payload::KIND`]).
     fn kinds(&self) -> &'static [&'static str];
 
-    /// Brings about what follows from `events`, in the transaction that `conn` is in. Events of one order come in the
+    /// Brings about what follows from `events` of this shard, in the transaction that `conn` is in, and tells what is to be done once
+    /// that is committed. Events of one order come in the
     /// order in which they happened, if their writers keep to what [`crate::append`] requires; a batch that fails is given
     /// again, whole or event by event.
     ///
     /// # Errors
     /// [`HandleError::Rejected`] counts against the event, and so does a statement that was itself at fault; whatever
     /// else the database reports is waited out.
-    fn handle<'a>(&'a self, conn: &'a mut PgConnection, events: &'a [Event]) -> BoxFuture<'a, Result<(), HandleError>>;
+    fn handle<'a>(
+        &'a self,
+        shard: ShardId,
+        conn: &'a mut PgConnection,
+        events: &'a [Event],
+    ) -> BoxFuture<'a, Result<AfterCommit, HandleError>>;
 
     /// Whether its effects change allotments: then each batch is written in the shard's turn ([`region_core_store::Turn`]).
     fn changes_stock(&self) -> bool {
         false
     }
+}
 
-    /// Told after each commit in which it handled something: the place to wake a worker, never to make an effect.
-    fn committed(&self, _shard: ShardId) {}
+/// What is to be done once the effects of a batch stand: a worker is woken, work that was leased is handed over. Dropped
+/// without being done when they are undone, or when nobody knows. Never the place for an effect: a crash forgets it.
+#[derive(Default)]
+pub struct AfterCommit(Option<Box<dyn FnOnce() + Send>>);
+
+impl AfterCommit {
+    /// Does `work`, which must be quick.
+    #[must_use]
+    pub fn run(work: impl FnOnce() + Send + 'static) -> Self {
+        Self(Some(Box::new(work)))
+    }
+
+    pub(crate) fn go(self) {
+        if let Some(work) = self.0 {
+            work();
+        }
+    }
+}
+
+impl std::fmt::Debug for AfterCommit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("AfterCommit").field(&self.0.is_some()).finish()
+    }
 }
 
 /// Why a batch was not handled.

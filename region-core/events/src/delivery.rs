@@ -12,10 +12,10 @@ use uuid::Uuid;
 
 use crate::store::cursor::{self, Cursor};
 use crate::store::failure::{self, Hold, Retry};
-use crate::{Consumer, Event, HandleError, Settings};
+use crate::{AfterCommit, Consumer, Event, HandleError, Settings};
 
 /// What a round came to.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Debug)]
 pub(crate) enum Round {
     /// Another process has the cursor.
     Elsewhere,
@@ -26,8 +26,24 @@ pub(crate) enum Round {
     },
 }
 
-/// A consumer, and what it needs to be given events.
+/// What events have brought about that is not committed yet.
+#[derive(Default)]
+struct Effects {
+    /// Events that took effect.
+    handled: usize,
+    then: Vec<AfterCommit>,
+}
+
+impl Effects {
+    fn add(&mut self, more: Self) {
+        self.handled += more.handled;
+        self.then.extend(more.then);
+    }
+}
+
+/// A consumer on one shard, and what it needs to be given events.
 pub(crate) struct Delivery {
+    pub(crate) shard: Shard,
     pub(crate) consumer: Arc<dyn Consumer>,
     pub(crate) kinds: Vec<String>,
     pub(crate) settings: Settings,
@@ -43,55 +59,59 @@ enum Manner {
 }
 
 impl Delivery {
+    /// Whether a batch that came to so many events has likely left some behind.
+    pub(crate) fn is_full(&self, events: usize) -> bool {
+        events >= self.settings.batch as usize
+    }
+
     /// Runs one round; if an event of the batch fails it, runs it again event by event.
-    pub(crate) async fn round(self: Arc<Self>, shard: Shard) -> Result<Round, HandleError> {
-        match Arc::clone(&self).attempt(shard.clone(), Manner::Whole).await {
+    pub(crate) async fn round(self: Arc<Self>) -> Result<Round, HandleError> {
+        match Arc::clone(&self).attempt(Manner::Whole).await {
             Err(error) if error.blames_the_event() => {
                 let consumer = self.consumer.name();
                 tracing::warn!(event.consumer = consumer, error = error.cause(), "a batch failed and is taken apart");
-                self.attempt(shard, Manner::OneByOne).await
+                self.attempt(Manner::OneByOne).await
             }
             outcome => outcome,
         }
     }
 
     // Owned values all the way: a transaction's closure that borrows makes a future that cannot be spawned.
-    async fn attempt(self: Arc<Self>, shard: Shard, manner: Manner) -> Result<Round, HandleError> {
-        let consumer = Arc::clone(&self.consumer);
-        let in_turn = consumer.changes_stock();
+    async fn attempt(self: Arc<Self>, manner: Manner) -> Result<Round, HandleError> {
+        let (shard, in_turn) = (self.shard.clone(), self.consumer.changes_stock());
         let work = async move |conn: &mut PgConnection| self.transaction(conn, manner).await;
-        let round = if in_turn {
+        let effects = if in_turn {
             shard.turn().write("events.deliver", work).await?
         } else {
             shard.write("events.deliver", work).await?
         };
-        if matches!(round, Round::Done { handled: 1.. }) {
-            consumer.committed(shard.id());
-        }
-        Ok(round)
+        let Some(Effects { handled, then }) = effects else { return Ok(Round::Elsewhere) };
+        then.into_iter().for_each(AfterCommit::go);
+        Ok(Round::Done { handled })
     }
 
-    async fn transaction(&self, conn: &mut PgConnection, manner: Manner) -> Result<Round, HandleError> {
+    /// `None` if another process has the cursor.
+    async fn transaction(&self, conn: &mut PgConnection, manner: Manner) -> Result<Option<Effects>, HandleError> {
         let Some(mut cursor) = cursor::lock(conn, self.consumer.name()).await? else {
-            return Ok(Round::Elsewhere);
+            return Ok(None);
         };
-        let retried = self.retry_due(conn).await?;
+        let mut effects = self.retry_due(conn).await?;
         if cursor.window_is_done() {
             cursor = cursor::next_window(conn, cursor).await?;
         }
         let limit = self.settings.batch;
         let events = cursor::read(conn, cursor, &self.kinds, i64::from(limit)).await?;
-        let handled = self.give(conn, &events, manner).await?;
-        let full = events.len() >= limit as usize;
+        effects.add(self.give(conn, &events, manner).await?);
+        let full = self.is_full(events.len());
         let to = events.last().filter(|_| full).map_or(cursor.window_last, |last| last.sequence);
         cursor::advance(conn, self.consumer.name(), Cursor { sequence: to, ..cursor }).await?;
-        Ok(Round::Done { handled: retried + handled })
+        Ok(Some(effects))
     }
 
-    /// Gives the events that nothing holds back; the others are parked. Tells how many took effect.
-    async fn give(&self, conn: &mut PgConnection, events: &[Event], manner: Manner) -> Result<usize, HandleError> {
+    /// Gives the events that nothing holds back; the others are parked.
+    async fn give(&self, conn: &mut PgConnection, events: &[Event], manner: Manner) -> Result<Effects, HandleError> {
         if events.is_empty() {
-            return Ok(0);
+            return Ok(Effects::default());
         }
         let orders: Vec<_> = events.iter().map(|event| event.aggregate_id.as_uuid()).collect();
         let mut holds = failure::holds(conn, self.consumer.name(), &orders).await?;
@@ -106,7 +126,7 @@ impl Delivery {
         conn: &mut PgConnection,
         events: &[Event],
         holds: &HashMap<Uuid, Hold>,
-    ) -> Result<usize, HandleError> {
+    ) -> Result<Effects, HandleError> {
         let mut free = Vec::with_capacity(events.len());
         for event in events {
             match holds.get(&event.aggregate_id.as_uuid()) {
@@ -122,47 +142,53 @@ impl Delivery {
         conn: &mut PgConnection,
         events: &[Event],
         holds: &mut HashMap<Uuid, Hold>,
-    ) -> Result<usize, HandleError> {
-        let mut handled = 0;
+    ) -> Result<Effects, HandleError> {
+        let mut effects = Effects::default();
         for event in events {
             if let Some(hold) = holds.get(&event.aggregate_id.as_uuid()) {
                 failure::park(conn, self.consumer.name(), event, *hold).await?;
-            } else if let Some(cause) = self.try_one(conn, event).await? {
-                let hold = self.note_failure(conn, event, 1, &cause).await?;
-                holds.insert(event.aggregate_id.as_uuid(), hold);
-            } else {
-                handled += 1;
+                continue;
+            }
+            match self.try_one(conn, event).await? {
+                Ok(effect) => effects.add(effect),
+                Err(cause) => {
+                    let hold = self.note_failure(conn, event, 1, &cause).await?;
+                    holds.insert(event.aggregate_id.as_uuid(), hold);
+                }
             }
         }
-        Ok(handled)
+        Ok(effects)
     }
 
-    async fn retry_due(&self, conn: &mut PgConnection) -> Result<usize, HandleError> {
-        let mut handled = 0;
+    async fn retry_due(&self, conn: &mut PgConnection) -> Result<Effects, HandleError> {
+        let mut effects = Effects::default();
         for Retry { event, attempts } in
             failure::due(conn, self.consumer.name(), i64::from(self.settings.batch)).await?
         {
-            if let Some(cause) = self.try_one(conn, &event).await? {
-                self.note_failure(conn, &event, attempts + 1, &cause).await?;
-            } else {
-                failure::succeeded(conn, self.consumer.name(), &event).await?;
-                handled += 1;
+            match self.try_one(conn, &event).await? {
+                Ok(effect) => {
+                    failure::succeeded(conn, self.consumer.name(), &event).await?;
+                    effects.add(effect);
+                }
+                Err(cause) => {
+                    self.note_failure(conn, &event, attempts + 1, &cause).await?;
+                }
             }
         }
-        Ok(handled)
+        Ok(effects)
     }
 
-    /// Gives one event behind a savepoint. `Some(cause)` if it failed by its own fault; nothing of it remains then.
-    async fn try_one(&self, conn: &mut PgConnection, event: &Event) -> Result<Option<String>, HandleError> {
+    /// Gives one event behind a savepoint. Inside, the cause if it failed by its own fault; nothing of it remains then.
+    async fn try_one(&self, conn: &mut PgConnection, event: &Event) -> Result<Result<Effects, String>, HandleError> {
         let mut savepoint = conn.begin().await?;
         match self.enter_and_handle(&mut savepoint, vec![event.clone()]).await {
-            Ok(_) => {
+            Ok(effect) => {
                 savepoint.commit().await?;
-                Ok(None)
+                Ok(Ok(effect))
             }
             Err(error) if error.blames_the_event() => {
                 savepoint.rollback().await?;
-                Ok(Some(error.cause()))
+                Ok(Err(error.cause()))
             }
             Err(error) => Err(error),
         }
@@ -191,20 +217,20 @@ impl Delivery {
     }
 
     /// Handles those of `events` that the inbox does not know yet.
-    async fn enter_and_handle(&self, conn: &mut PgConnection, mut events: Vec<Event>) -> Result<usize, HandleError> {
+    async fn enter_and_handle(&self, conn: &mut PgConnection, mut events: Vec<Event>) -> Result<Effects, HandleError> {
         let fresh = cursor::enter(conn, self.consumer.name(), &events).await?;
         if fresh.len() < events.len() {
             events.retain(|event| fresh.contains(&event.event_id.as_uuid()));
         }
         if events.is_empty() {
-            return Ok(0);
+            return Ok(Effects::default());
         }
-        let handling = AssertUnwindSafe(self.consumer.handle(conn, &events)).catch_unwind();
-        handling.await.unwrap_or_else(|panic| Err(HandleError::Rejected(panic_text(panic.as_ref()))))?;
+        let handling = AssertUnwindSafe(self.consumer.handle(self.shard.id(), conn, &events)).catch_unwind();
+        let then = handling.await.unwrap_or_else(|panic| Err(HandleError::Rejected(panic_text(panic.as_ref()))))?;
         metrics::histogram!("events_batch_size", "consumer" => self.consumer.name()).record(usize_to_f64(events.len()));
         let oldest = events.iter().map(|event| event.age_seconds).fold(0.0, f64::max);
         metrics::histogram!("events_age_seconds", "consumer" => self.consumer.name()).record(oldest);
-        Ok(events.len())
+        Ok(Effects { handled: events.len(), then: vec![then] })
     }
 }
 

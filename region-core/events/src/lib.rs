@@ -17,7 +17,7 @@ mod runner;
 mod store;
 mod wake;
 
-pub use consumer::{Consumer, HandleError};
+pub use consumer::{AfterCommit, Consumer, HandleError};
 pub use envelope::{Event, NewEvent, Topic};
 pub use runner::{Runner, Settings};
 pub use store::failure::{DeadLetter, list_dead_letters, replay};

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use region_core_events::contract::{OrderClaimed, OrderConfirmed, Payload};
 use region_core_events::{
-    Consumer, Event, HandleError, NewEvent, Runner, Settings, Wakes, append, list_dead_letters, replay,
+    AfterCommit, Consumer, Event, HandleError, NewEvent, Runner, Settings, Wakes, append, list_dead_letters, replay,
 };
 use region_core_store::{Shard, Shards, test_support};
 use shared::id::Slot;
@@ -50,7 +50,12 @@ impl Consumer for Scribe {
         &[OrderClaimed::KIND]
     }
 
-    fn handle<'a>(&'a self, conn: &'a mut PgConnection, events: &'a [Event]) -> BoxFuture<'a, Result<(), HandleError>> {
+    fn handle<'a>(
+        &'a self,
+        _shard: ShardId,
+        conn: &'a mut PgConnection,
+        events: &'a [Event],
+    ) -> BoxFuture<'a, Result<AfterCommit, HandleError>> {
         Box::pin(async move {
             for event in events {
                 sqlx::query("INSERT INTO effects (order_id, version) VALUES ($1, $2)")
@@ -60,12 +65,11 @@ impl Consumer for Scribe {
                     .await?;
                 self.misbehave(conn, event).await?;
             }
-            Ok(())
+            let committed = self.committed.clone();
+            Ok(AfterCommit::run(move || {
+                let _ = committed.send(());
+            }))
         })
-    }
-
-    fn committed(&self, _shard: ShardId) {
-        let _ = self.committed.send(());
     }
 }
 

@@ -1,7 +1,6 @@
 //! What orders hear from payment, and what they say then.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -9,9 +8,9 @@ use region_core_events::contract::{
     OrderCancelled, OrderClaimed, OrderConfirmed, Payload, PaymentAuthorized, PaymentCaptured,
     PaymentChallengeRequired, PaymentFailed, PaymentRefunded, PaymentVoided,
 };
-use region_core_events::{Consumer, Event, HandleError, NewEvent, append};
+use region_core_events::{AfterCommit, Consumer, Event, HandleError, NewEvent, append};
 use region_core_store::StoreError;
-use shared::{OrderId, ShardId, Sku};
+use shared::{OrderId, ShardId};
 use sqlx::PgConnection;
 
 use crate::orders::Orders;
@@ -21,8 +20,6 @@ use crate::store::progress::{self, Moved};
 #[derive(Clone, Debug)]
 pub struct PaymentNews {
     orders: Orders,
-    /// SKUs of which units came back in a transaction that may be about to commit.
-    released: Arc<Mutex<HashMap<ShardId, Vec<Sku>>>>,
 }
 
 /// What a batch comes to: whose units move, and what is said.
@@ -45,7 +42,7 @@ impl PaymentNews {
     /// News for these orders.
     #[must_use]
     pub fn new(orders: Orders) -> Self {
-        Self { orders, released: Arc::default() }
+        Self { orders }
     }
 
     fn step(event: &Event) -> Result<Step, HandleError> {
@@ -66,7 +63,12 @@ impl PaymentNews {
 
     /// Decides about every order first and moves units last, in one round of locks: orders by id, then allotments by SKU.
     /// Checkouts and the sweeper lock in that order too, so nobody waits in a ring.
-    async fn apply(&self, conn: &mut PgConnection, events: &[Event]) -> Result<(), HandleError> {
+    async fn apply(
+        &self,
+        shard: ShardId,
+        conn: &mut PgConnection,
+        events: &[Event],
+    ) -> Result<AfterCommit, HandleError> {
         let steps = events.iter().map(Self::step).collect::<Result<Vec<_>, _>>()?;
         progress::lock(conn, &steps.iter().map(order_of).collect::<Vec<_>>()).await?;
         let mut round = Round::default();
@@ -85,18 +87,12 @@ impl PaymentNews {
         region_core_inventory::lock(conn, &[claimed.as_slice(), released.as_slice()].concat()).await?;
         region_core_inventory::claim(conn, &claimed).await?;
         let skus = region_core_inventory::release(conn, &released).await?;
-        self.note(&released, skus)?;
-        Ok(append(conn, &said).await?)
-    }
-
-    /// Keeps what came back until it is committed.
-    fn note(&self, orders: &[OrderId], skus: Vec<Sku>) -> Result<(), StoreError> {
-        if let Some(order) = orders.first() {
-            let shard = self.orders.parts().shards.here(order.slot())?.id();
-            let mut released = self.released.lock().unwrap_or_else(PoisonError::into_inner);
-            released.entry(shard).or_default().extend(skus);
-        }
-        Ok(())
+        append(conn, &said).await?;
+        let orders = self.orders.clone();
+        Ok(AfterCommit::run(move || {
+            orders.parts().released(shard, &skus);
+            orders.parts().wakes.of(shard).notify();
+        }))
     }
 
     async fn apply_run(&self, conn: &mut PgConnection, run: &[Step], round: &mut Round) -> Result<(), StoreError> {
@@ -180,19 +176,16 @@ impl Consumer for PaymentNews {
         ]
     }
 
-    fn handle<'a>(&'a self, conn: &'a mut PgConnection, events: &'a [Event]) -> BoxFuture<'a, Result<(), HandleError>> {
-        self.apply(conn, events).boxed()
+    fn handle<'a>(
+        &'a self,
+        shard: ShardId,
+        conn: &'a mut PgConnection,
+        events: &'a [Event],
+    ) -> BoxFuture<'a, Result<AfterCommit, HandleError>> {
+        self.apply(shard, conn, events).boxed()
     }
 
     fn changes_stock(&self) -> bool {
         true
-    }
-
-    fn committed(&self, shard: ShardId) {
-        let mut released = self.released.lock().unwrap_or_else(PoisonError::into_inner);
-        let skus = released.remove(&shard).unwrap_or_default();
-        drop(released);
-        self.orders.parts().released(shard, &skus);
-        self.orders.parts().wakes.of(shard).notify();
     }
 }

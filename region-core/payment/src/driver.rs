@@ -1,4 +1,5 @@
-//! Drives payments on one shard: leases what is due, asks the provider about many at once, commits what came of it.
+//! Drives payments on one shard: takes those handed over and leases what else is due, asks the provider about many at once,
+//! commits what came of it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,22 +9,28 @@ use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
 use region_core_events::{Waiter, Wake, append};
-use region_core_store::{Shard, StoreError, failpoint};
+use region_core_store::{Shard, StoreError};
 use sqlx::PgConnection;
-use tokio::time::{Interval, MissedTickBehavior};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use crate::Settings;
 use crate::events::Mint;
 use crate::exchange::exchange;
+use crate::handover::{Handover, Leased, Places};
 use crate::provider::Provider;
 use crate::rules::{self, Answer, Payment};
 use crate::store::{self, Change};
 
 /// How often the backlog is measured.
 const MEASURE: Duration = Duration::from_secs(10);
+/// How many times as long as it took to keep results the next ones are gathered, and at most how long: the busier the
+/// machine, the fewer commits.
+const REST: u32 = 2;
+const LONGEST_REST: Duration = Duration::from_millis(40);
 
-type Exchanges = FuturesUnordered<BoxFuture<'static, (Payment, Answer)>>;
+type Exchanges = FuturesUnordered<BoxFuture<'static, (Leased, Answer)>>;
 
 /// What a driver needs to write.
 #[derive(Clone)]
@@ -38,10 +45,25 @@ struct Desk {
 pub(crate) struct Driver<P> {
     desk: Desk,
     provider: Arc<P>,
+    handover: Handover,
     /// Told when something may have become due.
     wake: Wake,
     /// To be told when something was said.
     events: Wake,
+}
+
+/// The driver at work.
+struct Shift<P> {
+    driver: Driver<P>,
+    places: Places,
+    handed: mpsc::Receiver<Leased>,
+    exchanges: Exchanges,
+    /// What the provider has said and is not kept yet.
+    results: Vec<(Leased, Answer)>,
+    /// When results are kept again.
+    gathered_at: Instant,
+    /// Whether payments may be due that nobody took.
+    owing: bool,
 }
 
 impl<P: Provider> Driver<P> {
@@ -50,85 +72,22 @@ impl<P: Provider> Driver<P> {
         provider: Arc<P>,
         mint: Mint,
         settings: Settings,
+        handover: Handover,
         wake: Wake,
         events: Wake,
     ) -> Self {
         let desk = Desk { shard, provider: provider.name(), mint, settings };
-        Self { desk, provider, wake, events }
+        Self { desk, provider, handover, wake, events }
     }
 
     /// Runs until `shutdown`; the exchanges under way are finished and committed.
     pub(crate) async fn run(self, shutdown: CancellationToken) {
-        let mut exchanges = Exchanges::new();
-        let (mut waiter, mut poll) = (self.wake.waiter(), ticks(self.desk.settings.poll));
-        let mut measure = ticks(MEASURE);
-        let mut look = true;
-        while !shutdown.is_cancelled() {
-            if look {
-                look = self.take(&mut exchanges).await;
-            }
-            tokio::select! {
-                Some(first) = exchanges.next() => {
-                    let results = ready(first, &mut exchanges);
-                    self.settle(results, &mut exchanges, true).await;
-                    look = true;
-                }
-                () = woken(&mut waiter) => look = true,
-                _ = poll.tick() => look = true,
-                _ = measure.tick() => self.measure().await,
-                () = shutdown.cancelled() => {}
-            }
-        }
-        while let Some(first) = exchanges.next().await {
-            let results = ready(first, &mut exchanges);
-            self.settle(results, &mut exchanges, false).await;
-        }
-    }
-
-    /// Leases as many due payments as there is room for and starts their exchanges. True if more may be due already.
-    async fn take(&self, exchanges: &mut Exchanges) -> bool {
-        let room = self.desk.settings.concurrency.saturating_sub(exchanges.len());
-        if room == 0 {
-            return false; // looked for again when one is done
-        }
-        match lease(self.desk.clone(), room).await {
-            Ok(leased) => {
-                let full = leased.len() == room;
-                leased.into_iter().for_each(|payment| self.start(payment, exchanges));
-                full
-            }
-            Err(error) => {
-                tracing::warn!(shard.id = %self.desk.shard.id(), %error, "payments wait for their shard");
-                false
-            }
-        }
-    }
-
-    fn start(&self, payment: Payment, exchanges: &mut Exchanges) {
-        let provider = Arc::clone(&self.provider);
-        exchanges.push(
-            async move {
-                let answer = exchange(provider.as_ref(), &payment).await;
-                (payment, answer)
-            }
-            .boxed(),
-        );
-    }
-
-    /// Commits results, and goes on with those payments whose next call is due at once.
-    async fn settle(&self, results: Vec<(Payment, Answer)>, exchanges: &mut Exchanges, go_on: bool) {
-        match commit(self.desk.clone(), results, go_on).await {
-            Ok(Committed { next, said }) => {
-                if said {
-                    self.events.notify();
-                }
-                next.into_iter().for_each(|payment| self.start(payment, exchanges));
-            }
-            // The leases run out; then the provider is read before anything is repeated.
-            Err(error) => {
-                tracing::warn!(shard.id = %self.desk.shard.id(), %error, "results of the provider were not kept");
-            }
-        }
+        let (places, handed) = Places::open(self.desk.settings.concurrency);
+        self.handover.open(places.clone());
+        let (exchanges, results) = (Exchanges::new(), Vec::new());
+        let shift =
+            Shift { driver: self, places, handed, exchanges, results, gathered_at: Instant::now(), owing: true };
+        shift.run(shutdown).await;
     }
 
     async fn measure(&self) {
@@ -148,6 +107,112 @@ impl<P: Provider> Driver<P> {
     }
 }
 
+impl<P: Provider> Shift<P> {
+    async fn run(mut self, shutdown: CancellationToken) {
+        let (mut waiter, mut poll) = (self.driver.wake.waiter(), ticks(self.driver.desk.settings.poll));
+        let mut measure = ticks(MEASURE);
+        while !shutdown.is_cancelled() {
+            tokio::select! {
+                Some(leased) = self.handed.recv() => self.start(leased),
+                Some(result) = self.exchanges.next() => self.results.push(result),
+                () = tokio::time::sleep_until(self.gathered_at), if !self.results.is_empty() => {
+                    self.settle(true).await;
+                    self.take_owing().await;
+                }
+                () = woken(&mut waiter) => self.take().await,
+                _ = poll.tick() => self.take().await,
+                _ = measure.tick() => self.driver.measure().await,
+                () = shutdown.cancelled() => {}
+            }
+        }
+        self.finish().await;
+    }
+
+    /// Takes nothing new, and finishes what is under way.
+    async fn finish(mut self) {
+        self.driver.handover.close();
+        self.handed.close();
+        while let Some(leased) = self.handed.recv().await {
+            self.start(leased);
+        }
+        while let Some(result) = self.exchanges.next().await {
+            self.results.push(result);
+            while let Some(Some(result)) = self.exchanges.next().now_or_never() {
+                self.results.push(result);
+            }
+            self.settle(false).await;
+        }
+        if !self.results.is_empty() {
+            self.settle(false).await;
+        }
+    }
+
+    async fn take_owing(&mut self) {
+        if self.owing {
+            self.take().await;
+        }
+    }
+
+    /// Leases as many due payments as there are free places and starts their exchanges.
+    async fn take(&mut self) {
+        let mut places = self.places.take(self.driver.desk.settings.concurrency);
+        self.owing = places.is_empty(); // looked for again when one is free
+        if self.owing {
+            return;
+        }
+        match lease(self.driver.desk.clone(), places.len()).await {
+            Ok(leased) => {
+                self.owing = leased.len() == places.len();
+                for payment in leased {
+                    let Some(place) = places.pop() else { break };
+                    self.start(Leased { payment, place });
+                }
+            }
+            Err(error) => {
+                tracing::warn!(shard.id = %self.driver.desk.shard.id(), %error, "payments wait for their shard");
+            }
+        }
+    }
+
+    fn start(&self, leased: Leased) {
+        let provider = Arc::clone(&self.driver.provider);
+        self.exchanges.push(
+            async move {
+                let answer = exchange(provider.as_ref(), &leased.payment).await;
+                (leased, answer)
+            }
+            .boxed(),
+        );
+    }
+
+    /// Commits results, and goes on with those payments whose next call is due at once.
+    async fn settle(&mut self, go_on: bool) {
+        let began = Instant::now();
+        let (mut places, mut results) = (HashMap::new(), Vec::with_capacity(self.results.len()));
+        for (Leased { payment, place }, answer) in self.results.drain(..) {
+            places.insert(payment.payment_id, place);
+            results.push((payment, answer));
+        }
+        match commit(self.driver.desk.clone(), results, go_on).await {
+            Ok(Committed { next, said }) => {
+                if said {
+                    self.driver.events.notify();
+                }
+                for payment in next {
+                    let Some(place) = places.remove(&payment.payment_id) else { continue };
+                    self.start(Leased { payment, place });
+                }
+            }
+            // The leases run out; then the provider is read before anything is repeated.
+            Err(error) => {
+                let shard = self.driver.desk.shard.id();
+                tracing::warn!(shard.id = %shard, %error, "results of the provider were not kept");
+            }
+        }
+        self.gathered_at = Instant::now() + (REST * began.elapsed()).min(LONGEST_REST);
+    }
+}
+
 fn ticks(every: Duration) -> Interval {
     let mut ticks = tokio::time::interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -157,15 +222,6 @@ fn ticks(every: Duration) -> Interval {
 /// The poll is another branch: here only a wake counts.
 async fn woken(waiter: &mut Waiter) {
     waiter.wait(Duration::from_secs(3600)).await;
-}
-
-/// The first result and all others that are there already.
-fn ready(first: (Payment, Answer), exchanges: &mut Exchanges) -> Vec<(Payment, Answer)> {
-    let mut results = vec![first];
-    while let Some(Some(result)) = exchanges.next().now_or_never() {
-        results.push(result);
-    }
-    results
 }
 
 // Owned values all the way: a transaction's closure that captures a reference makes a future that cannot be spawned.
@@ -185,10 +241,7 @@ struct Committed {
 
 async fn commit(desk: Desk, results: Vec<(Payment, Answer)>, go_on: bool) -> Result<Committed, StoreError> {
     let shard = desk.shard.clone();
-    failpoint("payment.settle.before").await?;
-    let committed = shard.write("payment.settle", async move |conn| desk.settle(conn, &results, go_on).await).await?;
-    failpoint("payment.settle.after").await?;
-    Ok(committed)
+    shard.write("payment.settle", async move |conn| desk.settle(conn, &results, go_on).await).await
 }
 
 impl Desk {
@@ -204,15 +257,13 @@ impl Desk {
         go_on: bool,
     ) -> Result<Committed, StoreError> {
         let ids: Vec<_> = results.iter().map(|(payment, _)| payment.payment_id).collect();
-        let answers: HashMap<_, _> =
-            results.iter().map(|(asked, answer)| (asked.payment_id, (asked, answer))).collect();
+        // By what was asked: the order's events or another lease may have come in between, and then the answer is to a
+        // question that no longer stands.
+        let asked = |payment: &Payment| (payment.payment_id, payment.state, payment.attempts);
+        let answers: HashMap<_, _> = results.iter().map(|(payment, answer)| (asked(payment), answer)).collect();
         let (mut changes, mut said) = (Vec::new(), Vec::new());
         for payment in store::lock(conn, &ids).await? {
-            let Some((asked, answer)) = answers.get(&payment.payment_id) else { continue };
-            // The order's events or another lease came in between: this answer is to a question that no longer stands.
-            if (payment.state, payment.attempts) != (asked.state, asked.attempts) {
-                continue;
-            }
+            let Some(answer) = answers.get(&asked(&payment)) else { continue };
             let rules::Settled { payment: mut after, said: says, progress } = rules::settle(&payment, answer);
             said.extend(says.map(|says| self.mint.say(&mut after, says)));
             changes.push(self.change(after, progress, go_on));

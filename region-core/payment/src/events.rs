@@ -8,14 +8,15 @@ use region_core_events::contract::{
     OrderCancelled, OrderClaimed, OrderCreated, Payload, PaymentAuthorized, PaymentCaptured, PaymentChallengeRequired,
     PaymentFailed, PaymentRefunded, PaymentVoided,
 };
-use region_core_events::{Consumer, Event, HandleError, NewEvent, Wakes, append};
+use region_core_events::{AfterCommit, Consumer, Event, HandleError, NewEvent, Wake, Wakes, append};
 use region_core_store::StoreError;
 use shared::{EventId, OrderId, PaymentId, ShardId};
 use shared_clock::{Clock, Entropy};
 use sqlx::PgConnection;
 
+use crate::handover::{Handover, Handovers, Place};
 use crate::rules::{self, Payment, Said};
-use crate::store::{self, Change, NewRow};
+use crate::store::{self, Change};
 
 /// Mints what payment needs names for.
 #[derive(Clone, Debug)]
@@ -56,6 +57,8 @@ impl Mint {
 pub struct OrderNews {
     pub(crate) provider: &'static str,
     pub(crate) mint: Mint,
+    pub(crate) lease: Duration,
+    pub(crate) handovers: Handovers,
     pub(crate) wakes: Wakes,
 }
 
@@ -68,35 +71,74 @@ impl Consumer for OrderNews {
         &[OrderCreated::KIND, OrderClaimed::KIND, OrderCancelled::KIND]
     }
 
-    fn handle<'a>(&'a self, conn: &'a mut PgConnection, events: &'a [Event]) -> BoxFuture<'a, Result<(), HandleError>> {
+    fn handle<'a>(
+        &'a self,
+        shard: ShardId,
+        conn: &'a mut PgConnection,
+        events: &'a [Event],
+    ) -> BoxFuture<'a, Result<AfterCommit, HandleError>> {
         Box::pin(async move {
-            self.take_orders(conn, events).await?;
-            self.follow_orders(conn, events).await
+            let mut due = Due { handover: self.handovers.of(shard), leased: BTreeMap::new(), waiting: false };
+            self.take_orders(conn, events, &mut due).await?;
+            self.follow_orders(conn, events, &mut due).await?;
+            let wake = self.wakes.of(shard);
+            Ok(AfterCommit::run(move || due.go(&wake)))
         })
     }
+}
 
-    fn committed(&self, shard: ShardId) {
-        self.wakes.of(shard).notify();
+/// Payments that are to be asked about once the transaction is committed.
+struct Due {
+    handover: Handover,
+    leased: BTreeMap<PaymentId, (Place, Payment)>,
+    /// Whether there are others, for which the driver has no place now.
+    waiting: bool,
+}
+
+impl Due {
+    /// Leases the payment if the driver of this process has a place for it and something is to be asked. Whether it did.
+    fn lease(&mut self, payment: &mut Payment) -> bool {
+        let before = self.leased.remove(&payment.payment_id);
+        if payment.call().is_none() {
+            return false;
+        }
+        let Some(place) = before.map(|(place, _)| place).or_else(|| self.handover.place()) else {
+            self.waiting = true;
+            return false;
+        };
+        payment.attempts = 1;
+        self.leased.insert(payment.payment_id, (place, payment.clone()));
+        true
+    }
+
+    fn go(self, wake: &Wake) {
+        self.leased.into_values().for_each(|(place, payment)| place.hand_over(payment));
+        if self.waiting {
+            wake.notify();
+        }
     }
 }
 
 impl OrderNews {
     /// A payment for each new order.
-    async fn take_orders(&self, conn: &mut PgConnection, events: &[Event]) -> Result<(), HandleError> {
+    async fn take_orders(&self, conn: &mut PgConnection, events: &[Event], due: &mut Due) -> Result<(), HandleError> {
         let mut new = Vec::new();
         for event in events {
             if let Some(OrderCreated { order_id, total, payment_token, .. }) = event.read()? {
-                new.push(NewRow { payment_id: self.mint.payment(order_id), order_id, amount: total, payment_token });
+                let mut payment = Payment::new(self.mint.payment(order_id), order_id, total, payment_token);
+                due.lease(&mut payment);
+                new.push(payment);
             }
         }
         if !new.is_empty() {
-            store::insert(conn, self.provider, &new).await?;
+            let kept = store::insert(conn, self.provider, &new, self.lease).await?;
+            due.leased.retain(|payment, _| kept.contains(payment));
         }
         Ok(())
     }
 
     /// Claims and cancellations, each order's in their order.
-    async fn follow_orders(&self, conn: &mut PgConnection, events: &[Event]) -> Result<(), HandleError> {
+    async fn follow_orders(&self, conn: &mut PgConnection, events: &[Event], due: &mut Due) -> Result<(), HandleError> {
         let orders: Vec<_> =
             events.iter().filter(|event| !event.is::<OrderCreated>()).map(|event| event.aggregate_id).collect();
         if orders.is_empty() {
@@ -112,13 +154,18 @@ impl OrderNews {
             if let Some((mut next, says)) = next(payment, event) {
                 said.extend(says.map(|says| self.mint.say(&mut next, says)));
                 *payment = next.clone();
-                changed.insert(next.payment_id, Change { payment: next, pause: Duration::ZERO, leased: false });
+                changed.insert(next.payment_id, next);
             }
         }
-        let changed: Vec<_> = changed.into_values().collect();
-        store::update(conn, &changed, Duration::ZERO).await?;
+        let changed: Vec<_> = changed.into_values().map(|payment| change(payment, due)).collect();
+        store::update(conn, &changed, self.lease).await?;
         Ok::<_, StoreError>(append(conn, &said).await?).map_err(HandleError::from)
     }
+}
+
+fn change(mut payment: Payment, due: &mut Due) -> Change {
+    let leased = due.lease(&mut payment);
+    Change { payment, pause: Duration::ZERO, leased }
 }
 
 /// What the order's event makes of its payment.

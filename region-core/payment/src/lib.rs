@@ -11,6 +11,7 @@ mod confirm;
 mod driver;
 mod events;
 mod exchange;
+mod handover;
 pub mod provider;
 mod routes;
 pub mod rules;
@@ -34,6 +35,7 @@ pub use sandbox::{Deadlines, Sandbox, SandboxError};
 
 use crate::driver::Driver;
 use crate::events::Mint;
+use crate::handover::Handovers;
 use crate::provider::Provider;
 
 /// The bounds of payment.
@@ -72,6 +74,7 @@ pub struct Payments<P = Sandbox> {
     provider: Arc<P>,
     events: Wakes,
     wakes: Wakes,
+    handovers: Handovers,
     mint: Mint,
     settings: Settings,
 }
@@ -83,6 +86,7 @@ impl<P> Clone for Payments<P> {
             provider: Arc::clone(&self.provider),
             events: self.events.clone(),
             wakes: self.wakes.clone(),
+            handovers: self.handovers.clone(),
             mint: self.mint.clone(),
             settings: self.settings.clone(),
         }
@@ -94,8 +98,9 @@ impl<P: Provider> Payments<P> {
     #[must_use]
     pub fn new(shards: Shards, events: Wakes, provider: Arc<P>, clock: Clock, entropy: Entropy) -> Self {
         let wakes = Wakes::new(shards.all().map(Shard::id));
+        let handovers = Handovers::new(shards.all().map(Shard::id));
         let mint = Mint { clock, entropy };
-        Self { shards, provider, events, wakes, mint, settings: Settings::default() }
+        Self { shards, provider, events, wakes, handovers, mint, settings: Settings::default() }
     }
 
     /// The same under other bounds.
@@ -107,7 +112,13 @@ impl<P: Provider> Payments<P> {
     /// What hears the orders: for the bus's [`region_core_events::Runner`].
     #[must_use]
     pub fn news(&self) -> OrderNews {
-        OrderNews { provider: self.provider.name(), mint: self.mint.clone(), wakes: self.wakes.clone() }
+        OrderNews {
+            provider: self.provider.name(),
+            mint: self.mint.clone(),
+            lease: self.settings.lease,
+            handovers: self.handovers.clone(),
+            wakes: self.wakes.clone(),
+        }
     }
 
     /// Drives the payments of every shard until `shutdown`; exchanges under way are finished.
@@ -122,6 +133,7 @@ impl<P: Provider> Payments<P> {
                 Arc::clone(&self.provider),
                 self.mint.clone(),
                 self.settings.clone(),
+                self.handovers.of(shard.id()),
                 self.wakes.of(shard.id()),
                 self.events.of(shard.id()),
             );

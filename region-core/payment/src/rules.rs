@@ -177,6 +177,25 @@ pub struct Settled {
 }
 
 impl Payment {
+    /// A payment that the provider does not know yet.
+    #[must_use]
+    pub fn new(payment_id: PaymentId, order_id: OrderId, amount: Money, payment_token: String) -> Self {
+        Self {
+            payment_id,
+            order_id,
+            provider_reference: None,
+            challenge_id: None,
+            payment_token,
+            amount,
+            captured_minor: 0,
+            refunded_minor: 0,
+            state: State::ToCreate,
+            attempts: 0,
+            version: 0,
+            last_error: None,
+        }
+    }
+
     /// The call that this state waits for, if it waits for the provider.
     #[must_use]
     pub fn call(&self) -> Option<Call> {

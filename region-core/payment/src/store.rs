@@ -1,6 +1,7 @@
 //! The `payments` table, each function inside its caller's transaction. Rows are locked in the order of their ids, by
 //! everyone.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use region_core_store::{StoreError, expect_rows};
@@ -10,50 +11,53 @@ use uuid::Uuid;
 
 use crate::rules::{Payment, State};
 
-/// A payment that is not kept yet.
-#[derive(Clone, Debug)]
-pub(crate) struct NewRow {
-    pub(crate) payment_id: PaymentId,
-    pub(crate) order_id: OrderId,
-    pub(crate) amount: Money,
-    pub(crate) payment_token: String,
-}
-
 /// A payment as it is to be kept from now on.
 #[derive(Clone, Debug)]
 pub(crate) struct Change {
     pub(crate) payment: Payment,
     /// When its next call is due.
     pub(crate) pause: Duration,
-    /// Whether the present worker goes on with it at once.
+    /// Whether a worker of this process goes on with it at once.
     pub(crate) leased: bool,
 }
 
-/// Keeps new payments; an order that has one keeps it.
-pub(crate) async fn insert(conn: &mut PgConnection, provider: &str, new: &[NewRow]) -> Result<(), StoreError> {
-    let ids: Vec<_> = new.iter().map(|row| row.payment_id.as_uuid()).collect();
-    let orders: Vec<_> = new.iter().map(|row| row.order_id.as_uuid()).collect();
-    let tokens: Vec<_> = new.iter().map(|row| row.payment_token.clone()).collect();
-    let currencies: Vec<_> = new.iter().map(|row| row.amount.currency().code().to_owned()).collect();
-    let amounts: Vec<_> = new.iter().map(|row| row.amount.minor()).collect();
-    sqlx::query!(
+/// Keeps payments that wait for their creation, those with an attempt leased; an order that has a payment keeps that one.
+/// Tells which were new.
+pub(crate) async fn insert(
+    conn: &mut PgConnection,
+    provider: &str,
+    new: &[Payment],
+    lease: Duration,
+) -> Result<HashSet<PaymentId>, StoreError> {
+    let ids: Vec<_> = new.iter().map(|payment| payment.payment_id.as_uuid()).collect();
+    let orders: Vec<_> = new.iter().map(|payment| payment.order_id.as_uuid()).collect();
+    let tokens: Vec<_> = new.iter().map(|payment| payment.payment_token.as_str()).collect();
+    let currencies: Vec<_> = new.iter().map(|payment| payment.amount.currency().code()).collect();
+    let amounts: Vec<_> = new.iter().map(|payment| payment.amount.minor()).collect();
+    let attempts: Vec<_> = new.iter().map(|payment| payment.attempts).collect();
+    let kept = sqlx::query_scalar!(
         r#"
-        INSERT INTO payments (payment_id, order_id, provider, payment_token, currency, amount_minor, state)
-        SELECT payment_id, order_id, $1, payment_token, currency, amount_minor, 'to_create'
-        FROM UNNEST($2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::bigint[])
-            AS new (payment_id, order_id, payment_token, currency, amount_minor)
+        INSERT INTO payments (payment_id, order_id, provider, payment_token, currency, amount_minor, state, attempts,
+                              leased_until)
+        SELECT payment_id, order_id, $1, payment_token, currency, amount_minor, 'to_create', attempts,
+               CASE WHEN attempts > 0 THEN shard_now() + make_interval(secs => $8) END
+        FROM UNNEST($2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::bigint[], $7::integer[])
+            AS new (payment_id, order_id, payment_token, currency, amount_minor, attempts)
         ON CONFLICT (order_id) DO NOTHING
+        RETURNING payment_id
         "#,
         provider,
         &ids,
         &orders,
-        &tokens,
-        &currencies,
+        &tokens as &[&str],
+        &currencies as &[&str],
         &amounts,
+        &attempts,
+        lease.as_secs_f64(),
     )
-    .execute(conn)
+    .fetch_all(conn)
     .await?;
-    Ok(())
+    Ok(kept.into_iter().map(PaymentId::from_uuid).collect())
 }
 
 /// The payments of these orders, locked.
@@ -258,8 +262,9 @@ mod tests {
         let payment_id = PaymentId::mint(MS, Slot::new(9).unwrap(), [1; 8]);
         let order_id = OrderId::from_uuid("00000000-0000-7000-8000-000000000001".parse().unwrap());
         let amount = Money::new(1250, Currency::GBP).unwrap();
-        let new = NewRow { payment_id, order_id, amount, payment_token: "tok_success".to_owned() };
-        insert(conn, "bank", &[new]).await.unwrap();
+        let new = Payment::new(payment_id, order_id, amount, "tok_success".to_owned());
+        let kept = insert(conn, "bank", &[new], Duration::ZERO).await.unwrap();
+        assert!(kept.contains(&payment_id));
         payment_id
     }
 

@@ -12,13 +12,13 @@ use region_core_events::contract::{
     OrderCancelled, OrderClaimed, OrderCreated, Payload, PaymentAuthorized, PaymentCaptured, PaymentFailed,
     PaymentRefunded, PaymentVoided,
 };
-use region_core_events::{Consumer, Event, HandleError, NewEvent, Runner, Wakes, append};
+use region_core_events::{AfterCommit, Consumer, Event, HandleError, NewEvent, Runner, Wakes, append};
 use region_core_payment::{ConfirmError, Deadlines, Payments, Sandbox, Settings};
 use region_core_payment_sandbox as provider;
 use region_core_store::{Shard, Shards, test_support};
 use serde_json::{Value, json};
 use shared::id::Slot;
-use shared::{Currency, EventId, Money, OrderId, UserId};
+use shared::{Currency, EventId, Money, OrderId, ShardId, UserId};
 use shared_clock::{Clock, Entropy};
 use sqlx::PgConnection;
 use tokio::runtime::Runtime;
@@ -132,17 +132,21 @@ impl Consumer for Clerk {
         ]
     }
 
-    fn handle<'a>(&'a self, conn: &'a mut PgConnection, events: &'a [Event]) -> BoxFuture<'a, Result<(), HandleError>> {
+    fn handle<'a>(
+        &'a self,
+        _shard: ShardId,
+        conn: &'a mut PgConnection,
+        events: &'a [Event],
+    ) -> BoxFuture<'a, Result<AfterCommit, HandleError>> {
         Box::pin(async move {
             for event in events {
                 self.follow(conn, event).await?;
             }
-            Ok(())
+            let changed = self.changed.clone();
+            Ok(AfterCommit::run(move || {
+                changed.send_replace(());
+            }))
         })
-    }
-
-    fn committed(&self, _shard: shared::ShardId) {
-        self.changed.send_replace(());
     }
 }
 
@@ -182,6 +186,20 @@ async fn cancel(conn: &mut PgConnection, order_id: OrderId, id: EventId) -> Resu
     Ok(())
 }
 
+/// The payments of one process.
+fn payments(shards: &Shards, wakes: &Wakes, bank: &Bank, entropy: &Entropy) -> Payments {
+    let deadlines = Deadlines { connect: DEADLINE, total: DEADLINE };
+    let sandbox = Arc::new(Sandbox::within(&format!("http://{}", bank.address), deadlines).unwrap());
+    let settings = Settings {
+        poll: Duration::from_millis(20),
+        lease: Duration::from_secs(2),
+        first_pause: Duration::from_millis(20),
+        longest_pause: Duration::from_millis(200),
+        ..Settings::default()
+    };
+    Payments::new(shards.clone(), wakes.clone(), sandbox, Clock::system(), entropy.clone()).bounded_by(settings)
+}
+
 /// A region with one shard, a bank, and everything in between running.
 struct Shop {
     shards: Shards,
@@ -200,17 +218,7 @@ impl Shop {
         let shards = test_support::one_shard().await;
         let wakes = Wakes::new(shards.all().map(Shard::id));
         let (bank, entropy) = (Bank::open(), Entropy::seeded(7));
-        let deadlines = Deadlines { connect: DEADLINE, total: DEADLINE };
-        let sandbox = Arc::new(Sandbox::within(&format!("http://{}", bank.address), deadlines).unwrap());
-        let settings = Settings {
-            poll: Duration::from_millis(20),
-            lease: Duration::from_secs(2),
-            first_pause: Duration::from_millis(20),
-            longest_pause: Duration::from_millis(200),
-            ..Settings::default()
-        };
-        let payments = Payments::new(shards.clone(), wakes.clone(), sandbox, Clock::system(), entropy.clone())
-            .bounded_by(settings);
+        let payments = payments(&shards, &wakes, &bank, &entropy);
         let (changed, changes) = watch::channel(());
         let mut shop =
             Self { shards, wakes, bank, payments, entropy, changes, shutdown: CancellationToken::new(), tasks: vec![] };
@@ -222,11 +230,12 @@ impl Shop {
 
     fn start_process(&mut self, changed: watch::Sender<()>) {
         let clerk = Arc::new(Clerk { entropy: self.entropy.clone(), changed });
-        let consumers: Vec<Arc<dyn Consumer>> = vec![Arc::new(self.payments.news()), clerk];
+        let payments = payments(&self.shards, &self.wakes, &self.bank, &self.entropy);
+        let consumers: Vec<Arc<dyn Consumer>> = vec![Arc::new(payments.news()), clerk];
         let settings = region_core_events::Settings { poll: Duration::from_millis(20), ..Default::default() };
         let runner = Runner::new(self.shards.clone(), self.wakes.clone(), consumers, settings);
         self.tasks.push(tokio::spawn(runner.run(self.shutdown.clone())));
-        self.tasks.push(tokio::spawn(self.payments.clone().drive(self.shutdown.clone())));
+        self.tasks.push(tokio::spawn(payments.drive(self.shutdown.clone())));
     }
 
     fn shard(&self) -> &Shard {
