@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use serde::Deserialize;
-use shared::{Money, OrderId};
+use shared::OrderId;
 use sqlx::{Connection as _, PgConnection};
 use tokio::time::Instant;
 use uuid::Uuid;
+
+use crate::movements::{Movement, MovementLog};
 
 /// How often the store is asked whether it is quiet.
 const LOOK: Duration = Duration::from_millis(250);
@@ -38,22 +39,6 @@ pub(super) struct Stock {
     pub(super) free: i64,
     pub(super) reserved: i64,
     pub(super) sold: i64,
-}
-
-/// Money that moved, from the provider's own log.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub(super) struct Movement {
-    pub(super) sequence: u64,
-    pub(super) kind: MovementKind,
-    pub(super) merchant_reference: String,
-    pub(super) amount: Money,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum MovementKind {
-    Capture,
-    Refund,
 }
 
 /// What is still under way, over all shards.
@@ -110,7 +95,7 @@ impl Shards {
 
     /// Reads all orders under keys that begin so, all stock, and all movements of money.
     pub(super) async fn read(&self, prefix: &str, sandbox: &str) -> anyhow::Result<Books> {
-        let mut books = Books { movements: movements(sandbox).await?, ..Books::default() };
+        let mut books = Books { movements: MovementLog::at(sandbox)?.all().await?, ..Books::default() };
         for (&number, url) in &self.0 {
             let mut shard = connect(number, url).await?;
             let rows: Vec<KeptRow> = sqlx::query_as(
@@ -215,23 +200,4 @@ const UNDER_WAY: &str = "
 
 async fn connect(number: u16, url: &str) -> anyhow::Result<PgConnection> {
     PgConnection::connect(url).await.with_context(|| format!("cannot reach the database of shard {number}"))
-}
-
-/// Every movement since the provider's log was begun.
-async fn movements(sandbox: &str) -> anyhow::Result<Vec<Movement>> {
-    #[derive(Deserialize)]
-    struct Page {
-        movements: Vec<Movement>,
-    }
-    let client = reqwest::Client::builder().no_proxy().build()?;
-    let mut all: Vec<Movement> = Vec::new();
-    loop {
-        let after = all.last().map_or(0, |last| last.sequence);
-        let page = client.get(format!("{sandbox}/v1/log?after={after}")).send().await?;
-        let Page { movements } = page.error_for_status()?.json().await?;
-        if movements.is_empty() {
-            return Ok(all);
-        }
-        all.extend(movements);
-    }
 }

@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use super::books::{Books, Kept, Movement, MovementKind};
+use super::books::{Books, Kept};
 use super::client::Outcome;
 use super::history::Asked;
+use crate::movements::{Movement, MovementKind};
 
 /// Broken promises that are named; all are counted.
 const NAMED: usize = 20;
@@ -217,7 +218,8 @@ mod tests {
     }
 
     fn moved(sequence: u64, kind: MovementKind, payment: &str) -> Movement {
-        Movement { sequence, kind, merchant_reference: payment.to_owned(), amount: gbp(500) }
+        let reference = format!("pay_{payment}");
+        Movement { sequence, kind, reference, merchant_reference: payment.to_owned(), amount: gbp(500) }
     }
 
     fn verdict(asked: &[Asked], kept: Vec<Kept>, movements: Vec<Movement>) -> Verdict {

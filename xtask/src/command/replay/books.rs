@@ -1,4 +1,4 @@
-//! What the databases and the payment provider say about a run.
+//! What the databases say about a run.
 //!
 //! The queries are checked at run time only: the commands here also rewrite the committed metadata of checked queries,
 //! so they must compile without it.
@@ -6,8 +6,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::Context as _;
-use serde::Deserialize;
-use shared::{Money, OrderId, PaymentId};
+use shared::{OrderId, PaymentId};
 use sqlx::{Connection as _, PgConnection};
 use uuid::Uuid;
 
@@ -181,44 +180,6 @@ pub(super) async fn prices(catalog: &str) -> anyhow::Result<PriceHistory> {
         history.0.entry(sku).or_default().insert(version, price);
     }
     Ok(history)
-}
-
-/// Money that moved at the provider.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub(super) struct Movement {
-    pub(super) sequence: u64,
-    pub(super) kind: MovementKind,
-    pub(super) merchant_reference: String,
-    pub(super) amount: Money,
-}
-
-/// Which way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum MovementKind {
-    Capture,
-    Refund,
-}
-
-#[derive(Deserialize)]
-struct Movements {
-    movements: Vec<Movement>,
-}
-
-/// Every movement since the provider's log was begun.
-pub(super) async fn movements(sandbox: &str) -> anyhow::Result<Vec<Movement>> {
-    let client = reqwest::Client::builder().no_proxy().build()?;
-    let log = format!("{}/v1/log", sandbox.trim_end_matches('/'));
-    let mut all: Vec<Movement> = Vec::new();
-    loop {
-        let after = all.last().map_or(0, |last| last.sequence);
-        let page = client.get(format!("{log}?after={after}")).send().await?;
-        let page: Movements = page.error_for_status()?.json().await?;
-        if page.movements.is_empty() {
-            return Ok(all);
-        }
-        all.extend(page.movements);
-    }
 }
 
 #[cfg(test)]

@@ -8,10 +8,11 @@ use std::collections::{BTreeMap, HashMap};
 use serde::Serialize;
 use shared::{Currency, Money};
 
-use super::books::{Count, Kept, Movement, MovementKind, PriceHistory, Stock, Units};
+use super::books::{Count, Kept, PriceHistory, Stock, Units};
 use super::drive::Placed;
 use super::plan::Planned;
 use super::rules::Outcome;
+use crate::movements::{Movement, MovementKind};
 
 /// What is compared.
 #[derive(Debug)]
@@ -283,6 +284,7 @@ mod tests {
             let captured = Movement {
                 sequence: 1,
                 kind: MovementKind::Capture,
+                reference: "pay_1".to_owned(),
                 merchant_reference: payment_id.to_string(),
                 amount: gbp(510),
             };
