@@ -2,10 +2,12 @@
 //! each thing that is done where there is none.
 
 use std::collections::HashMap;
+use std::fmt::Display;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use serde::Serialize;
 
 /// Standard error, shared by everything that reports.
 #[derive(Debug)]
@@ -51,6 +53,16 @@ impl Console {
             bar.finish_and_clear();
         }
     }
+}
+
+/// A command's report on standard output: for people, or for programs as one JSON object.
+pub(crate) fn show(report: &(impl Serialize + Display), json: bool) -> anyhow::Result<()> {
+    if json {
+        println!("{}", serde_json::to_string(report)?);
+    } else {
+        println!("{report}");
+    }
+    Ok(())
 }
 
 impl xtask_system::Progress for Console {

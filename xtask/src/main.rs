@@ -6,8 +6,10 @@ mod audit;
 mod build;
 mod command;
 mod console;
+mod failure;
 mod faults;
 mod instance;
+mod movements;
 mod scratch;
 mod site;
 mod workspace;
@@ -97,11 +99,11 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Status(options) => command::status::run(&instance, &options).await,
         Command::Logs(options) => command::logs::run(&instance, &options).await,
         Command::Import(options) => command::import::run(&workspace, &instance, &options).await,
-        Command::Replay(options) => Box::pin(command::replay::run(&instance, &options)).await,
-        Command::Audit(options) => Box::pin(command::audit::run(&instance, &options)).await,
-        Command::Faults(options) => Box::pin(command::faults::run(&workspace, &options)).await,
+        Command::Replay(options) => Ok(Box::pin(command::replay::run(&instance, &options)).await?),
+        Command::Audit(options) => Ok(Box::pin(command::audit::run(&instance, &options)).await?),
+        Command::Faults(options) => Ok(Box::pin(command::faults::run(&workspace, &options)).await?),
         Command::Test(options) => Box::pin(command::test::run(&workspace, &options)).await,
-        Command::Bench(bench) => command::bench::run(&workspace, &bench).await,
+        Command::Bench(bench) => Ok(command::bench::run(&workspace, &bench).await?),
         Command::Check => Box::pin(command::check::run(&workspace)).await,
         Command::Sqlx(options) => Box::pin(command::sqlx::run(&workspace, &options)).await,
         Command::Tools => command::tools::run(&workspace).await,
@@ -114,7 +116,7 @@ fn code(result: anyhow::Result<()>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
-            if error.is::<command::audit::CannotLook>() { ExitCode::from(2) } else { ExitCode::FAILURE }
+            failure::exit_code(&error)
         }
     }
 }

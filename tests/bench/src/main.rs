@@ -28,9 +28,13 @@ use clap::{Parser, Subcommand};
 use crate::options::Options;
 use crate::report::Report;
 
+/// What `--help` says after the commands. `cargo xtask bench` relies on it.
+const TEACHES: &str =
+    "Exit code: 0 measured, and the books are right; 1 the books are wrong; 2 it could not be measured.";
+
 /// Measures checkout.
 #[derive(Debug, Parser)]
-#[command(name = "meridian-bench", version, arg_required_else_help = true)]
+#[command(name = "meridian-bench", version, arg_required_else_help = true, after_help = TEACHES)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -51,19 +55,21 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         // Before any thread is started, for the guardian blocks the signals of its only one.
-        Command::Guardian { lock } => xtask_system::guardian::run(&lock).map_err(anyhow::Error::from),
+        Command::Guardian { lock } => xtask_system::guardian::run(&lock).map_err(anyhow::Error::from).map(Ok),
         Command::Checkout(options) => checkout(&options),
     };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    let (error, code) = match result {
+        Ok(Ok(())) => return ExitCode::SUCCESS,
+        Ok(Err(wrong)) => (wrong, 1),
+        Err(error) => (error, 2),
+    };
+    eprintln!("error: {error:#}");
+    ExitCode::from(code)
 }
 
-fn checkout(options: &Options) -> anyhow::Result<()> {
+/// Measures and shows what came out. The outer error says why nothing was measured, the inner one what is wrong with the
+/// books.
+fn checkout(options: &Options) -> anyhow::Result<anyhow::Result<()>> {
     let runtime = tokio::runtime::Runtime::new()?;
     let report = runtime.block_on(measure(options))?;
     if options.json {
@@ -71,7 +77,7 @@ fn checkout(options: &Options) -> anyhow::Result<()> {
     } else {
         println!("{report}");
     }
-    report.verdict()
+    Ok(report.verdict())
 }
 
 async fn measure(options: &Options) -> anyhow::Result<Report> {

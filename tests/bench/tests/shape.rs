@@ -55,7 +55,11 @@ fn an_option_that_makes_no_sense_is_refused_and_help_names_them_all() {
     let bench =
         |arguments: &[&str]| Command::new(env!("CARGO_BIN_EXE_meridian-bench")).args(arguments).output().unwrap();
     let refused = bench(&["checkout", "--programs", "p", "--folder", "f", "--runs", "0"]);
-    assert!(!refused.status.success() && refused.stdout.is_empty());
+    assert!(refused.status.code() == Some(2) && refused.stdout.is_empty());
+    let nowhere = programs().parent().unwrap().join("tmp/bench-nowhere");
+    let nowhere = nowhere.to_string_lossy();
+    let not_run = bench(&["checkout", "--only", "whole-way", "--programs", &nowhere, "--folder", &nowhere]);
+    assert_eq!(not_run.status.code(), Some(2), "{}", String::from_utf8_lossy(&not_run.stderr));
     let help = String::from_utf8(bench(&["checkout", "--help"]).stdout).unwrap();
     for option in ["--quick", "--seconds", "--orders", "--only", "--runs", "--cores", "--clients", "--json"] {
         assert!(help.contains(option), "{option} is not in the help");

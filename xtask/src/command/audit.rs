@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 
 use crate::audit::{self, Demand, Layout, ProviderLog, Report};
+use crate::console;
+use crate::failure::{Failure, Judged};
 use crate::instance::Instance;
 use crate::site::Site;
 
@@ -45,33 +47,19 @@ pub(crate) struct Options {
     json: bool,
 }
 
-/// Something could not be looked at: nobody knows whether it is as it should be.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct CannotLook;
-
-impl std::fmt::Display for CannotLook {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("the audit could not look at everything")
-    }
-}
-
 fn after_help() -> String {
     let rules = audit::promises().map(|rule| format!("  {:<20} {}\n", rule.name, rule.promise)).collect::<String>();
     format!("{TEACHES}\n\nRules:\n{rules}")
 }
 
-pub(crate) async fn run(instance: &Instance, options: &Options) -> anyhow::Result<()> {
-    let report = look(instance, options).await.context(CannotLook)?;
-    if options.json {
-        println!("{}", serde_json::to_string(&report)?);
-    } else {
-        println!("{report}");
+pub(crate) async fn run(instance: &Instance, options: &Options) -> Judged {
+    let report = look(instance, options).await.context("the audit could not look at everything")?;
+    console::show(&report, options.json)?;
+    if report.is_clean() {
+        return Ok(());
     }
-    if !report.is_clean() {
-        let broken: Vec<_> = report.broken().map(|rule| rule.rule).collect();
-        bail!("broken {} times: {}", report.breaches, broken.join(", "));
-    }
-    Ok(())
+    let broken: Vec<_> = report.broken().map(|rule| rule.rule).collect();
+    Err(Failure::Broken(format!("broken {} times: {}", report.breaches, broken.join(", "))))
 }
 
 async fn look(instance: &Instance, options: &Options) -> anyhow::Result<Report> {
@@ -111,9 +99,9 @@ mod tests {
     async fn what_cannot_be_looked_at_is_told_apart_from_a_breach() {
         let instance = Instance::new(&crate::workspace::Workspace::find().unwrap(), "never-up");
         let options = Options { acknowledged: None, settle: None, layout: None, json: false };
-        assert!(run(&instance, &options).await.unwrap_err().is::<CannotLook>());
+        assert_eq!(run(&instance, &options).await.unwrap_err().code(), 2);
         let options = Options { layout: Some("/nowhere.json".into()), ..options };
-        assert!(run(&instance, &options).await.unwrap_err().is::<CannotLook>());
+        assert_eq!(run(&instance, &options).await.unwrap_err().code(), 2);
     }
 
     #[test]

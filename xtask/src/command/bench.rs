@@ -6,10 +6,11 @@
 use std::fs::File;
 use std::path::PathBuf;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 
 use crate::build;
 use crate::console::Console;
+use crate::failure::{Failure, Judged};
 use crate::workspace::Workspace;
 
 /// The packages whose programs a run starts.
@@ -24,7 +25,9 @@ Examples:
 
 The object that --json prints has, among others, hot_sku_64_ratio, hot_sku_64_ratio_1ms, spread_64_ratio,
 spread_64_ratio_1ms and one_client_ratio (our orders a second to pgbench's), whole_way_orders_per_s, whole_way_cpu_ms and
-whole_way_p99_ms; `admission` and `whole_way` hold every measurement.";
+whole_way_p99_ms; `admission` and `whole_way` hold every measurement.
+
+Exit code: 0 measured, and the books are right; 1 an order was lost, doubled or half there; 2 it could not be measured.";
 
 /// What to measure.
 #[derive(Debug, clap::Subcommand)]
@@ -87,7 +90,7 @@ enum Part {
     WholeWay,
 }
 
-pub(crate) async fn run(workspace: &Workspace, bench: &Bench) -> anyhow::Result<()> {
+pub(crate) async fn run(workspace: &Workspace, bench: &Bench) -> Judged {
     let Bench::Checkout(options) = bench;
     let (folder, programs) = (workspace.target().join("bench"), workspace.target().join("release"));
     let _alone = claim(&folder)?;
@@ -97,7 +100,12 @@ pub(crate) async fn run(workspace: &Workspace, bench: &Bench) -> anyhow::Result<
     let mut command = tokio::process::Command::new(programs.join("meridian-bench"));
     command.arg("checkout").args(options.arguments()).arg("--programs").arg(&programs).arg("--folder").arg(&folder);
     let status = command.kill_on_drop(true).status().await.context("cannot run meridian-bench; was it built?")?;
-    if status.success() { Ok(()) } else { bail!("the benchmark failed ({status})") }
+    match status.code() {
+        Some(0) => Ok(()),
+        // As `meridian-bench` itself ends: it has said what is wrong.
+        Some(1) => Err(Failure::Broken("what was measured was wrong".to_owned())),
+        _ => Err(anyhow!("the benchmark could not be run ({status})").into()),
+    }
 }
 
 async fn build(workspace: &Workspace) -> anyhow::Result<()> {

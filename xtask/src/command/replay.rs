@@ -36,7 +36,10 @@ use self::plan::Plan;
 use self::progress::Progress;
 use self::report::{Report, Run};
 use self::shop::{Prices, Shop};
+use crate::console;
+use crate::failure::{Failure, Judged};
 use crate::instance::{Instance, State};
+use crate::movements::MovementLog;
 use crate::site::Site;
 
 /// How long orders may stay PENDING after the last answer.
@@ -44,8 +47,13 @@ const SETTLED_WITHIN: Duration = Duration::from_secs(120);
 /// How often that is asked.
 const LOOK: Duration = Duration::from_millis(250);
 
+/// What `--help` says after the options.
+const TEACHES: &str = "\
+Exit code: 0 the books agree with the file; 1 they do not; 2 the replay could not be carried out, so nobody knows.";
+
 /// What to place, and how.
 #[derive(Debug, clap::Args)]
+#[command(after_help = TEACHES)]
 pub(crate) struct Options {
     /// A shop's invoice lines; plain or gzip. Import it first, so that there is something to sell.
     file: PathBuf,
@@ -75,24 +83,21 @@ enum Through {
     Worker,
 }
 
-pub(crate) async fn run(instance: &Instance, options: &Options) -> anyhow::Result<()> {
+pub(crate) async fn run(instance: &Instance, options: &Options) -> Judged {
+    let report = replay(instance, options).await.context("the replay could not be carried out")?;
+    console::show(&report, options.json)?;
+    let faults = &report.check.faults;
+    let Some(first) = faults.first() else { return Ok(()) };
+    Err(Failure::Broken(format!("the books do not agree with the file, {} times; first: {first}", faults.len())))
+}
+
+async fn replay(instance: &Instance, options: &Options) -> anyhow::Result<Report> {
     let (state, site) = (instance.read()?, Site::of(instance)?);
     let file = invoices(&options.file, site.currency)?;
     let prefix = format!("replay-{}-", hex::encode(Entropy::system().bytes::<6>()));
     let plan = Plan::of(&file, &prefix, site.regions.len(), options.limit.unwrap_or(usize::MAX))?;
     let replay = Replay::prepare(instance, &state, &site, options, prefix).await?;
-    let report = replay.run(&plan, &state, options).await?;
-    if options.json {
-        println!("{}", serde_json::to_string(&report)?);
-    } else {
-        println!("{report}");
-    }
-    match report.check.faults.first() {
-        None => Ok(()),
-        Some(first) => {
-            bail!("the books do not agree with the file, {} times; first: {first}", report.check.faults.len())
-        }
-    }
+    replay.run(&plan, &state, options).await
 }
 
 fn invoices(path: &Path, currency: Currency) -> anyhow::Result<InvoiceFile> {
@@ -203,7 +208,7 @@ impl<'a> Replay<'a> {
         let kept = self.shards.orders(&self.prefix).await?;
         let lines = self.shards.lines(&self.prefix).await?;
         let prices = books::prices(&self.site.catalog).await?;
-        let movements = books::movements(&self.site.sandbox).await.context("cannot read the payment provider's log")?;
+        let movements = MovementLog::at(&self.site.sandbox)?.all().await?;
         let books = Books {
             currency: self.site.currency,
             prices: &prices,
