@@ -9,10 +9,13 @@ use futures::future::{BoxFuture, join_all};
 use region_core_inventory::{Kind, Memory, Writer, WriterError};
 use region_core_store::{Shard, StoreError, test_support};
 use sqlx::{PgConnection, Row};
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
+use tokio::task::JoinHandle;
 
 /// Books entries of the ledger: a small kind with a rule that the database keeps (no entry of zero units).
 struct Book {
+    /// Told by each batch that comes to the gate.
+    arrived: Notify,
     /// Passed by each batch: how tests hold the writer in the middle.
     gate: Semaphore,
     /// Whether memory is said to suffice.
@@ -25,6 +28,7 @@ struct Book {
 impl Book {
     fn new(quick: bool, open: usize) -> Arc<Self> {
         Arc::new(Self {
+            arrived: Notify::new(),
             gate: Semaphore::new(open),
             quick,
             quick_batches: AtomicUsize::new(0),
@@ -34,6 +38,7 @@ impl Book {
     }
 
     async fn write(&self, conn: &mut PgConnection, batch: &[Entry]) -> Result<Option<Vec<i64>>, StoreError> {
+        self.arrived.notify_one();
         self.gate.acquire().await.unwrap().forget();
         let references: Vec<String> = batch.iter().map(|entry| entry.reference.clone()).collect();
         let units: Vec<i64> = batch.iter().map(|entry| entry.units).collect();
@@ -112,19 +117,22 @@ async fn booked(shard: &Shard) -> Vec<i64> {
     rows.iter().map(|row| row.get(0)).collect()
 }
 
+/// Submits entry 1 and leaves the writer in the middle of its batch, until the gate is opened.
+async fn held_at_its_first_batch(writer: &Writer<Book>, book: &Book) -> JoinHandle<i64> {
+    let writer = writer.clone();
+    let first = tokio::spawn(async move { writer.submit(entry(1)).await.unwrap() });
+    book.arrived.notified().await;
+    first
+}
+
+/// More permits than any test has batches.
 const MANY: usize = 1_000;
 
 #[tokio::test]
 async fn what_arrives_while_a_commit_is_in_flight_is_one_batch() {
     let (shard, book) = (shard().await, Book::new(true, 0));
     let writer = Writer::start(shard.clone(), Arc::clone(&book));
-    let first = tokio::spawn({
-        let writer = writer.clone();
-        async move { writer.submit(entry(1)).await.unwrap() }
-    });
-    while book.quick_batches.load(Ordering::Relaxed) == 0 {
-        tokio::task::yield_now().await;
-    }
+    let first = held_at_its_first_batch(&writer, &book).await;
     let rest = join_all((2..=50).map(|number| writer.submit(entry(number))));
     // Polled once, all of them wait in the queue before the first batch may go on.
     let mut rest = Box::pin(rest);
@@ -168,13 +176,7 @@ async fn memory_that_does_not_suffice_is_not_decided_on() {
 async fn a_sender_who_went_away_is_left_out_of_the_batch() {
     let (shard, book) = (shard().await, Book::new(true, 0));
     let writer = Writer::start(shard.clone(), Arc::clone(&book));
-    let first = tokio::spawn({
-        let writer = writer.clone();
-        async move { writer.submit(entry(1)).await.unwrap() }
-    });
-    while book.quick_batches.load(Ordering::Relaxed) == 0 {
-        tokio::task::yield_now().await;
-    }
+    let first = held_at_its_first_batch(&writer, &book).await;
     {
         let mut impatient = Box::pin(writer.submit(entry(2)));
         assert!(impatient.as_mut().now_or_never().is_none());
@@ -208,15 +210,11 @@ async fn a_full_queue_says_so_at_once() {
 async fn a_lost_connection_is_replaced_and_the_batch_is_tried_again() {
     let (shard, book) = (shard().await, Book::new(true, 0));
     let writer = Writer::start(shard.clone(), Arc::clone(&book));
-    let mut submission = Box::pin(writer.submit(entry(1)));
-    assert!(submission.as_mut().now_or_never().is_none());
-    while book.quick_batches.load(Ordering::Relaxed) == 0 {
-        tokio::task::yield_now().await;
-    }
+    let first = held_at_its_first_batch(&writer, &book).await;
     let others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
         WHERE datname = current_database() AND pid <> pg_backend_pid()";
     sqlx::query(others).execute(&mut *shard.read().await.unwrap()).await.unwrap();
     book.gate.add_permits(MANY);
-    assert_eq!(submission.await.unwrap(), 1);
+    assert_eq!(first.await.unwrap(), 1);
     assert_eq!((booked(&shard).await, book.careful_batches.load(Ordering::Relaxed)), (vec![1], 1));
 }
