@@ -19,6 +19,7 @@ pub mod platform;
 mod route;
 mod secure;
 mod session;
+mod spread;
 mod stored;
 
 use std::sync::Arc;

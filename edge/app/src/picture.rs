@@ -15,6 +15,7 @@ use http::{HeaderMap, StatusCode};
 
 use crate::cache_status::CACHE_STATUS;
 use crate::route::is_slug;
+use crate::spread;
 use crate::stored::entity_tag;
 
 /// Five colours that go together: two for the ground, one for the thing, one for its pattern, one for its details.
@@ -129,7 +130,7 @@ pub(crate) async fn serve(Path(file): Path<String>) -> Response {
 /// A drawing of the product of that name, 400 by 400.
 fn draw(slug: &str) -> String {
     let words: Vec<&str> = slug.split(['-', '_']).collect();
-    let mut dice = Dice(hash(slug));
+    let mut dice = Dice(spread::hash(slug));
     let colours = COLOURS.iter().find(|(word, _)| words.contains(word)).map(|(_, palette)| *palette);
     let colours = colours.unwrap_or_else(|| dice.pick(&PALETTES));
     let woven = WOVEN.iter().find(|(word, _)| words.contains(word)).map(|(_, at)| TILES[*at]);
@@ -162,11 +163,6 @@ fn draw(slug: &str) -> String {
         thing = thing,
     );
     svg.replace("$F", "url(#f)").replace("$M", colours.main).replace("$A", colours.accent).replace("$D", colours.dark)
-}
-
-/// FNV-1a: the same on every machine and in every release.
-fn hash(text: &str) -> u64 {
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 /// Repeatable choices from one hash (splitmix64).

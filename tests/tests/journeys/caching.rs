@@ -1,11 +1,13 @@
 //! Public pages come from caches, a shopper's own things never do.
 
+use std::time::Duration;
+
 use futures::future::join_all;
 use http::Method;
 use serde_json::Value;
-use tests::{Client, Visitor, client, goods};
+use tests::{Client, Visitor, client, goods, until};
 
-use crate::store::pop;
+use crate::store::{pop, worker};
 use crate::through_both;
 
 through_both! {
@@ -16,6 +18,9 @@ through_both! {
     the_api_ignores_cookies
     a_page_has_one_copy_whatever_the_caller_adds
 }
+
+/// What a door remembers from before the last import is served this long at most.
+const SAME_WITHIN: Duration = Duration::from_secs(90);
 
 /// A page or document of each public kind.
 fn public(slug: &str) -> Vec<String> {
@@ -118,4 +123,19 @@ async fn a_crowd_that_wants_one_page_gets_one_page() {
     let asked = (0..40).map(async |_| Client::new(pop()).get("/c/test-goods?page=2").await.expect(200).body);
     let bodies = join_all(asked).await;
     assert!(bodies.windows(2).all(|two| two[0] == two[1]));
+}
+
+/// The Worker counts in 32 bits and the PoP in 64, and each renders pages and drawings by itself.
+#[tokio::test]
+async fn both_doors_show_the_same_shop() {
+    let (near, far) = (Client::new(pop()), Client::new(worker()));
+    let drawings = ["/img/test-plenty-3.svg", "/img/vintage-red-mug-21066.svg"].map(str::to_owned);
+    let products = ["vintage-red-mug-21066", "red-retrospot-mug-21844"].map(|slug| format!("/p/{slug}"));
+    for path in public("test-plenty-3").into_iter().chain(drawings).chain(products) {
+        let same = async || {
+            let (one, other) = (near.get(&path).await.expect(200), far.get(&path).await.expect(200));
+            (one.body == other.body && one.header("etag") == other.header("etag")).then_some(())
+        };
+        until(&format!("{path} is the same at both doors"), SAME_WITHIN, same).await;
+    }
 }

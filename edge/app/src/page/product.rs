@@ -8,6 +8,7 @@ use super::{Card, Made, Picture, Shell, cards, write};
 use crate::app::App;
 use crate::platform::Platform;
 use crate::route::{DocumentRoute, everything};
+use crate::spread;
 
 #[derive(Template)]
 #[template(path = "product.html")]
@@ -82,11 +83,8 @@ async fn related<P: Platform>(app: &App<P>, product: &Product) -> Vec<Card> {
     let query = SearchQuery { category: Some(product.category.slug.clone()), ..everything() };
     let Ok((found, _)) = app.document::<SearchResults>(DocumentRoute::Search(query)).await else { return Vec::new() };
     let mut others: Vec<_> = found.items.into_iter().filter(|other| other.slug != product.slug).collect();
-    let turn = product.slug.bytes().fold(0_usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(usize::from(byte)));
-    if !others.is_empty() {
-        let by = turn % others.len();
-        others.rotate_left(by);
-    }
+    let first = spread::place(&product.slug, others.len());
+    others.rotate_left(first);
     others.truncate(4);
     cards(others)
 }
