@@ -1,6 +1,7 @@
 //! What the binary can be told to do, a file a command.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Subcommand;
 
@@ -9,6 +10,9 @@ mod events;
 mod import;
 mod migrate;
 mod serve;
+
+/// How long a database may keep a command waiting, unlike a shopper.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The commands.
 #[derive(Subcommand)]

@@ -45,6 +45,8 @@ const SWEEP_PERIOD: Duration = Duration::from_secs(60);
 const PASSWORDS_AT_ONCE: usize = 2;
 /// How often a database that is not there yet is asked again while starting.
 const START_PAUSE: Duration = Duration::from_millis(200);
+/// How long a catalog may take to hand out a connection, before whoever serves says that it is not there.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
 
 /// A region that can serve.
 pub(crate) struct Region {
@@ -70,7 +72,7 @@ impl Region {
     /// Shards and Redis may still be away: they are reached at first use.
     pub(crate) async fn build(config: &Config, tls: &Arc<Tls>) -> anyhow::Result<Self> {
         let (clock, entropy) = (Clock::system(), Entropy::system());
-        let control = catalog_pool(&config.catalog.url).context("catalog.url")?;
+        let control = catalog_pool(&config.catalog.url, ANSWERS_WITHIN).context("catalog.url")?;
         let map = patiently("the slot map", async || slot_map(&control).await).await?;
         let signer = signer(config)?;
         let own_key = signer.public_key();
@@ -222,8 +224,9 @@ async fn patiently<T>(what: &'static str, work: impl AsyncFn() -> anyhow::Result
         .await
 }
 
-pub(crate) fn catalog_pool(url: &SecretString) -> anyhow::Result<PgPool> {
-    let pool = PgPoolOptions::new().max_connections(4).acquire_timeout(Duration::from_secs(2));
+/// A pool of connections to a catalog, whose callers wait that long for one.
+pub(crate) fn catalog_pool(url: &SecretString, patience: Duration) -> anyhow::Result<PgPool> {
+    let pool = PgPoolOptions::new().max_connections(4).acquire_timeout(patience);
     Ok(pool.connect_lazy(url.expose_secret())?)
 }
 
@@ -243,7 +246,7 @@ async fn publish(config: &Config, control: &PgPool, signer: &Signer, clock: &Clo
     let own = signer.public_key();
     let mut keys = list_keys(control).await?;
     if keys.find(&own.kid).is_none() {
-        let primary = catalog_pool(&config.catalog.primary_url).context("catalog.primary_url")?;
+        let primary = catalog_pool(&config.catalog.primary_url, ANSWERS_WITHIN).context("catalog.primary_url")?;
         let bytes = own.bytes().context("token.signing_key: no Ed25519 key")?;
         publish_key(&primary, &config.region, &own.kid, &bytes).await.context("catalog.primary_url")?;
         // The copy follows by replication; this process knows its own key at once.

@@ -60,7 +60,7 @@ async fn revoke(config: &Config, email: EmailAddress) -> anyhow::Result<()> {
 /// Accounts over every shard that the configuration names, whichever regions they stand in.
 async fn accounts(config: &Config) -> anyhow::Result<Accounts> {
     let (clock, entropy) = (Clock::system(), Entropy::system());
-    let copy = region::catalog_pool(&config.catalog.url).context("catalog.url")?;
+    let copy = region::catalog_pool(&config.catalog.url, super::PATIENCE).context("catalog.url")?;
     let shards = region::shards(config, &config.shards, region::slot_map(&copy).await?)?;
     let prices = CatalogPrices { catalog: Catalog::load(copy).await?, currency: config.order.currency };
     let carts = Carts::new(shards.clone(), Redis::absent(), Arc::new(prices));

@@ -43,7 +43,7 @@ impl Events {
 
 /// Every shard that the configuration names, whichever regions they stand in.
 async fn shards(config: &Config) -> anyhow::Result<Shards> {
-    let copy = region::catalog_pool(&config.catalog.url).context("catalog.url")?;
+    let copy = region::catalog_pool(&config.catalog.url, super::PATIENCE).context("catalog.url")?;
     region::shards(config, &config.shards, region::slot_map(&copy).await?)
 }
 

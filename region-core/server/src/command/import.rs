@@ -10,7 +10,7 @@ use region_core_store::{PoolLimits, Shard, StoreError};
 use shared::{Currency, ShardId};
 use shared_clock::{Clock, Entropy};
 
-use super::ConfigFile;
+use super::{ConfigFile, PATIENCE};
 use crate::config::Config;
 use crate::region;
 
@@ -41,7 +41,7 @@ impl Import {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         let config = self.config.read()?;
         let file = read(&self.file)?;
-        let primary = region::catalog_pool(&config.catalog.primary_url).context("catalog.primary_url")?;
+        let primary = region::catalog_pool(&config.catalog.primary_url, PATIENCE).context("catalog.primary_url")?;
         let options =
             ImportOptions { currency: self.currency.unwrap_or(config.order.currency), stock_factor: self.stock_factor };
         let imported = import(&primary, &Clock::system(), &Entropy::system(), file, options)
@@ -80,7 +80,8 @@ async fn receive_everywhere(config: &Config, receipts: &[Incoming]) -> anyhow::R
     }
     let mut received = 0;
     for (id, parts) in parts {
-        let shard = Shard::new(id, &addresses[&id].url, PoolLimits::default())?;
+        let limits = PoolLimits { max_connections: 1, acquire_timeout: PATIENCE };
+        let shard = Shard::new(id, &addresses[&id].url, limits)?;
         for batch in parts.chunks(BATCH) {
             let batch = batch.to_vec();
             let booked =
