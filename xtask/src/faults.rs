@@ -13,6 +13,7 @@ mod bug;
 mod chaos;
 mod ci;
 mod client;
+mod failpoint;
 mod goods;
 mod history;
 mod load;
@@ -24,5 +25,6 @@ mod verdict;
 
 pub(crate) use self::bug::Bug;
 pub(crate) use self::ci::run as run_in_ci;
+pub(crate) use self::failpoint::Failpoint;
 pub(crate) use self::run::run;
 pub(crate) use self::scenario::Scenario;

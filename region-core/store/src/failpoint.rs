@@ -6,6 +6,18 @@
 
 use crate::error::StoreError;
 
+/// Every place that there is: fault runs crash at each of them.
+pub const FAILPOINTS: &[&str] = &[
+    "store.commit.before",
+    "store.commit.after",
+    "events.publish.before",
+    "events.publish.after",
+    "writer.statement.before",
+    "writer.statement.after",
+    "writer.commit.before",
+    "writer.commit.after",
+];
+
 /// Passes the place of that name.
 ///
 /// # Errors
@@ -22,12 +34,16 @@ pub async fn failpoint(_: &'static str) -> Result<(), StoreError> {
 /// [`StoreError::Sql`] if the place was told to fail.
 ///
 /// # Panics
-/// If it was told something that is not known.
+/// If it was told something that is not known, or is not among [`FAILPOINTS`].
 #[cfg(feature = "failpoints")]
 pub async fn failpoint(name: &'static str) -> Result<(), StoreError> {
+    assert!(FAILPOINTS.contains(&name), "{name} is not listed");
     let Some(told) = told(name) else { return Ok(()) };
     match told.as_deref().map(|action| action.split_once(':').unwrap_or((action, ""))) {
-        Some(("crash", _)) => std::process::abort(),
+        Some(("crash", _)) => {
+            tracing::error!(failpoint = name, "the process ends here, as it was told");
+            std::process::abort()
+        }
         Some(("error", _)) => Err(StoreError::Sql(sqlx::Error::Io(std::io::Error::other(name)))),
         Some(("delay", milliseconds)) => {
             let milliseconds = milliseconds.parse().unwrap_or_else(|_| panic!("{name}: delay:MS, not {told:?}"));
@@ -62,13 +78,14 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_place_does_what_it_was_told_and_nothing_otherwise() {
         let scenario = fail::FailScenario::setup();
-        assert!(failpoint("store.test").await.is_ok());
-        fail::cfg("store.test", "1*return(error)->1*return(delay:50)").unwrap();
-        assert!(matches!(failpoint("store.test").await, Err(StoreError::Sql(sqlx::Error::Io(_)))));
+        let place = FAILPOINTS[0];
+        assert!(failpoint(place).await.is_ok());
+        fail::cfg(place, "1*return(error)->1*return(delay:50)").unwrap();
+        assert!(matches!(failpoint(place).await, Err(StoreError::Sql(sqlx::Error::Io(_)))));
         let begun = tokio::time::Instant::now();
-        assert!(failpoint("store.test").await.is_ok());
+        assert!(failpoint(place).await.is_ok());
         assert_eq!(begun.elapsed().as_millis(), 50);
-        assert!(failpoint("store.test").await.is_ok(), "told twice only");
+        assert!(failpoint(place).await.is_ok(), "told twice only");
         scenario.teardown();
     }
 }

@@ -18,7 +18,7 @@ mod transaction;
 mod turn;
 
 pub use error::{HasStoreError, StoreError, expect_rows};
-pub use failpoint::failpoint;
+pub use failpoint::{FAILPOINTS, failpoint};
 pub use planted::{ArmError, Bug, PLANTED_BUG, arm, planted};
 pub use shard::{PoolLimits, Shard};
 pub use shards::Shards;

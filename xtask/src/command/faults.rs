@@ -3,15 +3,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::Context as _;
 use shared_clock::Entropy;
 
-use crate::console::Console;
-use crate::faults::{self, Bug, Scenario};
+use crate::console::{self, Console};
+use crate::failure::{Failure, Judged};
+use crate::faults::{self, Bug, Failpoint, Scenario};
 use crate::workspace::Workspace;
+
+/// What `--help` says after the options.
+const TEACHES: &str = "\
+Exit code: 0 every promise was kept; 1 one was broken, which a run with --bug must come to; 2 nobody knows, for the run could not
+be carried out: something could not be built, started or read, a part did not come back, or no core came to a failpoint.";
 
 /// What to break, and for how long.
 #[derive(Debug, clap::Args)]
+#[command(after_help = TEACHES)]
 pub(crate) struct Options {
     /// Orders to place.
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(10..=1_000_000))]
@@ -19,7 +26,7 @@ pub(crate) struct Options {
     /// Decides which faults come when and who orders what; drawn and told if absent.
     #[arg(long)]
     seed: Option<u64>,
-    /// Core processes in each region.
+    /// Core processes in each region; with --bug or a failpoint, as many as brings it out.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=8))]
     cores: u16,
     /// Seconds over which orders and faults are spread; by default 50 orders a second, 30 s at least, 600 s at most.
@@ -34,6 +41,15 @@ pub(crate) struct Options {
     /// Names every bug, a line each, and does nothing else.
     #[arg(long)]
     list_bugs: bool,
+    /// Instead of anything else, cores die at this place again and again; nothing may be broken by that.
+    #[arg(long, value_name = "NAME", value_parser = Failpoint::parse, conflicts_with = "bug")]
+    failpoint: Option<Failpoint>,
+    /// The same at every place, one after the other.
+    #[arg(long, conflicts_with_all = ["bug", "failpoint"])]
+    failpoints: bool,
+    /// Names every place at which a core can die, a line each, and does nothing else.
+    #[arg(long)]
+    list_failpoints: bool,
     /// For programs: the report as one JSON object.
     #[arg(long)]
     json: bool,
@@ -42,15 +58,22 @@ pub(crate) struct Options {
     no_build: bool,
 }
 
-pub(crate) async fn run(workspace: &Workspace, options: &Options) -> anyhow::Result<()> {
+pub(crate) async fn run(workspace: &Workspace, options: &Options) -> Judged {
     if options.list_bugs {
         for bug in Bug::ALL {
             println!("{:<20} {}", bug.name(), bug.says());
         }
         return Ok(());
     }
+    if options.list_failpoints {
+        for place in Failpoint::ALL {
+            println!("{:<24} {}", place.name, place.says);
+        }
+        return Ok(());
+    }
     let console = Arc::new(Console::new());
-    let report = faults::run(workspace, &console, &scenario(options), !options.no_build).await?;
+    let report = faults::run(workspace, &console, &scenario(options), !options.no_build).await;
+    let report = report.context("the fault run could not be carried out")?;
     let problems = report.problems();
     for problem in &problems {
         eprintln!("{problem}");
@@ -59,18 +82,19 @@ pub(crate) async fn run(workspace: &Workspace, options: &Options) -> anyhow::Res
         eprintln!("{}", report.audit);
     }
     eprintln!("history, acknowledged orders and schedule: {}", report.folder.display());
-    if options.json {
-        println!("{}", serde_json::to_string(&report)?);
-    } else {
-        println!("{report}");
+    console::show(&report, options.json)?;
+    if report.is_green() {
+        return Ok(());
     }
-    if report.is_green() { Ok(()) } else { bail!("{} promises were broken", problems.len()) }
+    Err(Failure::Broken(format!("{} promises were broken", problems.len())))
 }
 
 fn scenario(options: &Options) -> Scenario {
     let seed = options.seed.unwrap_or_else(|| u64::from(Entropy::system().below(1_000_000)));
     let duration = options.duration.map(Duration::from_secs);
+    let places = if options.failpoints { Failpoint::ALL.to_vec() } else { options.failpoint.into_iter().collect() };
     match options.bug {
+        None if !places.is_empty() => Scenario::deaths(places, seed, options.orders, duration),
         None => Scenario::gate(seed, options.orders, options.cores, duration),
         Some(bug) if options.control => Scenario::hunt(bug, seed, options.orders, duration).control(),
         Some(bug) => Scenario::hunt(bug, seed, options.orders, duration),

@@ -1,20 +1,25 @@
 //! Carries out what the schedule says, on the parts that run, and mends everything in the end.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::process::ExitStatusExt as _;
 use std::time::Duration;
 
-use anyhow::Context as _;
-use futures::future::join_all;
+use anyhow::{Context as _, bail, ensure};
+use futures::future::{join_all, try_join_all};
+use nix::sys::signal::Signal;
 use serde_json::json;
 use tokio::time::Instant;
-use xtask_system::System;
+use xtask_system::{Part, System};
 
 use super::books::{self, Shards};
-use super::schedule::{Action, Step};
+use super::failpoint;
+use super::schedule::{Action, Death, Step};
 
 /// A part that ended by itself is tried again this often in the end: a killed Postgres may still let go of its memory.
 const TRIES: u32 = 10;
 const PAUSE: Duration = Duration::from_millis(300);
+/// How long a core may take to come to the place where it is to die: some seconds until it is found again, some orders.
+const DIES_WITHIN: Duration = Duration::from_secs(30);
 
 /// The store, and what of it is down on purpose.
 pub(super) struct Chaos<'a> {
@@ -41,7 +46,7 @@ impl<'a> Chaos<'a> {
             tokio::time::sleep_until(begun + step.at).await;
             eprintln!("{step}");
             self.note_surprises()?;
-            self.faults += u32::from(step.action.breaks());
+            self.faults += step.action.faults();
             self.act(&step.action).await.with_context(|| step.action.to_string())?;
         }
         tokio::time::sleep_until(begun + duration).await;
@@ -80,6 +85,7 @@ impl<'a> Chaos<'a> {
                 self.down.insert(name.clone());
                 let _ = self.part(name)?.kill().await?;
             }
+            Action::Deaths(deaths) => self.die(deaths).await?,
             Action::Start(name) => {
                 self.part(name)?.respawn().await?;
                 self.down.remove(name);
@@ -107,6 +113,11 @@ impl<'a> Chaos<'a> {
             }
         }
         Ok(())
+    }
+
+    async fn die(&mut self, deaths: &BTreeMap<String, Vec<Death>>) -> anyhow::Result<()> {
+        let dying = self.system.parts_mut().filter_map(|part| Some((deaths.get(part.name())?, part)));
+        try_join_all(dying.map(|(deaths, part)| die(part, deaths))).await.map(|_: Vec<()>| ())
     }
 
     fn part(&mut self, name: &str) -> anyhow::Result<&mut xtask_system::Part> {
@@ -140,4 +151,22 @@ impl<'a> Chaos<'a> {
         }
         Ok(())
     }
+}
+
+/// Lets a core die at one place after the other: whenever it is started, it is told the next one. A core that does not die
+/// there proves nothing about it, which is an error.
+async fn die(core: &mut Part, deaths: &[Death]) -> anyhow::Result<()> {
+    for death in deaths {
+        core.respawn_with(&[(failpoint::VARIABLE, &death.at.crash_at(death.pass))]).await?;
+        let place = format!("{} at {death}", core.name());
+        let died = tokio::time::timeout(DIES_WITHIN, core.wait()).await;
+        let Ok(status) = died else { bail!("{place}: it did not come there within {} s", DIES_WITHIN.as_secs()) };
+        let status = status?;
+        let tail = core.process().log_tail();
+        let there = status.signal() == Some(Signal::SIGABRT as i32) && tail.contains(death.at.name);
+        ensure!(there, "{place}: it ended otherwise ({status}):\n{tail}");
+        eprintln!("            died: {place}");
+    }
+    core.respawn().await?;
+    Ok(core.ready().await?)
 }

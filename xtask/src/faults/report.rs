@@ -17,6 +17,9 @@ pub(crate) struct Report {
     pub(crate) seed: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) bug: Option<&'static str>,
+    /// Where cores died.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) failpoints: Vec<&'static str>,
     pub(crate) faults: u32,
     pub(crate) seconds: f64,
     pub(crate) verdict: Verdict,
@@ -66,13 +69,18 @@ impl Display for Report {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let Verdict { asked, ok, fail, unknown, unknown_placed, .. } = &self.verdict;
         let verdict = &self.verdict;
-        let bug = self.bug.map_or_else(String::new, |bug| format!(" with {bug}"));
+        let told = match (self.bug, self.failpoints.as_slice()) {
+            (Some(bug), _) => format!(" with {bug}"),
+            (None, []) => String::new(),
+            (None, [only]) => format!(" with deaths at {only}"),
+            (None, all) => format!(" with deaths at {} places", all.len()),
+        };
         let quiet = self
             .quiet_after_seconds
             .map_or_else(|| "never quiet".to_owned(), |after| format!("quiet after {after:.1} s"));
         write!(
             f,
-            "seed {}{bug}: {} faults in {:.0} s, {asked} orders asked for ({ok} ok, {fail} refused, {unknown} unknown of \
+            "seed {}{told}: {} faults in {:.0} s, {asked} orders asked for ({ok} ok, {fail} refused, {unknown} unknown of \
              which {unknown_placed} placed): {} unreasonable refusals, {} lost, {} doubled, {} phantom, {} SKUs oversold, {} units astray, {} charges \
              without order, {} orders without charge, {} of {} scarce units stranded, {quiet}, {} audit breaches: {}",
             self.seed,

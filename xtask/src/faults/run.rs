@@ -100,6 +100,7 @@ impl Run<'_> {
         let mut report = Report {
             seed: self.scenario.seed,
             bug: self.scenario.bug.map(super::Bug::name),
+            failpoints: self.scenario.failpoints.iter().map(|place| place.name).collect(),
             faults,
             seconds,
             verdict: Verdict::of(&asked, &books),
@@ -246,13 +247,13 @@ async fn programs(
     let tools = Tools::new(move |line| told.say(line))?;
     if build {
         console.step("programs", build::natives(workspace)).await?;
-        if scenario.bug.is_some() {
+        if scenario.needs_planted_core() {
             console.step("planted bugs", build::planted(workspace)).await?;
         }
     }
     let postgres: PostgresPrograms = servers::postgres(&tools).await?;
     let own = |name: &str| workspace.programs.join(name);
-    let region_core = if scenario.bug.is_some() { build::planted_core(workspace) } else { own("region-core") };
+    let region_core = if scenario.needs_planted_core() { build::planted_core(workspace) } else { own("region-core") };
     Ok(Programs {
         region_core,
         edge_pop: own("edge-pop"),

@@ -5,6 +5,7 @@ use std::time::Duration;
 use xtask_proxy::{Conditions, Weather};
 
 use super::bug::Bug;
+use super::failpoint::Failpoint;
 use super::goods::Paying;
 use super::schedule::{self, Action, Parts, Step};
 
@@ -24,6 +25,8 @@ pub(crate) struct Scenario {
     pub(crate) cores: u16,
     /// What every core is given.
     pub(crate) bug: Option<Bug>,
+    /// Where cores die, one after the other.
+    pub(crate) failpoints: Vec<Failpoint>,
     /// Which bug the store's fate is to bring out.
     hunted: Option<Bug>,
     pub(super) regions: Vec<(&'static str, Vec<u16>)>,
@@ -50,6 +53,8 @@ enum Befalls {
     SlotsMove,
     /// The payment provider's answers are lost.
     LostAnswers,
+    /// Cores die at named places.
+    Deaths,
 }
 
 impl Scenario {
@@ -62,6 +67,7 @@ impl Scenario {
             duration: duration.unwrap_or(usual),
             cores,
             bug: None,
+            failpoints: Vec::new(),
             hunted: None,
             regions: vec![("eu", vec![1, 2]), ("us", vec![3, 4])],
             goods: (2, 4, 14),
@@ -100,6 +106,21 @@ impl Scenario {
         }
     }
 
+    /// Cores that die at these places, in a store where each has its region to itself: what dies is all that the region has.
+    pub(crate) fn deaths(failpoints: Vec<Failpoint>, seed: u64, orders: u32, duration: Option<Duration>) -> Self {
+        Self {
+            failpoints,
+            regions: vec![("eu", vec![1]), ("us", vec![2])],
+            befalls: Befalls::Deaths,
+            ..Self::gate(seed, orders, 1, duration)
+        }
+    }
+
+    /// Whether the cores must be ones that can be told what to do wrong.
+    pub(super) fn needs_planted_core(&self) -> bool {
+        self.bug.is_some() || !self.failpoints.is_empty()
+    }
+
     /// The same without the bug: it must break nothing.
     pub(crate) fn control(self) -> Self {
         Self { bug: None, ..self }
@@ -109,7 +130,12 @@ impl Scenario {
     pub(super) fn name(&self) -> String {
         let hunted = self.hunted.map_or_else(String::new, |bug| format!("-{}", bug.name()));
         let control = if self.hunted == self.bug { "" } else { "-control" };
-        format!("faults-{}{hunted}{control}", self.seed)
+        let failpoints = match self.failpoints.as_slice() {
+            [] => String::new(),
+            [only] => format!("-{}", only.name),
+            [_, ..] => "-failpoints".to_owned(),
+        };
+        format!("faults-{}{hunted}{control}{failpoints}", self.seed)
     }
 
     /// All that befalls the store, in order.
@@ -130,6 +156,7 @@ impl Scenario {
                 let provider = Action::Provider { drop_answer: 0.02, fail_before: 0.1, fail_after: 0.2 };
                 vec![Step { at: Duration::ZERO, action: provider }]
             }
+            Befalls::Deaths => schedule::deaths(self.seed, &self.failpoints, &self.parts()),
         }
     }
 
@@ -189,6 +216,17 @@ mod tests {
             let control = hunt.clone().control();
             assert_eq!((control.bug, control.steps()), (None, hunt.steps()));
         }
+    }
+
+    #[test]
+    fn only_cores_that_can_be_told_to_fail_are_told_to() {
+        assert!(!Scenario::gate(1, 200, 2, None).needs_planted_core());
+        assert!(Scenario::hunt(Bug::NoDonorKey, 1, 200, None).needs_planted_core());
+        let deaths = |places: &[Failpoint]| Scenario::deaths(places.to_vec(), 1, 200, None);
+        let all = deaths(&Failpoint::ALL);
+        assert!(all.needs_planted_core() && all.steps().iter().all(|step| step.action.breaks()));
+        assert_eq!(all.name(), "faults-1-failpoints");
+        assert_eq!(deaths(&Failpoint::ALL[..1]).name(), "faults-1-store.commit.before");
     }
 
     #[test]

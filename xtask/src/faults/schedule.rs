@@ -7,10 +7,16 @@ use std::time::Duration;
 use shared_clock::Entropy;
 use xtask_proxy::{Conditions, Weather};
 
+use super::failpoint::Failpoint;
+
 /// Pause between two faults, in milliseconds: 1 to 3 s.
 const PAUSE: (u32, u32) = (1_000, 3_000);
 /// Throws until a part is found that is not already suffering.
 const THROWS: usize = 8;
+/// Deaths of a run in which cores die at places that were named.
+const FEWEST_DEATHS: usize = 4;
+/// A core dies at the latest when it comes to its place for this time.
+const LATEST_PASS: u32 = 6;
 
 /// One thing that is done.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,6 +30,8 @@ pub(super) struct Step {
 pub(super) enum Action {
     /// `kill -9` of the part and all its processes.
     Kill(String),
+    /// Cores die, each of them as often as this says, and start again.
+    Deaths(BTreeMap<String, Vec<Death>>),
     /// Starts it again.
     Start(String),
     /// SIGSTOP.
@@ -40,6 +48,13 @@ pub(super) enum Action {
     PublishMap,
     /// The payment provider fails at these rates.
     Provider { drop_answer: f64, fail_before: f64, fail_after: f64 },
+}
+
+/// A core dies when it comes to a place for that time, from 1, since it was started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Death {
+    pub(super) at: Failpoint,
+    pub(super) pass: u32,
 }
 
 /// What there is to be broken.
@@ -145,6 +160,18 @@ pub(super) fn random(seed: u64, duration: Duration, parts: &Parts) -> Vec<Step> 
     steps
 }
 
+/// All cores die side by side, one place after the other; the two of a commit follow each other on the same core.
+pub(super) fn deaths(seed: u64, places: &[Failpoint], parts: &Parts) -> Vec<Step> {
+    let (dice, cores) = (Entropy::seeded(seed), parts.all_cores());
+    let first = index(&dice, cores.len());
+    let mut deaths = BTreeMap::<String, Vec<Death>>::new();
+    for (number, &at) in places.iter().cycle().take(places.len().max(FEWEST_DEATHS)).enumerate() {
+        let core = cores[(first + number / 2) % cores.len()].clone();
+        deaths.entry(core).or_default().push(Death { at, pass: 1 + dice.below(LATEST_PASS) });
+    }
+    vec![Step { at: Duration::ZERO, action: Action::Deaths(deaths) }]
+}
+
 fn between(dice: &Entropy, (least, most): (u32, u32)) -> Duration {
     Duration::from_millis(u64::from(least + dice.below(most - least)))
 }
@@ -233,13 +260,26 @@ fn index(dice: &Entropy, length: usize) -> usize {
 }
 
 impl Action {
-    /// Whether it breaks something, rather than mend it.
-    pub(super) fn breaks(&self) -> bool {
+    /// How many faults it is; none if it mends.
+    pub(super) fn faults(&self) -> u32 {
         match self {
-            Self::Kill(_) | Self::Pause(_) | Self::Clocks(_) | Self::MoveSlots { .. } | Self::Provider { .. } => true,
-            Self::Weather { weather, .. } => *weather != Weather::default(),
-            Self::Start(_) | Self::Resume(_) | Self::PublishMap => false,
+            Self::Deaths(deaths) => deaths.values().map(|deaths| u32::try_from(deaths.len()).unwrap_or(u32::MAX)).sum(),
+            Self::Kill(_) | Self::Pause(_) | Self::Clocks(_) | Self::MoveSlots { .. } | Self::Provider { .. } => 1,
+            Self::Weather { weather, .. } => u32::from(*weather != Weather::default()),
+            Self::Start(_) | Self::Resume(_) | Self::PublishMap => 0,
         }
+    }
+
+    /// Whether it breaks something, rather than mend it.
+    #[cfg(test)]
+    pub(super) fn breaks(&self) -> bool {
+        self.faults() > 0
+    }
+}
+
+impl fmt::Display for Death {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, pass {}", self.at.name, self.pass)
     }
 }
 
@@ -253,6 +293,13 @@ impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Kill(part) => write!(f, "kill -9 {part}"),
+            Self::Deaths(deaths) => {
+                let each = deaths.iter().map(|(core, deaths)| {
+                    let places: Vec<_> = deaths.iter().map(Death::to_string).collect();
+                    format!("{core} dies at {}", places.join(", then at "))
+                });
+                f.write_str(&each.collect::<Vec<_>>().join("; "))
+            }
             Self::Start(part) => write!(f, "start {part}"),
             Self::Pause(part) => write!(f, "SIGSTOP {part}"),
             Self::Resume(part) => write!(f, "SIGCONT {part}"),
@@ -310,6 +357,27 @@ mod tests {
             };
             assert!(steps.iter().any(|later| later.at > step.at && later.action == end), "{step} never ends");
         }
+    }
+
+    /// All deaths, core by core.
+    fn planned(places: &[Failpoint]) -> Vec<Vec<Death>> {
+        match deaths(1, places, &parts()).remove(0).action {
+            Action::Deaths(deaths) => deaths.into_values().collect(),
+            other => panic!("nobody dies: {other}"),
+        }
+    }
+
+    #[test]
+    fn cores_die_once_at_every_place_that_was_named_and_at_one_alone_several_times() {
+        let cores = planned(&Failpoint::ALL);
+        let (all, mut places) = (cores.concat(), cores.concat().iter().map(|death| death.at.name).collect::<Vec<_>>());
+        places.sort_unstable();
+        let mut named = Failpoint::ALL.map(|place| place.name);
+        named.sort_unstable();
+        assert_eq!(places, named);
+        assert!(all.iter().all(|death| (1..=LATEST_PASS).contains(&death.pass)) && cores.len() > 1, "{cores:?}");
+        let one = planned(&Failpoint::ALL[5..6]).concat();
+        assert_eq!((one.len(), one[0].at), (FEWEST_DEATHS, Failpoint::ALL[5]));
     }
 
     #[test]

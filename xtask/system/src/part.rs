@@ -132,11 +132,29 @@ impl Part {
     /// # Errors
     /// As [`ProcessSpec::spawn`], and those of [`Part::kill`] if it still runs.
     pub async fn respawn(&mut self) -> Result<(), SystemError> {
+        self.respawn_with(&[]).await
+    }
+
+    /// The same with these variables beside its own, for this time.
+    ///
+    /// # Errors
+    /// As [`Part::respawn`].
+    pub async fn respawn_with(&mut self, variables: &[(&str, &str)]) -> Result<(), SystemError> {
         if self.process.ended()?.is_none() {
             self.process.kill().await?;
         }
-        self.process = self.spec.process.spawn(&self.guardian)?;
+        let process =
+            variables.iter().fold(self.spec.process.clone(), |spec, (name, value)| spec.variable(name, value));
+        self.process = process.spawn(&self.guardian)?;
         Ok(())
+    }
+
+    /// Waits until it has ended, and tells how.
+    ///
+    /// # Errors
+    /// As [`Process::wait`].
+    pub async fn wait(&mut self) -> Result<std::process::ExitStatus, SystemError> {
+        self.process.wait().await
     }
 
     /// How it ended, if it has.
@@ -159,7 +177,7 @@ impl Part {
 
     /// Waits until it ends by itself, which a part never should.
     pub async fn watch(&mut self) -> SystemError {
-        match self.process.wait().await {
+        match self.wait().await {
             Ok(status) => self.ended(status),
             Err(error) => error,
         }
