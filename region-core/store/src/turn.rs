@@ -2,18 +2,23 @@
 //!
 //! Writers that take turns never wait for each other's row locks, and what arrives meanwhile is one batch. It is a matter of
 //! speed alone: every process has its own turn, and each statement re-checks in the database what it was decided on.
+//!
+//! Of the processes of a region one is [`Preferred`]: the one whose turn's connection holds the shard's lock. Standing for it
+//! is a work of its own ([`Turn::stand`]); who waits for his turn never waits for that.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use shared::ShardId;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection};
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::{Mutex, MutexGuard, Notify};
 use tokio::time::Instant;
 use tokio::time::error::Elapsed;
 
 use crate::error::{HasStoreError, StoreError};
+use crate::preferred::{self, Preferred};
 use crate::transaction::{self, Attempts};
 
 /// Longest wait for a turn, and for a new connection in it, before the caller is told to try again.
@@ -22,6 +27,10 @@ const LONGEST_WAIT: Duration = Duration::from_secs(4);
 const IDLE: Duration = Duration::from_secs(1);
 /// Longest time that one transaction may take. The server's own bounds end it sooner, unless the server itself stands still.
 const LONGEST_WORK: Duration = Duration::from_secs(12);
+/// How often a process stands for the preferred writer, and the one that is looks whether it still is.
+const STAND_EVERY: Duration = Duration::from_secs(1);
+/// Shortest pause between two such looks, whatever happens.
+const STAND_SOONEST: Duration = Duration::from_millis(100);
 
 /// Statements in the turn are few, short and set-based, over arrays of keys: always a loop over the array with an index, never
 /// a plan of its own for each batch or a scan while a table is small. So rows are also locked in the order of the array.
@@ -42,6 +51,10 @@ struct Inner {
     options: PgConnectOptions,
     /// Absent until first used, and after a failure or a caller who went away in the middle.
     connection: Mutex<Option<Kept>>,
+    /// [`Preferred::Here`] only while the connection, in its place or in use, holds the lock.
+    preferred: ArcSwap<Preferred>,
+    /// Told when what is believed of that has become doubtful.
+    doubt: Notify,
 }
 
 /// A connection between two uses.
@@ -58,7 +71,52 @@ impl std::fmt::Debug for Turn {
 
 impl Turn {
     pub(crate) fn new(shard: ShardId, options: PgConnectOptions) -> Self {
-        Self(Arc::new(Inner { shard, options: options.options(PLANS), connection: Mutex::new(None) }))
+        let (connection, preferred, doubt) = (Mutex::new(None), ArcSwap::default(), Notify::new());
+        Self(Arc::new(Inner { shard, options: options.options(PLANS), connection, preferred, doubt }))
+    }
+
+    /// Who writes the shard by preference, as last seen: a hint. Unknown where nobody stands for it.
+    #[must_use]
+    pub fn preferred(&self) -> Arc<Preferred> {
+        self.0.preferred.load_full()
+    }
+
+    /// Has [`Turn::stand`] look again soon: whoever is preferred did not answer as such.
+    pub fn doubt(&self) {
+        self.0.doubt.notify_one();
+    }
+
+    /// Stands for the shard's preferred writer until dropped, under the name that the region's other processes know this one
+    /// by: at once, then about every second, and soon after the connection was lost or [`Turn::doubt`] was called.
+    pub async fn stand(&self, me: &str) {
+        loop {
+            if let Err(error) = self.stand_once(me).await {
+                tracing::debug!(shard.id = %self.0.shard, %error, "standing for the preferred writer failed");
+            }
+            tokio::time::sleep(STAND_SOONEST).await;
+            // Whether told or not.
+            let _ = tokio::time::timeout(STAND_EVERY - STAND_SOONEST, self.0.doubt.notified()).await;
+        }
+    }
+
+    /// Takes the turn and stands for the preferred writer, or looks whether it still is this process. Tells who is.
+    ///
+    /// # Errors
+    /// When the turn does not come in time, the shard fails, or the connection proves lost; the next call makes a new one.
+    pub async fn stand_once(&self, me: &str) -> Result<Arc<Preferred>, StoreError> {
+        let mut seat = self.take().await?;
+        let mut conn = seat.connection().await?;
+        let ended = tokio::time::timeout(LONGEST_WAIT, async {
+            match *self.preferred() {
+                // The lock is held as long as the connection is.
+                Preferred::Here => conn.ping().await.map(|()| Preferred::Here).map_err(StoreError::from),
+                Preferred::Unknown | Preferred::Elsewhere(_) => preferred::stand(&mut conn, me).await,
+            }
+        });
+        let ended = ended.await;
+        let preferred = seat.keep(conn, ended).await?;
+        self.0.believe(preferred);
+        Ok(self.preferred())
     }
 
     /// Waits for the turn; first come, first served.
@@ -81,6 +139,23 @@ impl Turn {
         F: AsyncFn(&mut PgConnection) -> Result<T, E>,
     {
         self.take().await?.write(name, work).await
+    }
+}
+
+impl Inner {
+    fn believe(&self, now: Preferred) {
+        if **self.preferred.load() != now {
+            now.announce(self.shard);
+            self.preferred.store(Arc::new(now));
+        }
+    }
+
+    /// The connection is gone, and the lock with it if it was held. Another process' lock is untouched by that.
+    fn lost(&self) {
+        if **self.preferred.load() == Preferred::Here {
+            self.believe(Preferred::Unknown);
+            self.doubt.notify_one();
+        }
     }
 }
 
@@ -130,6 +205,8 @@ impl Seat<'_> {
                 return Ok(conn);
             }
         }
+        // There was none, or it went with a caller who was dropped, or it has just proved dead.
+        self.turn.lost();
         let connecting = tokio::time::timeout(LONGEST_WAIT, PgConnection::connect_with(&self.turn.options));
         Ok(connecting.await.map_err(|_| timed_out())??)
     }
@@ -154,6 +231,8 @@ impl Seat<'_> {
         };
         if sound {
             *self.guard = Some(Kept { conn, since: Instant::now() });
+        } else {
+            self.turn.lost();
         }
         outcome
     }
