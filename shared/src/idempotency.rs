@@ -3,13 +3,16 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 /// Header that makes a `POST` safe to repeat.
 pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
 /// Header on an answer that repeats an earlier one.
 pub const IDEMPOTENCY_REPLAYED: &str = "idempotency-replayed";
 
 /// A client's name for one intended effect: 1 to 255 visible ASCII characters, compared byte by byte.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct IdempotencyKey(String);
 
 /// The key is empty, longer than 255 characters, or holds something other than visible ASCII.
@@ -34,6 +37,20 @@ impl FromStr for IdempotencyKey {
     }
 }
 
+impl TryFrom<String> for IdempotencyKey {
+    type Error = NotAnIdempotencyKey;
+
+    fn try_from(text: String) -> Result<Self, NotAnIdempotencyKey> {
+        text.parse()
+    }
+}
+
+impl From<IdempotencyKey> for String {
+    fn from(key: IdempotencyKey) -> Self {
+        key.0
+    }
+}
+
 impl fmt::Display for IdempotencyKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -50,6 +67,7 @@ mod tests {
         assert!("x".repeat(255).parse::<IdempotencyKey>().is_ok());
         for bad in [String::new(), "x".repeat(256), "a b".to_owned(), "caf\u{e9}".to_owned(), "a\n".to_owned()] {
             assert!(bad.parse::<IdempotencyKey>().is_err(), "{bad:?} was taken");
+            assert!(serde_json::from_value::<IdempotencyKey>(bad.clone().into()).is_err(), "{bad:?} was read");
         }
     }
 }

@@ -124,14 +124,23 @@ impl<K: Kind> Writer<K> {
     /// # Errors
     /// [`WriterError`].
     pub async fn submit(&self, command: K::Command) -> Result<K::Answer, WriterError> {
+        self.submit_by(command, Instant::now() + DEADLINE).await
+    }
+
+    /// The same, for a sender who waits no longer than `until`, nor 5 s: from then on the command is in no new batch.
+    ///
+    /// # Errors
+    /// [`WriterError`].
+    pub async fn submit_by(&self, command: K::Command, until: Instant) -> Result<K::Answer, WriterError> {
+        let until = until.min(Instant::now() + DEADLINE);
         let (answer, answered) = oneshot::channel();
-        let waiting = Waiting { command, until: Instant::now() + DEADLINE, answer };
+        let waiting = Waiting { command, until, answer };
         self.0.try_send(waiting).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => WriterError::Full,
             mpsc::error::TrySendError::Closed(_) => WriterError::Stopped,
         })?;
         // Whoever gives up before his batch is formed is left out of it.
-        let answer = tokio::time::timeout(DEADLINE, answered).await.map_err(|_| WriterError::Late)?;
+        let answer = tokio::time::timeout_at(until, answered).await.map_err(|_| WriterError::Late)?;
         answer.map_err(|_| WriterError::Stopped)?
     }
 }

@@ -6,21 +6,24 @@ use std::sync::Arc;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use region_core_cart::{Item, WantedCart};
+use region_core_events::contract::OrderCreated;
 use region_core_events::{NewEvent, Wakes};
 use region_core_inventory::transfer::desk::ChangedFn;
 use region_core_inventory::{Borrowing, Kind, Memory, Shortfall};
 use region_core_store::{Shard, StoreError};
-use shared::{IdempotencyKey, OrderId, Quantity, ShardId, Sku, Slot, UserId};
+use serde::{Deserialize, Serialize};
+use shared::{EventId, IdempotencyKey, OrderId, Quantity, ShardId, Sku, Slot, UserId};
 use sqlx::PgConnection;
-use time::Duration;
+use time::{Duration, OffsetDateTime};
 
 use crate::rules::admit::{Free, sums, take};
 use crate::rules::{CheckedOrder, PricedOrder};
 use crate::store::place::{self, Admitted, KnownKey, Times};
 
-/// One order, ready to be decided about.
-#[derive(Debug)]
-pub(crate) struct AdmitOrder {
+/// An order as it is wanted, checked and priced: all that whoever decides about it has to be told, in this process or in
+/// another core of the region.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub(crate) struct Wanted {
     pub(crate) order_id: OrderId,
     pub(crate) user_id: UserId,
     /// The revocation epoch that the caller's token was issued under.
@@ -29,8 +32,41 @@ pub(crate) struct AdmitOrder {
     pub(crate) request_hash: [u8; 32],
     pub(crate) checked: CheckedOrder,
     pub(crate) priced: PricedOrder,
+    /// Names what is said if it is accepted.
+    pub(crate) event_id: EventId,
+    /// W3C trace context of the shopper's request.
+    pub(crate) traceparent: Option<String>,
+}
+
+/// One order, ready to be decided about.
+#[derive(Debug)]
+pub(crate) struct AdmitOrder {
+    pub(crate) wanted: Wanted,
     /// What is said if it is accepted.
     pub(crate) event: NewEvent,
+}
+
+impl From<Wanted> for AdmitOrder {
+    fn from(wanted: Wanted) -> Self {
+        let created = OrderCreated {
+            order_id: wanted.order_id,
+            user_id: wanted.user_id,
+            total: wanted.priced.total,
+            payment_token: wanted.checked.payment_token.clone(),
+            // The shard's clock says until when, as the event is written.
+            expires_at: OffsetDateTime::UNIX_EPOCH,
+        };
+        let event = NewEvent::new(wanted.event_id, 1, &created).traced(wanted.traceparent.clone());
+        Self { wanted, event }
+    }
+}
+
+impl std::ops::Deref for AdmitOrder {
+    type Target = Wanted;
+
+    fn deref(&self) -> &Wanted {
+        &self.wanted
+    }
 }
 
 /// An order on its way to the writer.

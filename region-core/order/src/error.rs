@@ -45,6 +45,9 @@ pub enum OrderError {
     /// Absent, or not the caller's.
     #[error("no such order")]
     NotFound,
+    /// The core of this region that writes the shard by preference has decided so.
+    #[error("{0}")]
+    DecidedElsewhere(Problem),
     /// The shard's writer has no answer.
     #[error(transparent)]
     Writer(#[from] WriterError),
@@ -93,6 +96,7 @@ impl From<OrderError> for Problem {
             OrderError::TooFast => Self::new(ProblemKind::SlowDown).detail(error).retry_after(1),
             OrderError::StillRunning => Self::new(ProblemKind::Unavailable).detail(error).retry_after(1),
             OrderError::NotFound => Self::not_found(),
+            OrderError::DecidedElsewhere(problem) => problem,
             OrderError::Writer(error) => no_answer(&error),
             OrderError::Store(error) => error.into(),
         }

@@ -12,6 +12,7 @@ mod admission;
 mod error;
 mod events;
 mod expiry;
+mod handover;
 mod limit;
 mod orders;
 mod routes;
@@ -26,7 +27,7 @@ pub use error::OrderError;
 pub use events::PaymentNews;
 pub use expiry::sweep;
 pub use orders::{Caller, Orders, Parts, Placed};
-pub use routes::router;
+pub use routes::{internal_router, router};
 
 /// The region's own copy of the catalog, as an order needs it: answered from memory, all items at one version.
 pub trait PriceList: Send + Sync + 'static {

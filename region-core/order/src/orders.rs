@@ -5,22 +5,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use region_core_cart::Carts;
-use region_core_events::contract::OrderCreated;
-use region_core_events::{NewEvent, Wakes};
+use region_core_events::Wakes;
 use region_core_inventory::transfer::desk::ChangedFn;
 use region_core_inventory::{Borrowing, Covered, Held, NotCovered, Shortfall, Writer};
 use region_core_store::{Shard, Shards, StoreError};
+use region_core_web::Peers;
 use shared::api::order::{Order, OrderPage, OrderStatus, OrderSummary, PaymentStatus, PlaceOrder, QuoteRequest};
 use shared::token::Claims;
 use shared::{EventId, IdempotencyKey, OrderId, ShardId, Sku, UserId};
 use shared_clock::{Clock, Entropy};
-use time::OffsetDateTime;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::PriceList;
-use crate::admission::{Admission, Admit, AdmitOrder, Refusal, Verdict};
+use crate::admission::{Admission, Admit, AdmitOrder, Refusal, Verdict, Wanted};
 use crate::error::OrderError;
+use crate::handover::{Handed, Handover, Stands};
 use crate::limit::Limit;
 use crate::rules::{CheckedOrder, PriceError, PricedOrder, checked_items};
 use crate::store::place::{self, KnownKey, Times};
@@ -33,7 +33,7 @@ const SHORTEST_LOOK: Duration = Duration::from_millis(10);
 /// Requests that wait for an order's end at once.
 const MOST_WAITERS: usize = 256;
 /// Longest time that an order waits for units from elsewhere, in all its attempts.
-const LONGEST_BORROW: Duration = Duration::from_millis(800);
+pub(crate) const LONGEST_BORROW: Duration = Duration::from_millis(800);
 /// Longest time that a repeat waits for the running first.
 const LONGEST_TURN: Duration = Duration::from_secs(5);
 
@@ -48,6 +48,8 @@ pub struct Parts {
     pub prices: Arc<dyn PriceList>,
     /// Fetches units that a shard lacks.
     pub borrowing: Borrowing,
+    /// Leads to the other cores of the region, to which orders are handed over that they write by preference.
+    pub peers: Peers,
     /// Hears which counts of stock changed, for whoever shows them.
     pub told: ChangedFn,
     /// Wakes the readers of the outbox.
@@ -81,6 +83,7 @@ struct Inner {
     parts: Parts,
     /// One for each shard.
     writers: BTreeMap<ShardId, Writer<Admission>>,
+    handover: Handover,
     limit: Limit,
     /// Those who wait for the end of an order.
     waiters: Semaphore,
@@ -125,7 +128,8 @@ impl Orders {
     pub fn new(parts: Parts) -> Self {
         let writer = |shard: &Shard| (shard.id(), Writer::start(shard.clone(), Arc::new(parts.admission(shard.id()))));
         let writers = parts.shards.all().map(writer).collect();
-        Self(Arc::new(Inner { parts, writers, limit: Limit::new(), waiters: Semaphore::new(MOST_WAITERS) }))
+        let (handover, waiters) = (Handover::new(parts.peers.clone()), Semaphore::new(MOST_WAITERS));
+        Self(Arc::new(Inner { parts, writers, handover, limit: Limit::new(), waiters }))
     }
 
     pub(crate) fn parts(&self) -> &Parts {
@@ -173,40 +177,85 @@ impl Orders {
         self.admit(&attempt, checked, seen?).await
     }
 
-    /// Hands the order to the shard's writer. If units are missing here, it waits for some from elsewhere and comes again, in
-    /// its place.
+    /// Has the order decided about: by the core of the region that writes the shard by preference, or here.
     async fn admit(
         &self,
         attempt: &Attempt<'_>,
         checked: CheckedOrder,
         priced: PricedOrder,
     ) -> Result<Placed, OrderError> {
-        let order_id = self.mint(attempt.caller.user_id);
-        let order = Arc::new(self.new_order(attempt, order_id, checked, priced));
-        let (mut covered, until) = (None, Instant::now() + LONGEST_BORROW);
-        loop {
-            let verdict = self.submit(attempt.shard, &order, covered.is_some()).await?;
-            if order.checked.cart_version.is_some() && !matches!(verdict, Verdict::Refused(_)) {
-                self.0.parts.carts.invalidate(attempt.caller.user_id).await;
-            }
-            match verdict {
-                Verdict::Refused(Refusal::Short(short)) => {
-                    covered = Some(self.cover(attempt.shard, &order, short, until).await?);
-                }
-                Verdict::Refused(refusal) => return Err(refusal.into()),
-                // The writer's own second attempt, after the first one's answer was lost, finds the first one's order.
-                Verdict::Known(known) if known.order_id != order_id => return self.replay(attempt, &known).await,
-                Verdict::Known(known) => {
-                    return Ok(Placed { replayed: false, ..self.replay(attempt, &known).await? });
-                }
-                Verdict::Admitted(times) => return Ok(Placed { order: accepted(&order, times), replayed: false }),
+        let order = Arc::new(AdmitOrder::from(self.wanted(attempt, checked, priced)));
+        let until = Instant::now() + LONGEST_BORROW;
+        let stands = match self.0.handover.decide(attempt.shard, &order, &self.0.parts.clock).await {
+            Handed::Decided(decided) => decided?,
+            Handed::Nothing => self.decide(attempt.shard, &order, until, None).await?,
+            Handed::Unknown => self.decide_again(attempt, &order, until).await?,
+        };
+        if order.checked.cart_version.is_some() {
+            self.0.parts.carts.invalidate(attempt.caller.user_id).await;
+        }
+        match stands {
+            Stands::Admitted(times) => Ok(Placed { order: accepted(&order, times), replayed: false }),
+            Stands::Known(known) => {
+                let placed = self.replay(attempt, &known).await?;
+                // A second attempt of ours, after the first one's answer was lost, finds the first one's order.
+                Ok(Placed { replayed: known.order_id != order.order_id, ..placed })
             }
         }
     }
 
-    async fn submit(&self, shard: &Shard, order: &Arc<AdmitOrder>, covered: bool) -> Result<Verdict, OrderError> {
+    /// Decides about an order that another core may have written, or may be writing just now.
+    async fn decide_again(
+        &self,
+        attempt: &Attempt<'_>,
+        order: &Arc<AdmitOrder>,
+        until: Instant,
+    ) -> Result<Stands, OrderError> {
+        let refused = match self.decide(attempt.shard, order, until, None).await {
+            Ok(stands) => return Ok(stands),
+            Err(refused) => refused,
+        };
+        // What it was refused for may be what it has: the last units, or the cart. That was seen under locks, for which
+        // whatever was being written has been waited for.
+        let known = place::find_key(&mut *attempt.shard.read().await?, attempt.caller.user_id, attempt.key).await?;
+        known.map(Stands::Known).ok_or(refused)
+    }
+
+    /// Hands the order to the shard's writer in this process. If units are missing here, it waits for some from elsewhere, not
+    /// beyond `until`, and comes again, in its place. It is written by that time, if one is given, or not at all.
+    pub(crate) async fn decide(
+        &self,
+        shard: &Shard,
+        order: &Arc<AdmitOrder>,
+        until: Instant,
+        by: Option<Instant>,
+    ) -> Result<Stands, OrderError> {
+        let mut covered = None;
+        loop {
+            match self.submit(shard, order, covered.is_some(), by).await? {
+                Verdict::Refused(Refusal::Short(short)) => {
+                    covered = Some(self.cover(shard, order, short, until).await?);
+                }
+                Verdict::Refused(refusal) => return Err(refusal.into()),
+                Verdict::Known(known) => return Ok(Stands::Known(known)),
+                Verdict::Admitted(times) => return Ok(Stands::Admitted(times)),
+            }
+        }
+    }
+
+    async fn submit(
+        &self,
+        shard: &Shard,
+        order: &Arc<AdmitOrder>,
+        covered: bool,
+        by: Option<Instant>,
+    ) -> Result<Verdict, OrderError> {
         let writer = self.0.writers.get(&shard.id()).ok_or(StoreError::WrongShard(order.user_id.slot()))?;
-        Ok(writer.submit(Admit { order: Arc::clone(order), covered }).await?)
+        let command = Admit { order: Arc::clone(order), covered };
+        Ok(match by {
+            Some(by) => writer.submit_by(command, by).await?,
+            None => writer.submit(command).await?,
+        })
     }
 
     /// Waits until the units that are missing are here.
@@ -226,30 +275,17 @@ impl Orders {
         })
     }
 
-    fn new_order(
-        &self,
-        attempt: &Attempt<'_>,
-        order_id: OrderId,
-        checked: CheckedOrder,
-        priced: PricedOrder,
-    ) -> AdmitOrder {
-        let created = OrderCreated {
-            order_id,
-            user_id: attempt.caller.user_id,
-            total: priced.total,
-            payment_token: checked.payment_token.clone(),
-            // The shard's clock says until when, as the event is written.
-            expires_at: OffsetDateTime::UNIX_EPOCH,
-        };
-        AdmitOrder {
-            order_id,
+    fn wanted(&self, attempt: &Attempt<'_>, checked: CheckedOrder, priced: PricedOrder) -> Wanted {
+        Wanted {
+            order_id: self.mint(attempt.caller.user_id),
             user_id: attempt.caller.user_id,
             epoch: attempt.caller.epoch,
             key: attempt.key.clone(),
             request_hash: attempt.hash,
             checked,
             priced,
-            event: NewEvent::new(self.mint_event(), 1, &created).traced(attempt.traceparent.clone()),
+            event_id: self.mint_event(),
+            traceparent: attempt.traceparent.clone(),
         }
     }
 
@@ -332,8 +368,8 @@ struct Attempt<'a> {
 }
 
 /// The order as its shopper sees it, without reading it back.
-fn accepted(new: &AdmitOrder, times: Times) -> Order {
-    let AdmitOrder { order_id, user_id, checked, priced, .. } = new;
+fn accepted(new: &Wanted, times: Times) -> Order {
+    let Wanted { order_id, user_id, checked, priced, .. } = new;
     Order {
         order_id: *order_id,
         user_id: *user_id,

@@ -1,4 +1,4 @@
-//! `/v1/quotes` and `/v1/orders`.
+//! `/v1/quotes` and `/v1/orders`, and where other cores of the region hand over what this one writes.
 
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use shared::api::order::{Order, OrderPage, PlaceOrder, Quote, QuoteRequest};
 use shared::idempotency::IDEMPOTENCY_REPLAYED;
 use shared::{OrderId, Problem};
 
+use crate::handover::{self, HandedOver, Reply};
 use crate::orders::{Caller, Orders};
 
 /// Most orders on one page.
@@ -29,6 +30,18 @@ pub fn router(orders: Orders) -> Router {
         .route("/v1/orders", post(place).get(list))
         .route("/v1/orders/{order_id}", get(find))
         .with_state(orders)
+}
+
+/// For cores of this region alone: what they hand over names its user, whose token they have seen.
+pub fn internal_router(orders: Orders) -> Router {
+    Router::new().route(handover::PATH, post(admit)).with_state(orders)
+}
+
+async fn admit(
+    State(orders): State<Orders>,
+    Json(handed_over): Json<HandedOver<'static>>,
+) -> Result<Json<Reply>, Problem> {
+    Ok(Json(orders.admit_handed_over(handed_over).await?))
 }
 
 async fn quote(State(orders): State<Orders>, Json(body): Json<QuoteRequest>) -> Result<Json<Quote>, Problem> {

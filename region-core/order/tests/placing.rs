@@ -1,6 +1,9 @@
 //! Promises about placing orders, kept by a real Postgres.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "placing/handover.rs"]
+mod handover;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -66,7 +69,13 @@ fn key(text: &str) -> IdempotencyKey {
 }
 
 async fn shop(stock: &[(&str, u64)]) -> Shop {
-    let shards = test_support::one_shard().await;
+    let shop = shop_over(test_support::one_shard().await, Peers::none());
+    shop.receive(stock).await;
+    shop
+}
+
+/// One process' orders: over these shards, with a writer of its own.
+fn shop_over(shards: Shards, peers: Peers) -> Shop {
     let shard = shards.all().next().unwrap().clone();
     let list = Arc::new(List([(sku("MUG"), 250), (sku("HEART"), 100)].into()));
     let carts = Carts::new(shards.clone(), Redis::absent(), Arc::clone(&list) as Arc<dyn Prices>);
@@ -74,22 +83,26 @@ async fn shop(stock: &[(&str, u64)]) -> Shop {
         shards: shards.clone(),
         carts: carts.clone(),
         prices: list,
-        borrowing: Borrowing::new(shards.clone(), Peers::none(), Arc::new(|_, _| {})),
+        borrowing: Borrowing::new(shards.clone(), peers.clone(), Arc::new(|_, _| {})),
+        peers,
         told: Arc::new(|_, _| {}),
         wakes: Wakes::new([shard.id()]),
         clock: Clock::system(),
         entropy: Entropy::system(),
         hold: time::Duration::minutes(15),
     });
-    let receipts: Vec<Receipt> = stock
-        .iter()
-        .map(|(name, units)| Receipt { reference: (*name).to_owned(), sku: sku(name), units: *units })
-        .collect();
-    receive(&mut shard.read().await.unwrap(), &receipts).await.unwrap();
     Shop { orders, carts, shards, shard }
 }
 
 impl Shop {
+    async fn receive(&self, stock: &[(&str, u64)]) {
+        let receipts: Vec<Receipt> = stock
+            .iter()
+            .map(|(name, units)| Receipt { reference: (*name).to_owned(), sku: sku(name), units: *units })
+            .collect();
+        receive(&mut self.shard.read().await.unwrap(), &receipts).await.unwrap();
+    }
+
     async fn shopper(&self, number: u16) -> Caller {
         let user = UserId::mint(USER_EPOCH_MS + 1, Slot::new(number).unwrap(), 1).unwrap();
         let mut conn = self.shard.read().await.unwrap();
@@ -431,36 +444,28 @@ async fn news_of_many_orders_and_checkouts_of_the_same_goods_never_wait_in_a_rin
     assert_eq!(shop.count(deadlocks).await, 0);
 }
 
-/// Another process' orders over the same shard: a writer of its own.
-fn rival(shop: &Shop) -> Orders {
-    let list = Arc::new(List([(sku("MUG"), 250), (sku("HEART"), 100)].into()));
-    Orders::new(Parts {
-        shards: shop.shards.clone(),
-        carts: shop.carts.clone(),
-        prices: list,
-        borrowing: Borrowing::new(shop.shards.clone(), Peers::none(), Arc::new(|_, _| {})),
-        told: Arc::new(|_, _| {}),
-        wakes: Wakes::new([shop.shard.id()]),
-        clock: Clock::system(),
-        entropy: Entropy::system(),
-        hold: time::Duration::minutes(15),
-    })
-}
-
 #[tokio::test]
 async fn two_hundred_shoppers_on_twenty_units_are_twenty_orders_however_many_processes_serve_them() {
     let shop = shop(&[("MUG", 20)]).await;
-    let offices = [shop.orders.clone(), rival(&shop)];
-    let mut shoppers = JoinSet::new();
+    // A writer of its own in the same turn.
+    let rival = shop_over(shop.shards.clone(), Peers::none());
+    two_hundred_on_twenty([&shop, &rival]).await;
+}
+
+/// Two hundred shoppers ask these two in turn for one of twenty mugs.
+async fn two_hundred_on_twenty(offices: [&Shop; 2]) {
+    let (shop, mut shoppers) = (offices[0], JoinSet::new());
     for number in 0..200_u16 {
-        let (caller, orders) = (shop.shopper(number).await, offices[usize::from(number % 2)].clone());
+        let (caller, orders) = (shop.shopper(number).await, offices[usize::from(number % 2)].orders.clone());
         shoppers.spawn(async move {
             orders.place(caller, &key(&format!("k{number}")), wanting(&[("MUG", 1)], 250), None).await
         });
     }
     let answers = shoppers.join_all().await;
-    let refused = |answer: &&Result<_, OrderError>| {
-        matches!(answer, Err(OrderError::SoldOut(_) | OrderError::NotCovered(NotCovered::InTransit { .. })))
+    let refused = |answer: &&Result<_, OrderError>| match answer {
+        Err(OrderError::SoldOut(_) | OrderError::NotCovered(NotCovered::InTransit { .. })) => true,
+        Err(OrderError::DecidedElsewhere(problem)) => problem.status == 409,
+        _ => false,
     };
     assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 20);
     assert_eq!(answers.iter().filter(refused).count(), 180, "{:?}", answers.iter().find(|a| a.is_err() && !refused(a)));

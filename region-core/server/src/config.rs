@@ -21,7 +21,7 @@ use shared::{Currency, RegionName, ShardId};
 pub(crate) struct Config {
     /// The region that this process serves.
     pub(crate) region: RegionName,
-    /// This process, in logs and metrics.
+    /// This process, in logs and metrics and to the other cores of its region; none of them has the same.
     pub(crate) name: String,
     pub(crate) listen: Listen,
     pub(crate) tls: TlsPaths,
@@ -34,6 +34,9 @@ pub(crate) struct Config {
     /// Cores of the other regions, `host:port`.
     #[serde(default)]
     pub(crate) peers: BTreeMap<RegionName, Vec<String>>,
+    /// The other cores of this region by their `name`, `host:port`.
+    #[serde(default)]
+    pub(crate) neighbours: BTreeMap<String, String>,
     #[serde(default)]
     pub(crate) order: Order,
     #[serde(default)]
@@ -178,6 +181,7 @@ impl Config {
         }
         ensure!((1..=86_400).contains(&self.order.reservation_seconds), "order.reservation_seconds: 1 to 86400");
         ensure!(!self.peers.contains_key(&self.region), "peers.{}: this is the process's own region", self.region);
+        ensure!(!self.neighbours.contains_key(&self.name), "neighbours.{}: this is the process itself", self.name);
         Ok(())
     }
 
@@ -259,6 +263,7 @@ mod tests {
                 "dev.plain_api",
             ),
             (GOOD.replace("[redis]", "[reddis]"), "reddis"),
+            (format!("{GOOD}\n[neighbours]\neu-1 = \"127.0.0.1:1\""), "neighbours.eu-1"),
         ];
         for (text, key) in cases {
             let error = format!("{:#}", read(&text).unwrap_err());

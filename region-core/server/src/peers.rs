@@ -1,4 +1,4 @@
-//! The other regions' cores, over the link.
+//! Other cores, over the link: those of other regions, any of which will do, and each of this region's by its name.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -13,19 +13,43 @@ use region_core_web::PeerTransport;
 use shared::{Problem, ProblemKind, RegionName};
 use shared_link::{LinkError, Pool, PoolOptions, Tls};
 
-/// A pool of connections to each other region.
-pub(crate) struct LinkedPeers(BTreeMap<RegionName, Pool>);
+use crate::config::Config;
+
+/// How a core of this region is called: it is near, and whoever calls it can do without.
+fn near() -> PoolOptions {
+    PoolOptions {
+        connect_timeout: Duration::from_secs(1),
+        patience: Duration::ZERO,
+        probe: Duration::from_millis(250),
+        silence: Duration::from_secs(1),
+        ..PoolOptions::default()
+    }
+}
+
+/// Connections to other cores.
+pub(crate) struct LinkedPeers {
+    /// To each other region.
+    regions: BTreeMap<RegionName, Pool>,
+    /// To each other core of this region.
+    neighbours: BTreeMap<String, Pool>,
+}
 
 impl LinkedPeers {
     /// Starts connecting.
     ///
     /// # Errors
     /// When no UDP socket can be had.
-    pub(crate) fn connect(peers: &BTreeMap<RegionName, Vec<String>>, tls: &Arc<Tls>) -> io::Result<Self> {
-        let pool = |(region, cores): (&RegionName, &Vec<String>)| {
+    pub(crate) fn connect(config: &Config, tls: &Arc<Tls>) -> io::Result<Self> {
+        let far = |(region, cores): (&RegionName, &Vec<String>)| {
             Ok((region.clone(), Pool::new(region.clone(), cores, Arc::clone(tls), PoolOptions::default())?))
         };
-        peers.iter().map(pool).collect::<io::Result<_>>().map(Self)
+        let neighbour = |(core, address): (&String, &String)| {
+            let address = std::slice::from_ref(address);
+            Ok((core.clone(), Pool::new(config.region.clone(), address, Arc::clone(tls), near())?))
+        };
+        let regions = config.peers.iter().map(far).collect::<io::Result<_>>()?;
+        let neighbours = config.neighbours.iter().map(neighbour).collect::<io::Result<_>>()?;
+        Ok(Self { regions, neighbours })
     }
 }
 
@@ -37,12 +61,27 @@ impl PeerTransport for LinkedPeers {
         deadline: Duration,
     ) -> BoxFuture<'a, Result<Response<Bytes>, Problem>> {
         async move {
-            let Some(pool) = self.0.get(region) else {
+            let Some(pool) = self.regions.get(region) else {
                 return Err(
                     Problem::new(ProblemKind::Unavailable).detail(format!("no way to region {region} is configured"))
                 );
             };
             pool.send(request, deadline).await.map_err(|error| problem(region, &error))
+        }
+        .boxed()
+    }
+
+    fn send_to<'a>(
+        &'a self,
+        core: &'a str,
+        request: Request<Bytes>,
+        deadline: Duration,
+    ) -> BoxFuture<'a, Result<Response<Bytes>, Problem>> {
+        async move {
+            let no_way =
+                || Problem::new(ProblemKind::Unavailable).detail(format!("no way to core {core} is configured"));
+            let pool = self.neighbours.get(core).ok_or_else(no_way)?;
+            pool.send(request, deadline).await.map_err(|error| error.problem().detail(&error))
         }
         .boxed()
     }

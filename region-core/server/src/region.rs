@@ -26,7 +26,7 @@ use shared::token::PublicKey;
 use shared::{Problem, Sku, SlotMap};
 use shared_clock::{Clock, Entropy};
 use shared_link::Tls;
-use shared_link::peer::only_cores;
+use shared_link::peer::{only_cores, only_cores_of};
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 use tokio_util::sync::CancellationToken;
@@ -65,6 +65,8 @@ pub(crate) struct Region {
     wakes: Wakes,
     control: PgPool,
     entropy: Entropy,
+    /// This process to the others of its region.
+    name: String,
 }
 
 impl Region {
@@ -83,7 +85,7 @@ impl Region {
         let prices = Arc::new(CatalogPrices { catalog: catalog.clone(), currency: config.order.currency });
         let carts = Carts::new(shards.clone(), redis.clone(), Arc::clone(&prices) as Arc<dyn Prices>);
         let wakes = Wakes::new(shards.all().map(Shard::id));
-        let peers = Peers::new(LinkedPeers::connect(&config.peers, tls).context("peers")?);
+        let peers = Peers::new(LinkedPeers::connect(config, tls).context("peers")?);
         let levels = StockLevels::new(levels::Parts {
             shards: shards.clone(),
             redis,
@@ -99,7 +101,7 @@ impl Region {
         let ledger = Ledger::new(shards.clone(), peers.clone(), borrowing.on_return());
         let accounts = Accounts::new(region_core_account::Parts {
             shards: shards.clone(),
-            peers,
+            peers: peers.clone(),
             carts: carts.clone(),
             signer,
             hasher: Hasher::new(PASSWORDS_AT_ONCE, entropy.clone()),
@@ -113,6 +115,7 @@ impl Region {
             carts: carts.clone(),
             prices: prices as Arc<dyn PriceList>,
             borrowing: borrowing.clone(),
+            peers,
             told,
             wakes: wakes.clone(),
             clock,
@@ -136,6 +139,7 @@ impl Region {
             wakes,
             control,
             entropy,
+            name: config.name.clone(),
         })
     }
 
@@ -164,7 +168,11 @@ impl Region {
             .merge(levels::internal_router(self.levels.clone()))
             .merge(self.borrowing.internal_router())
             .merge(self.ledger.internal_router());
-        let routes = self.public().merge(internal.layer(middleware::from_fn(only_cores)));
+        let own = middleware::from_fn_with_state(self.shards.region().clone(), only_cores_of);
+        let routes = self
+            .public()
+            .merge(internal.layer(middleware::from_fn(only_cores)))
+            .merge(region_core_order::internal_router(self.orders.clone()).layer(own));
         self.front(AddressSource::Gateway).wrap(routes)
     }
 
@@ -190,6 +198,10 @@ impl Region {
         ));
         let consumers: Vec<Arc<dyn Consumer>> =
             vec![Arc::new(PaymentNews::new(self.orders.clone())), Arc::new(self.payments.news())];
+        for shard in self.shards.all().cloned() {
+            let (name, stop) = (self.name.clone(), stop());
+            tasks.spawn(async move { stop.run_until_cancelled(shard.turn().stand(&name)).await });
+        }
         tasks.spawn(Runner::new(self.shards.clone(), self.wakes.clone(), consumers, Settings::default()).run(stop()));
         tasks.spawn(self.payments.clone().drive(stop()));
         tasks.spawn(region_core_order::sweep(self.orders.clone(), stop()));

@@ -21,7 +21,7 @@ pub use client_address::{AddressBlock, CLIENT_ADDRESS, ClientAddress};
 pub use front::{AddressSource, Front};
 pub use headers::IdempotencyKeyHeader;
 pub use parameters::{Path, Query};
-pub use peers::{NoPeers, PEER_DEADLINE, PeerTransport, Peers};
+pub use peers::{CoreCallError, NoPeers, PEER_DEADLINE, PeerTransport, Peers};
 pub use signed_in::SignedIn;
 pub use trace::{NotATraceParent, TraceParent};
 pub use verifier::Verifier;

@@ -1,4 +1,4 @@
-//! Calls to another region's cores, over whatever transport the server brings.
+//! Calls to other cores, of other regions and of this one, over whatever transport the server brings.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +30,32 @@ pub trait PeerTransport: Send + Sync + 'static {
         request: Request<Bytes>,
         deadline: Duration,
     ) -> BoxFuture<'a, Result<Response<Bytes>, Problem>>;
+
+    /// The answer of one core of this process's own region, whatever its status. A transport that knows none leads nowhere.
+    ///
+    /// # Errors
+    /// As of [`PeerTransport::send`], of that one core.
+    fn send_to<'a>(
+        &'a self,
+        core: &'a str,
+        request: Request<Bytes>,
+        deadline: Duration,
+    ) -> BoxFuture<'a, Result<Response<Bytes>, Problem>> {
+        let _ = (request, deadline);
+        let problem = Problem::new(ProblemKind::Unavailable).detail(format!("no way to core {core} is configured"));
+        Box::pin(std::future::ready(Err(problem)))
+    }
+}
+
+/// Why a call to one core has no answer to go by.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum CoreCallError {
+    /// The core refused.
+    #[error("the core refused: {0}")]
+    Refused(Problem),
+    /// Nothing that can be used came back in time; whether the core acted on the call is unknown.
+    #[error("the core did not answer: {0}")]
+    NoAnswer(Problem),
 }
 
 /// For a store of one region: every other region is unreachable.
@@ -49,7 +75,7 @@ impl PeerTransport for NoPeers {
     }
 }
 
-/// The cores of the other regions, as services call them. Clones share the transport.
+/// The other cores, as services call them: of other regions by region, of this one by name. Clones share the transport.
 #[derive(Clone)]
 pub struct Peers(Arc<dyn PeerTransport>);
 
@@ -105,12 +131,35 @@ impl Peers {
         if !response.status().is_success() {
             return Err(refusal(&response));
         }
-        let body: &[u8] = if response.body().is_empty() { b"null" } else { response.body() };
-        serde_json::from_slice(body).map_err(|error| {
-            tracing::error!(peer.region = %region, http.path = path, %error, "a core answered out of shape");
-            Problem::new(ProblemKind::BadGateway)
-        })
+        read(&response, path)
     }
+
+    /// Posts to an `/internal` route, which does nothing twice, of one core of this region, and reads its answer.
+    ///
+    /// # Errors
+    /// [`CoreCallError`].
+    pub async fn call_core<Req: Serialize + ?Sized, Res: DeserializeOwned>(
+        &self,
+        core: &str,
+        path: &str,
+        body: &Req,
+        deadline: Duration,
+    ) -> Result<Res, CoreCallError> {
+        let request = request(Method::POST, path, body).map_err(CoreCallError::NoAnswer)?;
+        let response = self.0.send_to(core, request, deadline).await.map_err(CoreCallError::NoAnswer)?;
+        if !response.status().is_success() {
+            return Err(CoreCallError::Refused(refusal(&response)));
+        }
+        read(&response, path).map_err(CoreCallError::NoAnswer)
+    }
+}
+
+fn read<Res: DeserializeOwned>(response: &Response<Bytes>, path: &str) -> Result<Res, Problem> {
+    let body: &[u8] = if response.body().is_empty() { b"null" } else { response.body() };
+    serde_json::from_slice(body).map_err(|error| {
+        tracing::error!(http.path = path, %error, "a core answered out of shape");
+        Problem::new(ProblemKind::BadGateway)
+    })
 }
 
 fn request<Req: Serialize + ?Sized>(method: Method, path: &str, body: &Req) -> Result<Request<Bytes>, Problem> {

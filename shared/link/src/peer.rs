@@ -5,7 +5,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::str::FromStr;
 
-use axum::extract::FromRequestParts;
+use axum::extract::{FromRequestParts, State};
 use http::request::Parts;
 use rustls_pki_types::CertificateDer;
 use shared::{Problem, ProblemKind, RegionName};
@@ -116,6 +116,23 @@ pub async fn only_cores(
 ) -> Result<axum::response::Response, Infallible> {
     let core = request.extensions().get::<Peer>().is_some_and(|peer| peer.name.is_core());
     if core {
+        Ok(next.run(request).await)
+    } else {
+        Ok(axum::response::IntoResponse::into_response(Problem::from(ProblemKind::Forbidden)))
+    }
+}
+
+/// Middleware, with the region as its state, for a router that only cores of that region may call: 403 for everyone else.
+///
+/// # Errors
+/// Never: a refusal is an answer.
+pub async fn only_cores_of(
+    State(region): State<RegionName>,
+    request: axum::extract::Request,
+    next: axum::middleware::Next,
+) -> Result<axum::response::Response, Infallible> {
+    let own = PeerName::Core(region);
+    if request.extensions().get::<Peer>().is_some_and(|peer| peer.name == own) {
         Ok(next.run(request).await)
     } else {
         Ok(axum::response::IntoResponse::into_response(Problem::from(ProblemKind::Forbidden)))

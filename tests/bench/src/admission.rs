@@ -193,8 +193,9 @@ fn orders(shards: Shards, skus: &[Sku], costs: Money) -> Orders {
     let wakes = Wakes::new(shards.all().map(Shard::id));
     let (clock, entropy, hold) = (Clock::system(), Entropy::system(), time::Duration::minutes(15));
     let told: ChangedFn = Arc::new(|_, _| {});
-    let borrowing = Borrowing::new(shards.clone(), Peers::none(), Arc::clone(&told));
-    Orders::new(Parts { shards, carts, prices, borrowing, told, wakes, clock, entropy, hold })
+    let peers = Peers::none();
+    let borrowing = Borrowing::new(shards.clone(), peers.clone(), Arc::clone(&told));
+    Orders::new(Parts { shards, carts, prices, borrowing, peers, told, wakes, clock, entropy, hold })
 }
 
 impl Contender for Meridian {

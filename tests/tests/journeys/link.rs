@@ -43,6 +43,11 @@ async fn a_pop_reaches_v1_and_a_core_reaches_the_internal_routes_as_well() {
     assert!(matches!(refused.as_u16(), 403 | 404), "a PoP on an internal route: {refused}");
     let heard = ask(&core, Method::POST, internal_route()).await.unwrap().status();
     assert_eq!(heard, 422, "a core is heard there, and told that {{}} is no question");
+    // Orders are handed over within a region alone.
+    for (name, status) in [("pop.pop-1", 403), ("core.us", 403), ("core.eu", 422)] {
+        let told = ask(&pool("eu", name).await, Method::POST, "/internal/orders/admit").await.unwrap().status();
+        assert_eq!(told, status, "{name}");
+    }
 }
 
 #[tokio::test]

@@ -31,6 +31,8 @@ pub struct CoreConfig {
     pub payment: Payment,
     /// The cores of the other regions.
     pub peers: BTreeMap<String, Vec<String>>,
+    /// The other cores of its region by name.
+    pub neighbours: BTreeMap<String, String>,
     /// Rules of the shop.
     pub order: Order,
     /// Who may ask how often.

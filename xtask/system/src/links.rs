@@ -1,5 +1,5 @@
 //! Links between parts that pass through proxies, so that tests and fault runs can make them bad: from the PoP to each
-//! core, from each core to those of other regions, to its region's shards and to Redis.
+//! core, from each core to every other, to its region's shards and to Redis.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -51,7 +51,7 @@ fn ends(sites: &Sites) -> Vec<(String, String, Kind, &Port)> {
     for region in &sites.regions {
         for core in &region.cores {
             ends.push(("pop".to_owned(), core.part(), Kind::Udp, &core.quic));
-            let peers = sites.regions.iter().filter(|other| other.name != region.name).flat_map(|other| &other.cores);
+            let peers = sites.regions.iter().flat_map(|other| &other.cores).filter(|other| other.name != core.name);
             ends.extend(peers.map(|peer| (core.part(), peer.part(), Kind::Udp, &peer.quic)));
             let shards = region.shards.iter();
             ends.extend(shards.map(|(id, port)| (core.part(), format!("shard-{id}"), Kind::Tcp, port)));
@@ -80,7 +80,7 @@ mod tests {
             to
         };
         assert_eq!(of("pop"), ["core.eu-1", "core.eu-2", "core.us-1", "core.us-2"]);
-        assert_eq!(of("core.eu-2"), ["core.us-1", "core.us-2", "redis", "shard-1", "shard-2"]);
-        assert_eq!(of("core.us-1"), ["core.eu-1", "core.eu-2", "redis", "shard-3", "shard-4"]);
+        assert_eq!(of("core.eu-2"), ["core.eu-1", "core.us-1", "core.us-2", "redis", "shard-1", "shard-2"]);
+        assert_eq!(of("core.us-1"), ["core.eu-1", "core.eu-2", "core.us-2", "redis", "shard-3", "shard-4"]);
     }
 }

@@ -432,6 +432,7 @@ impl<'a> Builder<'a> {
             })
         });
         let others = self.sites.regions.iter().filter(|other| other.name != region.name);
+        let neighbours = region.cores.iter().filter(|other| other.name != core.name);
         CoreConfig {
             region: region.name.clone(),
             name: core.name.clone(),
@@ -450,6 +451,9 @@ impl<'a> Builder<'a> {
                 url: format!("http://{}", self.sites.sandbox.address()),
             },
             peers: others.map(|other| (other.name.clone(), self.quic(&from, other))).collect(),
+            neighbours: neighbours
+                .map(|other| (other.name.clone(), self.way(&from, &other.part(), &other.quic)))
+                .collect(),
             order: config::Order {
                 reservation_seconds: self.plan.reservation_seconds,
                 currency: self.plan.currency.clone(),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use shared::api::MAX_LINES;
 use shared::api::order::{Address, OrderItem, PlaceOrder};
@@ -25,8 +25,9 @@ fn invalid(field: &str, reason: impl ToString) -> InvalidField {
     InvalidField { field: field.to_owned(), reason: reason.to_string() }
 }
 
-/// An order whose every field is within its rules; each SKU stands once.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+/// An order whose every field is within its rules; each SKU stands once. It is read back only from another core of the
+/// region, which has checked it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CheckedOrder {
     /// Units of each SKU, repeated ones summed.
     pub items: BTreeMap<Sku, Quantity>,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use shared::api::order::{LineItem, Quote};
 use shared::money::MoneyError;
 use shared::{Currency, Money, Quantity, Sku};
@@ -17,7 +18,7 @@ pub struct Priced {
 }
 
 /// An order with prices. Prices include tax; shipping costs nothing.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PricedOrder {
     /// By SKU, each once.
     pub lines: Vec<LineItem>,

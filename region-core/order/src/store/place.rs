@@ -3,19 +3,20 @@
 use std::collections::HashMap;
 
 use region_core_store::StoreError;
+use serde::{Deserialize, Serialize};
 use shared::{IdempotencyKey, OrderId, Sku, Slot, UserId};
 use sqlx::PgConnection;
 use sqlx::postgres::PgDatabaseError;
 use time::{Duration, OffsetDateTime};
 
-use crate::admission::AdmitOrder;
+use crate::admission::{AdmitOrder, Wanted};
 use crate::rules::admit::sums;
 
 /// Raised by `must_hold` when what the writer decided on no longer holds. Nothing was written then.
 const STALE: &str = "MD001";
 
 /// What is known of a key.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct KnownKey {
     pub(crate) order_id: OrderId,
     pub(crate) request_hash: Vec<u8>,
@@ -91,9 +92,11 @@ pub(crate) async fn find_keys(
 }
 
 /// When an admitted batch was created, and until when its units are held unless they are claimed.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Times {
+    #[serde(with = "time::serde::rfc3339")]
     pub(crate) created_at: OffsetDateTime,
+    #[serde(with = "time::serde::rfc3339")]
     pub(crate) expires_at: OffsetDateTime,
 }
 
@@ -258,7 +261,7 @@ impl<'a> OrderRows<'a> {
     fn of(orders: &[&'a AdmitOrder]) -> Result<Self, StoreError> {
         let mut rows = Self::default();
         for order in orders {
-            let AdmitOrder { checked, priced, event, .. } = order;
+            let AdmitOrder { wanted: Wanted { checked, priced, .. }, event } = order;
             rows.order_ids.push(order.order_id.as_uuid());
             rows.user_ids.push(order.user_id.as_i64());
             rows.epochs.push(order.epoch.try_into().unwrap_or(i32::MAX));

@@ -150,6 +150,7 @@ async fn start(url: &str) -> (PgPool, Shards, Orders) {
         carts,
         prices: Arc::new(List),
         borrowing: Borrowing::new(shards.clone(), Peers::none(), Arc::new(|_, _| {})),
+        peers: Peers::none(),
         told: Arc::new(|_, _| {}),
         wakes: Wakes::new([id]),
         clock: Clock::system(),
