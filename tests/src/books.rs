@@ -2,6 +2,7 @@
 //! back. All SQL of the tests is here.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::Deserialize;
 use shared::{Money, OrderId, Sku, Slot, UserId};
@@ -10,6 +11,10 @@ use sqlx::postgres::PgPoolOptions;
 
 use crate::client::{Client, try_send};
 use crate::store::Sites;
+use crate::wait::until;
+
+/// How long cores may take to elect one of theirs; they stand every second.
+const ELECTED_WITHIN: Duration = Duration::from_secs(20);
 
 /// The books of a whole store.
 #[derive(Clone, Debug)]
@@ -133,6 +138,27 @@ impl Books {
             all.events += events;
         }
         all
+    }
+
+    /// The core that writes a shard by preference, as the part of the system that it is; once there is one.
+    ///
+    /// # Panics
+    /// If the shard does not answer, or none is elected in time.
+    pub async fn preferred_core(&self, shard: u16) -> String {
+        let elected = async || {
+            let row = sqlx::query_scalar("SELECT core FROM preferred_writer").fetch_optional(&self.shards[&shard]);
+            row.await.unwrap().map(|core: String| format!("core.{core}"))
+        };
+        until(&format!("shard {shard} has a preferred writer"), ELECTED_WITHIN, elected).await
+    }
+
+    /// Waits until another core than that one writes a shard by preference.
+    ///
+    /// # Panics
+    /// If the shard does not answer, or none is elected in time.
+    pub async fn prefers_another(&self, shard: u16, than: &str) {
+        let elected = async || Some(self.preferred_core(shard).await).filter(|core| core != than);
+        until(&format!("shard {shard} has another preferred writer"), ELECTED_WITHIN, elected).await;
     }
 
     /// Checks on every shard and for every SKU that no unit came from nowhere or went there.

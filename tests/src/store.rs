@@ -76,6 +76,22 @@ impl Sites {
     pub fn quic(&self, region: &str) -> Vec<String> {
         self.cores.iter().filter(|(own, ..)| own == region).map(|(_, quic, _)| quic.clone()).collect()
     }
+
+    /// What the running cores have counted under a metric's name, all labels together.
+    ///
+    /// # Panics
+    /// If a core answers with what is no count.
+    pub async fn counted(&self, metric: &str) -> f64 {
+        let mut sum = 0.0;
+        for (_, _, ops) in &self.cores {
+            let request = crate::Client::new(ops).request(http::Method::GET, "/ops/metrics");
+            let Ok(answer) = crate::client::try_send(request).await else { continue };
+            let of_metric = |line: &&str| line.strip_prefix(metric).is_some_and(|rest| rest.starts_with(['{', ' ']));
+            let value = |line: &str| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap();
+            sum += answer.text().lines().filter(of_metric).map(value).sum::<f64>();
+        }
+        sum
+    }
 }
 
 /// A running store, to be broken by the test that owns it. Dropping it kills it.

@@ -90,6 +90,7 @@ enum Fault {
     CutRegions,
     CutRegionsOneWay,
     RoughRegions,
+    CutNeighbour,
     CutPop,
     RoughPop,
     CutShard,
@@ -97,7 +98,7 @@ enum Fault {
     CutRedis,
 }
 
-const FAULTS: [(Fault, u32, (u32, u32)); 16] = [
+const FAULTS: [(Fault, u32, (u32, u32)); 17] = [
     (Fault::KillCore, 14, (300, 3_000)),
     (Fault::PauseCore, 9, (500, 5_000)),
     (Fault::KillShard, 10, (200, 2_000)),
@@ -109,6 +110,7 @@ const FAULTS: [(Fault, u32, (u32, u32)); 16] = [
     (Fault::CutRegions, 7, (1_000, 7_000)),
     (Fault::CutRegionsOneWay, 7, (1_000, 7_000)),
     (Fault::RoughRegions, 9, (2_000, 8_000)),
+    (Fault::CutNeighbour, 5, (500, 4_000)),
     (Fault::CutPop, 5, (1_000, 4_000)),
     (Fault::RoughPop, 5, (2_000, 8_000)),
     (Fault::CutShard, 4, (500, 4_000)),
@@ -147,7 +149,8 @@ pub(super) fn random(seed: u64, duration: Duration, parts: &Parts) -> Vec<Step> 
             let (fault, lasts) = choose(&dice);
             let until = at + lasts;
             let (victims, begins, ends) = fault.steps(&dice, parts);
-            if victims.iter().any(|victim| busy.get(victim).is_some_and(|free| *free > at)) {
+            // A region of one core has no neighbours to be cut off from each other.
+            if victims.is_empty() || victims.iter().any(|victim| busy.get(victim).is_some_and(|free| *free > at)) {
                 continue;
             }
             busy.extend(victims.into_iter().map(|victim| (victim, until)));
@@ -214,6 +217,12 @@ impl Fault {
                 between_regions(dice, parts, name, weather)
             }
             Self::RoughRegions => between_regions(dice, parts, "rough", Weather::both(ROUGH)),
+            Self::CutNeighbour => {
+                let core = one(parts.all_cores());
+                let region = parts.cores.values().find(|cores| cores.contains(&core)).cloned().unwrap_or_default();
+                let neighbours = region.into_iter().filter(|other| *other != core).collect();
+                links(vec![core], neighbours, "cut", Weather::CUT)
+            }
             Self::CutPop => links(vec!["pop".to_owned()], vec![one(parts.all_cores())], "cut", Weather::CUT),
             Self::RoughPop => links(vec!["pop".to_owned()], parts.all_cores(), "rough", Weather::both(ROUGH)),
             Self::CutShard => {
@@ -403,7 +412,9 @@ mod tests {
             "SIGSTOP shard",
             "kill -9 redis",
             "kill -9 pop",
-            "cut: core",
+            "cut: core.eu-1, core.eu-2 → core.us",
+            "cut: core.eu-1 → core.eu-2",
+            "cut: core.eu-1 → shard",
             "cut on the way",
             "rough: core",
             "rough: pop",
