@@ -198,9 +198,9 @@ impl Region {
         ));
         let consumers: Vec<Arc<dyn Consumer>> =
             vec![Arc::new(PaymentNews::new(self.orders.clone())), Arc::new(self.payments.news())];
-        for shard in self.shards.all().cloned() {
-            let (name, stop) = (self.name.clone(), stop());
-            tasks.spawn(async move { stop.run_until_cancelled(shard.turn().stand(&name)).await });
+        for shard in self.shards.all() {
+            let (turn, name, stop) = (shard.turn().clone(), self.name.clone(), stop());
+            tasks.spawn(async move { stop.run_until_cancelled(turn.stand(&name)).await });
         }
         tasks.spawn(Runner::new(self.shards.clone(), self.wakes.clone(), consumers, Settings::default()).run(stop()));
         tasks.spawn(self.payments.clone().drive(stop()));
