@@ -1,5 +1,8 @@
 //! Rules for text that people type.
 
+use unicode_normalization::UnicodeNormalization as _;
+use unicode_normalization::char::is_combining_mark;
+
 /// Whether `text` holds what looks like a payment card number: a run of 13 to 19 digits (spaces and hyphens between
 /// them allowed) with a known card prefix and a valid Luhn sum (ISO/IEC 7812-1 annex B).
 ///
@@ -57,12 +60,17 @@ fn luhn(digits: &[u8]) -> bool {
     sum.is_multiple_of(10)
 }
 
-/// A lower-case name for a URL path: letters and digits of ASCII, hyphens between words, at most 80 characters.
+/// A lower-case name for a URL path: letters and digits of ASCII, hyphens between words, at most 80 characters. Letters lose
+/// their marks (Unicode compatibility decomposition, UAX #15), and the Latin ones that have none are spelt as people do.
 #[must_use]
 pub fn slug(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
-    for character in text.chars().flat_map(char::to_lowercase) {
-        if character.is_ascii_alphanumeric() {
+    for character in text.chars().flat_map(char::to_lowercase).nfkd() {
+        if let Some(spelling) = spelling(character) {
+            out.push_str(spelling);
+        } else if is_combining_mark(character) {
+            // It belongs to the letter before it.
+        } else if character.is_ascii_alphanumeric() {
             out.push(character);
         } else if !out.is_empty() && !out.ends_with('-') && !matches!(character, '\'' | '\u{2019}') {
             out.push('-');
@@ -70,6 +78,21 @@ pub fn slug(text: &str) -> String {
     }
     out.truncate(80);
     out.trim_end_matches('-').to_owned()
+}
+
+/// Latin letters that are no letter with a mark.
+fn spelling(character: char) -> Option<&'static str> {
+    Some(match character {
+        'ß' => "ss",
+        'æ' => "ae",
+        'œ' => "oe",
+        'ø' => "o",
+        'đ' | 'ð' => "d",
+        'þ' => "th",
+        'ł' => "l",
+        'ı' => "i",
+        _ => return None,
+    })
 }
 
 #[cfg(test)]
@@ -101,6 +124,9 @@ mod tests {
     #[test]
     fn a_slug_is_plain() {
         assert_eq!(slug("WHITE HANGING HEART T-LIGHT HOLDER"), "white-hanging-heart-t-light-holder");
-        assert_eq!(slug("  Children's  café!! "), "childrens-caf");
+        assert_eq!(slug("  Children's  café!! "), "childrens-cafe");
+        assert_eq!(slug("Home Décor"), "home-decor");
+        assert_eq!(slug("Smørrebrød à la Größe Łódź ½"), "smorrebrod-a-la-grosse-lodz-1-2");
+        assert_eq!(slug("日本"), "");
     }
 }

@@ -285,7 +285,7 @@ impl Facts {
         };
         Some(FeedProduct {
             slug,
-            description: described(&title, category, &sku),
+            description: described(&title, category),
             category: category.to_owned(),
             vendor: None,
             tags: category::tags(&title),
@@ -298,9 +298,9 @@ impl Facts {
     }
 }
 
-/// What the name, the shelf and the code already say, as sentences; nothing else is known of the thing.
-fn described(title: &str, category: &str, sku: &Sku) -> String {
-    format!("{title}, from our range \u{201c}{category}\u{201d}.{}\n\nItem code {sku}.", sold_as(title))
+/// What the name and the shelf already say, as a sentence or two; nothing else is known of the thing.
+fn described(title: &str, category: &str) -> String {
+    format!("{title}, from our range \u{201c}{category}\u{201d}.{}", sold_as(title))
 }
 
 fn sold_as(title: &str) -> String {

@@ -113,6 +113,8 @@ struct Field<'a> {
     autocomplete: &'static str,
     max: usize,
     required: bool,
+    /// Stands beside the label.
+    hint: &'static str,
     value: &'a str,
     error: Option<&'static str>,
 }
@@ -129,16 +131,18 @@ impl CheckoutForm {
             autocomplete,
             max,
             required,
+            hint: if required { "" } else { "optional" },
             value,
             error: self.error(name),
         };
+        let postal_code = field("postal_code", "Postcode", "postal-code", 20, false, self.postal_code.as_str());
         [
             field("name", "Full name", "name", 100, true, self.name.as_str()),
             field("line1", "Street and number", "address-line1", 200, true, self.line1.as_str()),
             field("line2", "Flat, company", "address-line2", 200, false, self.line2.as_str()),
             field("city", "Town or city", "address-level2", 100, true, self.city.as_str()),
             field("region", "County or state", "address-level1", 100, false, self.region.as_str()),
-            field("postal_code", "Postcode", "postal-code", 20, false, self.postal_code.as_str()),
+            Field { hint: "if your country has them", ..postal_code },
         ]
     }
 
