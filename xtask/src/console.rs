@@ -3,11 +3,15 @@
 
 use std::collections::HashMap;
 use std::fmt::Display;
+use std::pin::pin;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde::Serialize;
+
+/// Longest time without a word where no spinner turns.
+const SILENCE: Duration = Duration::from_secs(3);
 
 /// Standard error, shared by everything that reports.
 #[derive(Debug)]
@@ -34,7 +38,16 @@ impl Console {
     pub(crate) async fn step<T, E>(&self, name: &str, work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
         let begun = tokio::time::Instant::now();
         xtask_system::Progress::begins(self, name);
-        let result = work.await;
+        let mut work = pin!(work);
+        let result = match tokio::time::timeout(SILENCE, &mut work).await {
+            Ok(result) => result,
+            Err(_) => {
+                if self.bars.is_hidden() {
+                    eprintln!("{name:<18} is under way; the first time that takes minutes");
+                }
+                work.await
+            }
+        };
         match &result {
             Ok(_) => xtask_system::Progress::done(self, name, begun.elapsed()),
             Err(_) => self.end(name),
