@@ -56,6 +56,20 @@ pub enum OrderError {
     Store(#[from] StoreError),
 }
 
+impl OrderError {
+    /// Whether somebody decided against the order, so that none stands under its key; otherwise nobody knows.
+    pub(crate) fn is_refusal(&self) -> bool {
+        matches!(
+            self,
+            Self::CartChanged(TakeError::Changed { .. })
+                | Self::SoldOut(_)
+                | Self::NotCovered(_)
+                | Self::SessionEnded
+                | Self::DecidedElsewhere(_)
+        )
+    }
+}
+
 impl HasStoreError for OrderError {
     fn store_error(&self) -> Option<&StoreError> {
         match self {

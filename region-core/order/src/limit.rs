@@ -25,8 +25,9 @@ pub(crate) struct Limit {
 #[derive(Debug)]
 pub(crate) struct KeyEntry {
     window: Mutex<Window>,
-    /// Held by the request under this key that is being decided.
-    pub(crate) turn: tokio::sync::Mutex<()>,
+    /// Held by the request under this key that is being decided. Whether one before it may have placed an order: not if all
+    /// were refused.
+    pub(crate) may_stand: tokio::sync::Mutex<bool>,
 }
 
 #[derive(Debug)]
@@ -60,9 +61,10 @@ impl Limit {
         }
     }
 
-    /// The key's entry, if a request under it may go on now, and whether the key is new to this process.
-    pub(crate) fn admit(&self, user: UserId, key: &IdempotencyKey, now: Instant) -> Option<(Arc<KeyEntry>, bool)> {
-        let fresh_entry = || Arc::new(KeyEntry { window: Window::starting(now), turn: tokio::sync::Mutex::default() });
+    /// The key's entry, if a request under it may go on now.
+    pub(crate) fn admit(&self, user: UserId, key: &IdempotencyKey, now: Instant) -> Option<Arc<KeyEntry>> {
+        let fresh_entry =
+            || Arc::new(KeyEntry { window: Window::starting(now), may_stand: tokio::sync::Mutex::default() });
         let entry = self.keys.entry((user, key.clone())).or_insert_with(fresh_entry);
         let (fresh, entry) = (entry.is_fresh(), entry.into_value());
         if !Window::admit(&entry.window, REPEATS_PER_SECOND, now) {
@@ -74,7 +76,7 @@ impl Limit {
             self.keys.invalidate(&(user, key.clone()));
             return None;
         }
-        Some((entry, fresh))
+        Some(entry)
     }
 }
 

@@ -160,21 +160,25 @@ impl Orders {
         let Parts { shards, prices, .. } = &self.0.parts;
         let shard = shards.here(caller.user_id.slot())?;
         let checked = CheckedOrder::check(body, caller.user_id)?;
-        let admitted = self.0.limit.admit(caller.user_id, key, Instant::now());
-        let (entry, fresh) = admitted.ok_or(OrderError::TooFast)?;
+        let entry = self.0.limit.admit(caller.user_id, key, Instant::now()).ok_or(OrderError::TooFast)?;
         // Repeats take turns here, without a connection; between processes the unique index makes them wait.
-        let turn = tokio::time::timeout(LONGEST_TURN, entry.turn.lock()).await;
-        let _turn = turn.map_err(|_| OrderError::StillRunning)?;
+        let turn = tokio::time::timeout(LONGEST_TURN, entry.may_stand.lock()).await;
+        let mut may_stand = turn.map_err(|_| OrderError::StillRunning)?;
         let attempt = Attempt { shard, caller, key, hash: checked.request_hash(), traceparent };
         let seen = as_seen(&checked, prices.price(&checked.items));
-        // A repeat gets its order whatever has become of the prices since, and without spoiling a batch of new ones.
-        if !fresh || seen.is_err() {
+        // A repeat gets its order whatever has become of the prices since, and without spoiling a batch of new ones. One whose
+        // first was refused is as good as new: many come again while units are on their way, and need no connection for it.
+        if *may_stand || seen.is_err() {
             let known = place::find_key(&mut *shard.read().await?, caller.user_id, key).await?;
             if let Some(known) = known {
                 return self.replay(&attempt, &known).await;
             }
         }
-        self.admit(&attempt, checked, seen?).await
+        let priced = seen?;
+        *may_stand = true; // also for whoever comes after a caller that went away in the middle
+        let placed = self.admit(&attempt, checked, priced).await;
+        *may_stand = !matches!(&placed, Err(error) if error.is_refusal());
+        placed
     }
 
     /// Has the order decided about: by the core of the region that writes the shard by preference, or here.

@@ -6,6 +6,7 @@ mod handover;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use region_core_cart::{Carts, Offer, Prices};
 use region_core_events::contract::{
@@ -256,6 +257,20 @@ async fn a_refused_order_writes_nothing() {
         assert_eq!(shop.count(sql).await, 0, "{sql}");
     }
     assert_eq!(shop.stock("MUG").await, (1, 0, 0));
+}
+
+#[tokio::test]
+async fn who_was_refused_and_asks_again_needs_no_connection_of_the_pool() {
+    let shop = shop(&[("MUG", 10)]).await;
+    let ada = shop.shopper(1).await;
+    let order = || PlaceOrder { cart_version: Some(3), ..wanting(&[("MUG", 1)], 250) };
+    shop.place(ada, "k", order()).await.unwrap_err();
+    let mut all = Vec::new();
+    while let Ok(conn) = tokio::time::timeout(Duration::from_millis(200), shop.shard.read()).await {
+        all.push(conn.unwrap());
+    }
+    let again = shop.place(ada, "k", order()).await.unwrap_err();
+    assert!(matches!(again, OrderError::CartChanged(_)), "{again} with {} connections taken", all.len());
 }
 
 #[tokio::test]

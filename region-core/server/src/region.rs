@@ -45,7 +45,9 @@ const SWEEP_PERIOD: Duration = Duration::from_secs(60);
 const PASSWORDS_AT_ONCE: usize = 2;
 /// How often a database that is not there yet is asked again while starting.
 const START_PAUSE: Duration = Duration::from_millis(200);
-/// How long a catalog may take to hand out a connection, before whoever serves says that it is not there.
+/// The connections of whoever serves shoppers: half of them stand ready.
+const SERVING: PoolLimits = PoolLimits { min_connections: 8, max_connections: 16, acquire_timeout: ANSWERS_WITHIN };
+/// How long a database may take to hand out a connection, before whoever serves says that it is not there.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
 
 /// A region that can serve.
@@ -80,7 +82,7 @@ impl Region {
         let own_key = signer.public_key();
         let verifier = patiently("the signing keys", async || publish(config, &control, &signer, &clock).await).await?;
         let catalog = patiently("the catalog", async || Ok(Catalog::load(control.clone()).await?)).await?;
-        let shards = shards(config, config.own_shards(), map)?;
+        let shards = shards(config, config.own_shards(), map, SERVING)?;
         let redis = Redis::connect(config.redis.url.expose_secret()).context("redis.url")?;
         let prices = Arc::new(CatalogPrices { catalog: catalog.clone(), currency: config.order.currency });
         let carts = Carts::new(shards.clone(), redis.clone(), Arc::clone(&prices) as Arc<dyn Prices>);
@@ -271,9 +273,10 @@ pub(crate) fn shards<'a>(
     config: &Config,
     of: impl IntoIterator<Item = &'a ShardAddress>,
     map: SlotMap,
+    limits: PoolLimits,
 ) -> anyhow::Result<Shards> {
     let shard = |shard: &ShardAddress| {
-        Shard::new(shard.id, &shard.url, PoolLimits::default()).with_context(|| format!("shard {}: url", shard.id))
+        Shard::new(shard.id, &shard.url, limits).with_context(|| format!("shard {}: url", shard.id))
     };
     let shards = of.into_iter().map(shard).collect::<anyhow::Result<Vec<_>>>()?;
     Ok(Shards::new(config.region.clone(), shards, map))

@@ -14,6 +14,9 @@ use crate::turn::Turn;
 /// How many connections a process holds to one shard, and how long it waits.
 #[derive(Clone, Copy, Debug)]
 pub struct PoolLimits {
+    /// Connections that are open before they are needed: each costs both sides milliseconds of computing to make, which a rush
+    /// cannot spare.
+    pub min_connections: u32,
     /// Most connections.
     pub max_connections: u32,
     /// Longest wait for one before the caller is told to try again.
@@ -22,7 +25,7 @@ pub struct PoolLimits {
 
 impl Default for PoolLimits {
     fn default() -> Self {
-        Self { max_connections: 16, acquire_timeout: Duration::from_secs(2) }
+        Self { min_connections: 0, max_connections: 16, acquire_timeout: Duration::from_secs(2) }
     }
 }
 
@@ -48,6 +51,7 @@ impl Shard {
             ("idle_in_transaction_session_timeout", "10s"),
         ]);
         let pool = PgPoolOptions::new()
+            .min_connections(limits.min_connections)
             .max_connections(limits.max_connections)
             .acquire_timeout(limits.acquire_timeout)
             .test_before_acquire(false)

@@ -7,6 +7,7 @@ use clap::Subcommand;
 use region_core_account::{Accounts, Hasher, Limits};
 use region_core_cart::Carts;
 use region_core_catalog::Catalog;
+use region_core_store::PoolLimits;
 use region_core_store::redis::Redis;
 use region_core_web::{NoPeers, Peers};
 use shared::EmailAddress;
@@ -61,7 +62,7 @@ async fn revoke(config: &Config, email: EmailAddress) -> anyhow::Result<()> {
 async fn accounts(config: &Config) -> anyhow::Result<Accounts> {
     let (clock, entropy) = (Clock::system(), Entropy::system());
     let copy = region::catalog_pool(&config.catalog.url, super::PATIENCE).context("catalog.url")?;
-    let shards = region::shards(config, &config.shards, region::slot_map(&copy).await?)?;
+    let shards = region::shards(config, &config.shards, region::slot_map(&copy).await?, PoolLimits::default())?;
     let prices = CatalogPrices { catalog: Catalog::load(copy).await?, currency: config.order.currency };
     let carts = Carts::new(shards.clone(), Redis::absent(), Arc::new(prices));
     Ok(Accounts::new(region_core_account::Parts {

@@ -3,7 +3,7 @@
 use anyhow::{Context, ensure};
 use clap::Subcommand;
 use region_core_events::{DeadLetter, list_dead_letters, replay};
-use region_core_store::{Shards, own_slot};
+use region_core_store::{PoolLimits, Shards, own_slot};
 use shared::{OrderId, ShardId};
 
 use super::ConfigFile;
@@ -44,7 +44,7 @@ impl Events {
 /// Every shard that the configuration names, whichever regions they stand in.
 async fn shards(config: &Config) -> anyhow::Result<Shards> {
     let copy = region::catalog_pool(&config.catalog.url, super::PATIENCE).context("catalog.url")?;
-    region::shards(config, &config.shards, region::slot_map(&copy).await?)
+    region::shards(config, &config.shards, region::slot_map(&copy).await?, PoolLimits::default())
 }
 
 async fn list(shards: &Shards) -> anyhow::Result<()> {

@@ -80,7 +80,7 @@ async fn receive_everywhere(config: &Config, receipts: &[Incoming]) -> anyhow::R
     }
     let mut received = 0;
     for (id, parts) in parts {
-        let limits = PoolLimits { max_connections: 1, acquire_timeout: PATIENCE };
+        let limits = PoolLimits { min_connections: 0, max_connections: 1, acquire_timeout: PATIENCE };
         let shard = Shard::new(id, &addresses[&id].url, limits)?;
         for batch in parts.chunks(BATCH) {
             let batch = batch.to_vec();
