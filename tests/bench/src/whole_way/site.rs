@@ -38,6 +38,8 @@ const PAID_WITHIN: Duration = Duration::from_secs(120);
 const SELLS_WITHIN: Duration = Duration::from_secs(60);
 /// How often that is looked at; it costs the databases some.
 const LOOK: Duration = Duration::from_millis(100);
+/// How often orders that are not decided yet are counted, which goes through all there are.
+const PENDING_LOOK: Duration = Duration::from_millis(500);
 /// Orders of each client that warm the store up.
 const WARM: u32 = 4;
 
@@ -178,7 +180,7 @@ impl Site {
             if Instant::now() >= deadline {
                 bail!("{pending} orders are still PENDING {} s after the last was placed", PAID_WITHIN.as_secs());
             }
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(PENDING_LOOK).await;
         }
     }
 
