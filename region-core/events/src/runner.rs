@@ -25,6 +25,8 @@ const PASSING: Duration = Duration::from_secs(5);
 /// few milliseconds.
 const REST: u32 = 2;
 const LONGEST_REST: Duration = Duration::from_millis(40);
+/// How often it is measured how far a consumer lags.
+const MEASURE: Duration = Duration::from_secs(1);
 /// Pause after the shard failed.
 const FAILURE_PAUSE: Duration = Duration::from_secs(1);
 /// Rows forgotten in one transaction.
@@ -139,6 +141,7 @@ impl Runner {
                 wake: self.wakes.of(shard.id()),
                 founded: false,
                 passed_at: Instant::now(),
+                lag_at: None,
             })
             .collect()
     }
@@ -163,6 +166,8 @@ struct Listener {
     founded: bool,
     /// When the cursor was last moved.
     passed_at: Instant,
+    /// When it was last measured how far it lags.
+    lag_at: Option<Instant>,
 }
 
 impl Listener {
@@ -229,9 +234,13 @@ impl Listener {
             cursor::found(&mut conn, consumer).await?;
             self.founded = true;
         }
-        let peek = cursor::peek(&mut conn, consumer, &self.delivery.kinds).await?;
-        metrics::gauge!("events_lag_seconds", "consumer" => consumer, "shard" => shard.id().to_string())
-            .set(peek.lag_seconds);
+        let lag = self.lag_at.is_none_or(|at| at.elapsed() >= MEASURE);
+        let peek = cursor::peek(&mut conn, consumer, &self.delivery.kinds, lag).await?;
+        if let Some(seconds) = peek.lag_seconds {
+            self.lag_at = Some(Instant::now());
+            metrics::gauge!("events_lag_seconds", "consumer" => consumer, "shard" => shard.id().to_string())
+                .set(seconds);
+        }
         Ok(peek)
     }
 }

@@ -1,7 +1,7 @@
 //! Drives payments on one shard: takes those handed over and leases what else is due, asks the provider about many at once,
 //! commits what came of it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +29,12 @@ const MEASURE: Duration = Duration::from_secs(10);
 /// machine, the fewer commits.
 const REST: u32 = 2;
 const LONGEST_REST: Duration = Duration::from_millis(40);
+
+/// Places for each exchange that may be under way: payments whose turn comes soon, and those whose results are not kept yet,
+/// need not be found in their table once more.
+const PLACES: usize = 8;
+/// How long a payment waits for its exchange at most. Then it is left to its lease, which must outlast the exchange as well.
+pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(4);
 
 type Exchanges = FuturesUnordered<BoxFuture<'static, (Leased, Answer)>>;
 
@@ -58,6 +64,8 @@ struct Shift<P> {
     places: Places,
     handed: mpsc::Receiver<Leased>,
     exchanges: Exchanges,
+    /// Leased payments that wait for an exchange to end, the first first, and since when.
+    waiting: VecDeque<(Leased, Instant)>,
     /// What the provider has said and is not kept yet.
     results: Vec<(Leased, Answer)>,
     /// When results are kept again.
@@ -82,11 +90,18 @@ impl<P: Provider> Driver<P> {
 
     /// Runs until `shutdown`; the exchanges under way are finished and committed.
     pub(crate) async fn run(self, shutdown: CancellationToken) {
-        let (places, handed) = Places::open(self.desk.settings.concurrency);
+        let (places, handed) = Places::open(PLACES * self.desk.settings.concurrency);
         self.handover.open(places.clone());
-        let (exchanges, results) = (Exchanges::new(), Vec::new());
-        let shift =
-            Shift { driver: self, places, handed, exchanges, results, gathered_at: Instant::now(), owing: true };
+        let shift = Shift {
+            driver: self,
+            places,
+            handed,
+            exchanges: Exchanges::new(),
+            waiting: VecDeque::new(),
+            results: Vec::new(),
+            gathered_at: Instant::now(),
+            owing: true,
+        };
         shift.run(shutdown).await;
     }
 
@@ -114,7 +129,7 @@ impl<P: Provider> Shift<P> {
         while !shutdown.is_cancelled() {
             tokio::select! {
                 Some(leased) = self.handed.recv() => self.start(leased),
-                Some(result) = self.exchanges.next() => self.results.push(result),
+                Some(result) = self.exchanges.next() => self.ended(result),
                 () = tokio::time::sleep_until(self.gathered_at), if !self.results.is_empty() => {
                     self.settle(true).await;
                     self.take_owing().await;
@@ -136,9 +151,9 @@ impl<P: Provider> Shift<P> {
             self.start(leased);
         }
         while let Some(result) = self.exchanges.next().await {
-            self.results.push(result);
+            self.ended(result);
             while let Some(Some(result)) = self.exchanges.next().now_or_never() {
-                self.results.push(result);
+                self.ended(result);
             }
             self.settle(false).await;
         }
@@ -174,7 +189,25 @@ impl<P: Provider> Shift<P> {
         }
     }
 
-    fn start(&self, leased: Leased) {
+    /// Asks the provider about the payment, now or when its turn comes.
+    fn start(&mut self, leased: Leased) {
+        if self.exchanges.len() < self.driver.desk.settings.concurrency {
+            self.ask(leased);
+        } else {
+            self.waiting.push_back((leased, Instant::now()));
+        }
+    }
+
+    fn ended(&mut self, result: (Leased, Answer)) {
+        self.results.push(result);
+        while let Some((leased, since)) = self.waiting.pop_front() {
+            if since.elapsed() < LONGEST_WAIT {
+                return self.ask(leased);
+            }
+        }
+    }
+
+    fn ask(&self, leased: Leased) {
         let provider = Arc::clone(&self.driver.provider);
         self.exchanges.push(
             async move {

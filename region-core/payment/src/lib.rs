@@ -45,8 +45,8 @@ pub struct Settings {
     pub concurrency: usize,
     /// Longest time without looking for what is due.
     pub poll: Duration,
-    /// How long a payment is kept off other workers; longer than the longest exchange, which is three calls, each with its
-    /// deadline (read first, ask, and read again what was refused), and its commit. A lease that ran out early would not
+    /// How long a payment is kept off other workers; longer than the longest wait for an exchange and the longest exchange,
+    /// which is three calls, each with its deadline (read first, ask, and read again what was refused), and its commit. A lease that ran out early would not
     /// charge twice, for each effect has one key; it would ask twice.
     pub lease: Duration,
     /// Pause after the first attempt without progress; doubles with each.
@@ -164,6 +164,6 @@ mod tests {
 
     #[test]
     fn the_usual_lease_outlasts_the_longest_exchange() {
-        assert!(Settings::default().lease > Deadlines::default().total * exchange::MOST_CALLS);
+        assert!(Settings::default().lease > driver::LONGEST_WAIT + Deadlines::default().total * exchange::MOST_CALLS);
     }
 }

@@ -98,7 +98,7 @@ pub(crate) async fn lock(conn: &mut PgConnection, payments: &[PaymentId]) -> Res
     .collect()
 }
 
-/// Takes at most `limit` payments whose call is due, those due longest first, and keeps others off them for `lease`.
+/// Takes at most `limit` payments whose call is due, the oldest first, and keeps others off them for `lease`.
 pub(crate) async fn lease(
     conn: &mut PgConnection,
     provider: &str,
@@ -111,10 +111,11 @@ pub(crate) async fn lease(
         UPDATE payments SET leased_until = shard_now() + make_interval(secs => $3), attempts = attempts + 1
         WHERE payment_id IN (
             SELECT payment_id FROM payments
-            WHERE state IN ('to_create', 'to_authorize', 'to_confirm', 'to_capture', 'to_void', 'to_refund')
-              AND next_attempt_at <= (SELECT shard_now()) AND (leased_until IS NULL OR leased_until < shard_now())
+            WHERE is_open AND state IN ('to_create', 'to_authorize', 'to_confirm', 'to_capture', 'to_void', 'to_refund')
+              AND next_attempt_at <= (SELECT shard_now())
+              AND (leased_until IS NULL OR leased_until < (SELECT shard_now()))
               AND provider = $1
-            ORDER BY next_attempt_at LIMIT $2 FOR UPDATE SKIP LOCKED
+            ORDER BY created_at LIMIT $2 FOR UPDATE SKIP LOCKED
         )
         RETURNING payment_id, order_id, provider_reference, challenge_id, payment_token, currency, amount_minor,
                   captured_minor, refunded_minor, state, attempts, version, last_error
@@ -188,7 +189,7 @@ pub(crate) async fn backlog(conn: &mut PgConnection, provider: &str) -> Result<(
         SELECT count(*) AS "count!",
                coalesce(extract(epoch FROM shard_now() - min(changed_at)), 0)::float8 AS "oldest_seconds!"
         FROM payments
-        WHERE state IN ('to_create', 'to_authorize', 'to_confirm', 'to_capture', 'to_void', 'to_refund')
+        WHERE is_open AND state IN ('to_create', 'to_authorize', 'to_confirm', 'to_capture', 'to_void', 'to_refund')
           AND provider = $1
         "#,
         provider,

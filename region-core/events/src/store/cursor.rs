@@ -44,9 +44,9 @@ pub(crate) struct Peek {
     pub(crate) passing: bool,
     /// Events that are committed or will be, but are not safe to read yet.
     pub(crate) unsettled: bool,
-    /// Seconds since the oldest event that it hears and has neither handled nor set aside was written, whether that event is
-    /// safe to read already or not: a transaction that never ends holds the bus up, and must show.
-    pub(crate) lag_seconds: f64,
+    /// If asked: seconds since the oldest event that it hears and has neither handled nor set aside was written, whether that
+    /// event is safe to read already or not: a transaction that never ends holds the bus up, and must show.
+    pub(crate) lag_seconds: Option<f64>,
 }
 
 /// Makes the consumer's cursor, at the oldest event that is kept, unless it has one.
@@ -57,18 +57,31 @@ pub(crate) async fn found(conn: &mut PgConnection, consumer: &str) -> Result<(),
     Ok(())
 }
 
-/// Looks without locking or writing, so that idle polling costs neither a transaction id nor a flush.
-pub(crate) async fn peek(conn: &mut PgConnection, consumer: &str, kinds: &[String]) -> Result<Peek, StoreError> {
+/// Looks without locking or writing, so that idle polling costs neither a transaction id nor a flush. How far the consumer
+/// lags is looked for only if that is asked, and what may be passed or is not settled only where there is nothing to hear.
+pub(crate) async fn peek(
+    conn: &mut PgConnection,
+    consumer: &str,
+    kinds: &[String],
+    lag: bool,
+) -> Result<Peek, StoreError> {
     let row = sqlx::query!(
         r#"
         WITH cursor AS MATERIALIZED (
             SELECT settled_before, window_before, sequence, window_last, sequence >= window_last AS done,
                    pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS safe_before
             FROM consumer_cursors WHERE consumer = $1
+        ), heard AS MATERIALIZED (
+            -- Ordered, as all of these, so that each is one step into the index and never a scan of all that is kept.
+            SELECT NOT done OR (
+                SELECT true FROM outbox
+                WHERE transaction_id >= cursor.window_before AND transaction_id < cursor.safe_before AND kind = ANY ($2)
+                ORDER BY transaction_id LIMIT 1) IS NOT NULL AS any
+            FROM cursor
         )
         SELECT
-            NOT cursor.done AS "in_window!",
-            coalesce(
+            heard.any AS "heard!",
+            CASE WHEN $3 THEN coalesce(
                 (SELECT created_at FROM outbox
                  WHERE NOT cursor.done AND sequence > cursor.sequence AND sequence <= cursor.window_last
                    AND transaction_id >= cursor.settled_before AND transaction_id < cursor.window_before
@@ -76,35 +89,34 @@ pub(crate) async fn peek(conn: &mut PgConnection, consumer: &str, kinds: &[Strin
                  ORDER BY sequence LIMIT 1),
                 (SELECT created_at FROM outbox
                  WHERE transaction_id >= cursor.window_before AND kind = ANY ($2)
-                 ORDER BY transaction_id, sequence LIMIT 1)) AS oldest_heard,
-            -- Ordered, so that each is one step into the index and never a scan of all that is kept.
-            (SELECT true FROM outbox
-             WHERE transaction_id >= cursor.window_before AND transaction_id < cursor.safe_before AND kind = ANY ($2)
-             ORDER BY transaction_id LIMIT 1) IS NOT NULL AS "heard!",
-            (SELECT true FROM outbox
-             WHERE transaction_id >= cursor.window_before AND transaction_id < cursor.safe_before
-             ORDER BY transaction_id LIMIT 1) IS NOT NULL AS "passing!",
-            (SELECT true FROM outbox WHERE transaction_id >= cursor.safe_before
-             ORDER BY transaction_id LIMIT 1) IS NOT NULL AS "unsettled!",
+                 ORDER BY transaction_id, sequence LIMIT 1)) END AS oldest_heard,
+            NOT heard.any AND (
+                SELECT true FROM outbox
+                WHERE transaction_id >= cursor.window_before AND transaction_id < cursor.safe_before
+                ORDER BY transaction_id LIMIT 1) IS NOT NULL AS "passing!",
+            NOT heard.any AND (
+                SELECT true FROM outbox WHERE transaction_id >= cursor.safe_before
+                ORDER BY transaction_id LIMIT 1) IS NOT NULL AS "unsettled!",
             EXISTS (SELECT FROM event_retries AS retry
                     WHERE retry.consumer = $1 AND retry.next_attempt_at <= shard_now()
                       AND NOT EXISTS (SELECT FROM event_retries AS earlier
                                       WHERE earlier.consumer = $1 AND earlier.aggregate_id = retry.aggregate_id
                                         AND earlier.sequence < retry.sequence)) AS "retry_due!",
             shard_now() AS "now!"
-        FROM cursor
+        FROM cursor, heard
         "#,
         consumer,
         kinds,
+        lag,
     )
     .fetch_one(conn)
     .await?;
-    let lag = row.oldest_heard.map_or(0.0, |oldest| (row.now - oldest).as_seconds_f64().max(0.0));
+    let behind = row.oldest_heard.map_or(0.0, |oldest| (row.now - oldest).as_seconds_f64().max(0.0));
     Ok(Peek {
-        work: row.in_window || row.heard || row.retry_due,
+        work: row.heard || row.retry_due,
         passing: row.passing,
         unsettled: row.unsettled,
-        lag_seconds: lag,
+        lag_seconds: lag.then_some(behind),
     })
 }
 
@@ -253,7 +265,7 @@ mod tests {
         FROM generate_series(1, 3) AS number";
 
     async fn lag_minutes(conn: &mut PgConnection, kind: &str) -> f64 {
-        (peek(conn, "scribe", &[kind.to_owned()]).await.unwrap().lag_seconds / 60.0).floor()
+        (peek(conn, "scribe", &[kind.to_owned()], true).await.unwrap().lag_seconds.unwrap() / 60.0).floor()
     }
 
     #[tokio::test]
@@ -263,8 +275,8 @@ mod tests {
         found(&mut conn, "scribe").await.unwrap();
         sqlx::query("SELECT pg_current_xact_id()").execute(&mut *open).await.unwrap();
         sqlx::raw_sql(THREE_EVENTS).execute(&mut *conn).await.unwrap();
-        let stuck = peek(&mut conn, "scribe", &["OrderClaimed".to_owned()]).await.unwrap();
-        assert!(!stuck.work && stuck.unsettled, "{stuck:?}");
+        let stuck = peek(&mut conn, "scribe", &["OrderClaimed".to_owned()], false).await.unwrap();
+        assert!(!stuck.work && stuck.unsettled && stuck.lag_seconds.is_none(), "{stuck:?}");
         assert_eq!(lag_minutes(&mut conn, "OrderClaimed").await, 3.0);
         assert_eq!(lag_minutes(&mut conn, "OrderShipped").await, 0.0, "a lag behind what it does not hear");
         open.rollback().await.unwrap();

@@ -44,10 +44,9 @@ pub(crate) async fn claim(conn: &mut PgConnection, orders: &[OrderId]) -> Result
         WITH due AS MATERIALIZED (
             SELECT order_id FROM orders WHERE order_id = ANY ($1) ORDER BY order_id FOR NO KEY UPDATE
         )
-        -- Spelt so that the index of orders to expire does not look like the way to these: it is full of dead entries.
         UPDATE orders SET claimed_at = shard_now(), payment = 'processing', version = version + 1
-        FROM due WHERE orders.order_id = due.order_id AND status = 'PENDING'
-            AND coalesce(claimed_at, 'infinity') = 'infinity' AND expires_at > shard_now()
+        FROM due WHERE orders.order_id = due.order_id AND status = 'PENDING' AND claimed_at IS NULL
+            AND expires_at > shard_now()
         RETURNING orders.order_id, version
         "#,
         &uuids(orders),
@@ -109,7 +108,7 @@ pub(crate) async fn expire(conn: &mut PgConnection, most: i64, reason: &str) -> 
     let rows = sqlx::query!(
         r#"
         WITH due AS MATERIALIZED (
-            SELECT order_id FROM orders WHERE status = 'PENDING' AND claimed_at IS NULL AND expires_at <= shard_now()
+            SELECT order_id FROM orders WHERE may_expire AND expires_at <= (SELECT shard_now())
             ORDER BY expires_at LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED
         )
         UPDATE orders SET status = 'CANCELLED', cancel_reason = $2, version = version + 1
@@ -133,8 +132,8 @@ pub(crate) async fn expire_these(
     let rows = sqlx::query!(
         r#"
         WITH due AS MATERIALIZED (
-            SELECT order_id FROM orders WHERE order_id = ANY ($1) AND status = 'PENDING'
-                AND coalesce(claimed_at, 'infinity') = 'infinity' AND expires_at <= shard_now()
+            SELECT order_id FROM orders WHERE order_id = ANY ($1) AND status = 'PENDING' AND claimed_at IS NULL
+                AND expires_at <= shard_now()
             ORDER BY order_id FOR NO KEY UPDATE
         )
         UPDATE orders SET status = 'CANCELLED', cancel_reason = $2, version = version + 1
