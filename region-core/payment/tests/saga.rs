@@ -191,11 +191,12 @@ fn payments(shards: &Shards, wakes: &Wakes, bank: &Bank, entropy: &Entropy) -> P
     let deadlines = Deadlines { connect: DEADLINE, total: DEADLINE };
     let sandbox = Arc::new(Sandbox::within(&format!("http://{}", bank.address), deadlines).unwrap());
     let settings = Settings {
+        // Few, so that payments wait in line for them.
+        concurrency: 4,
         poll: Duration::from_millis(20),
         lease: Duration::from_secs(2),
         first_pause: Duration::from_millis(20),
         longest_pause: Duration::from_millis(200),
-        ..Settings::default()
     };
     Payments::new(shards.clone(), wakes.clone(), sandbox, Clock::system(), entropy.clone()).bounded_by(settings)
 }

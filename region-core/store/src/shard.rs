@@ -49,6 +49,10 @@ impl Shard {
             ("statement_timeout", "10s"),
             ("lock_timeout", "5s"),
             ("idle_in_transaction_session_timeout", "10s"),
+            // Every statement has its index. A table that looked small when it was last counted, or never was, may be a queue
+            // of thousands by now; and no statement here is long enough to be compiled.
+            ("enable_seqscan", "off"),
+            ("jit", "off"),
         ]);
         let pool = PgPoolOptions::new()
             .min_connections(limits.min_connections)
