@@ -159,9 +159,16 @@ impl World {
             );
             let rows: String =
                 sqlx::query_scalar(AssertSqlSafe(rows)).bind(key).fetch_one(&self.shards[from - 1].pool).await.unwrap();
-            let insert =
-                format!("INSERT INTO {table} SELECT * FROM jsonb_populate_recordset(NULL::{table}, $1::jsonb)");
-            sqlx::query(AssertSqlSafe(insert)).bind(rows).execute(&self.shards[to - 1].pool).await.unwrap();
+            // Generated columns cannot be written.
+            let columns = "SELECT string_agg(attname, ', ') FROM pg_attribute
+                 WHERE attrelid = $1::regclass AND attnum > 0 AND NOT attisdropped AND attgenerated = ''";
+            let pool = &self.shards[to - 1].pool;
+            let columns: String = sqlx::query_scalar(columns).bind(table).fetch_one(pool).await.unwrap();
+            let insert = format!(
+                "INSERT INTO {table} ({columns})
+                 SELECT {columns} FROM jsonb_populate_recordset(NULL::{table}, $1::jsonb)"
+            );
+            sqlx::query(AssertSqlSafe(insert)).bind(rows).execute(pool).await.unwrap();
         }
     }
 
