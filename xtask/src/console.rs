@@ -43,7 +43,7 @@ impl Console {
             Ok(result) => result,
             Err(_) => {
                 if self.bars.is_hidden() {
-                    eprintln!("{name:<18} is under way; the first time that takes minutes");
+                    eprintln!("{name:<18} is under way");
                 }
                 work.await
             }

@@ -15,10 +15,9 @@ pub trait Consumer: Send + Sync + 'static {
     /// The kinds it hears ([`crate::contract::Payload::KIND`]).
     fn kinds(&self) -> &'static [&'static str];
 
-    /// Brings about what follows from `events` of this shard, in the transaction that `conn` is in, and tells what is to be done once
-    /// that is committed. Events of one order come in the
-    /// order in which they happened, if their writers keep to what [`crate::append`] requires; a batch that fails is given
-    /// again, whole or event by event.
+    /// Brings about what follows from `events` of this shard, in the transaction that `conn` is in, and tells what is to be
+    /// done once that is committed. Events of one order come in the order in which they happened, if their writers keep to
+    /// what [`crate::append`] requires; a batch that fails is given again, whole or event by event.
     ///
     /// # Errors
     /// [`HandleError::Rejected`] counts against the event, and so does a statement that was itself at fault; whatever

@@ -168,7 +168,7 @@ impl<P: Provider> Shift<P> {
         }
     }
 
-    /// Leases as many due payments as there are free places and starts their exchanges.
+    /// Leases due payments, as many as there are free places but no more than can be asked about at a time.
     async fn take(&mut self) {
         let mut places = self.places.take(self.driver.desk.settings.concurrency);
         self.owing = places.is_empty(); // looked for again when one is free
@@ -198,6 +198,7 @@ impl<P: Provider> Shift<P> {
         }
     }
 
+    /// Keeps the result for the next commit, and asks about the next payment that waits.
     fn ended(&mut self, result: (Leased, Answer)) {
         self.results.push(result);
         while let Some((leased, since)) = self.waiting.pop_front() {

@@ -11,14 +11,14 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::rules::Payment;
 
-/// A payment that no other worker asks about while its lease lasts, and its place among the exchanges of its driver.
+/// A payment that no other worker asks about while its lease lasts, and its place with its driver.
 #[derive(Debug)]
 pub(crate) struct Leased {
     pub(crate) payment: Payment,
     pub(crate) place: OwnedSemaphorePermit,
 }
 
-/// The places of one driver: as many exchanges as it may have under way.
+/// The places of one driver: for payments that wait for an exchange, are in one, or whose result is not kept yet.
 #[derive(Clone, Debug)]
 pub(crate) struct Places {
     free: Arc<Semaphore>,
