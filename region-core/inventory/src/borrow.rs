@@ -20,7 +20,7 @@ use std::time::Duration;
 use axum::Router;
 use region_core_store::Shards;
 use region_core_web::Peers;
-use shared::{OrderId, Problem, ProblemKind, ShardId, Sku};
+use shared::{Problem, ProblemKind, ShardId, Sku};
 use tokio::time::Instant;
 
 use crate::balance::demand::Demand;
@@ -64,6 +64,10 @@ struct Patience {
     /// For units of any region.
     across: Duration,
 }
+
+/// An order that wants units: the same in every attempt to place it, in whichever core of the region.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Claimant(pub [u8; 16]);
 
 /// A waiting order's units are here. Its place is kept until this is dropped: submit the order under it, and drop it once
 /// the order was accepted or has given up.
@@ -135,16 +139,19 @@ impl Borrowing {
     /// them from elsewhere meanwhile. An order that holds a [`Covered`] and fell short all the same calls again with it still
     /// held, and keeps its place.
     ///
+    /// An order that is told to come again, and does, keeps its place while it is away the next time ([`Borrowing::decided`]
+    /// gives it up).
+    ///
     /// `wanted` names each SKU of the order once. Waits at most 150 ms if only this region has shards, else 400 ms, and never
     /// beyond `until`.
     ///
     /// # Errors
     /// [`NotCovered`].
-    #[tracing::instrument(name = "inventory.cover", skip_all, fields(shard.id = %shard, order.id = %order))]
+    #[tracing::instrument(name = "inventory.cover", skip_all, fields(shard.id = %shard))]
     pub async fn cover(
         &self,
         shard: ShardId,
-        order: OrderId,
+        order: Claimant,
         wanted: &[Held],
         short: &[Shortfall],
         until: Instant,
@@ -160,7 +167,7 @@ impl Borrowing {
     async fn wait(
         &self,
         shard: ShardId,
-        order: OrderId,
+        order: Claimant,
         wanted: &[Held],
         short: &[Shortfall],
         until: Instant,
@@ -173,12 +180,18 @@ impl Borrowing {
                 Outlook::Covered => return Ok(Covered(place)),
                 Outlook::SoldOut => return Err(NotCovered::SoldOut),
                 Outlook::Waiting if late => {
+                    place.until_it_comes_again();
                     return Err(NotCovered::InTransit { retry_after_seconds: RETRY_AFTER_SECONDS });
                 }
                 Outlook::Waiting => self.fetch(shard, &skus),
             }
             late = tokio::time::timeout_at(until, place.changed()).await.is_err();
         }
+    }
+
+    /// Notes that an order is decided about: a place that was kept for it is free.
+    pub fn decided(&self, shard: ShardId, order: Claimant) {
+        self.lanes.give_up(shard, order);
     }
 
     /// Units that waiting orders of the shard want. They come first: to a newcomer, that many fewer are free.

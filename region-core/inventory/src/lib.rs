@@ -19,7 +19,7 @@ mod store;
 pub mod transfer;
 pub mod writer;
 
-pub use borrow::{Borrowing, Covered, NotCovered};
+pub use borrow::{Borrowing, Claimant, Covered, NotCovered};
 pub use ledger::Ledger;
 pub use routes::router;
 pub use rules::{Held, Shortfall};

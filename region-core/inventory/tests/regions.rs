@@ -11,7 +11,7 @@ use axum::body::{Body, Bytes, to_bytes};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use http::{Request, Response};
-use region_core_inventory::{Borrowing, Held, Ledger, Receipt, Shortfall, receive};
+use region_core_inventory::{Borrowing, Claimant, Held, Ledger, Receipt, Shortfall, receive};
 use region_core_store::test_support::shard_database;
 use region_core_store::{Shard, Shards};
 use region_core_web::{AddressSource, Front, PeerTransport, Peers, Verifier};
@@ -19,7 +19,7 @@ use ring::signature::{Ed25519KeyPair, KeyPair};
 use serde_json::{Value, json};
 use shared::id::{Slot, USER_EPOCH_MS};
 use shared::token::{AUDIENCE, Claims, ISSUER, KeyId, KeySet, PublicKey, Role, finish, signing_input};
-use shared::{OrderId, Problem, Quantity, RegionName, SessionId, ShardId, Sku, SlotMap, UserId};
+use shared::{Problem, Quantity, RegionName, SessionId, ShardId, Sku, SlotMap, UserId};
 use shared_clock::{Clock, Entropy};
 use sqlx::Row;
 use tokio::time::Instant;
@@ -128,7 +128,7 @@ async fn free(region: &Region) -> i64 {
 #[tokio::test]
 async fn an_order_is_covered_by_units_of_another_region() {
     let regions = two_regions([1, 9]).await;
-    let order = OrderId::mint(USER_EPOCH_MS, Slot::new(1).unwrap(), [1; 8]);
+    let order = Claimant([1; 16]);
     let wanted = [Held { sku: mug(), quantity: Quantity::new(4).unwrap() }];
     let mut attempts = 0;
     // As a shopper does who is told that units are on their way: on a slow machine they come too late for him.

@@ -9,9 +9,10 @@ use region_core_cart::{Item, WantedCart};
 use region_core_events::contract::OrderCreated;
 use region_core_events::{NewEvent, Wakes};
 use region_core_inventory::transfer::desk::ChangedFn;
-use region_core_inventory::{Borrowing, Kind, Memory, Shortfall};
+use region_core_inventory::{Borrowing, Claimant, Kind, Memory, Shortfall};
 use region_core_store::{Shard, StoreError};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 use shared::{EventId, IdempotencyKey, OrderId, Quantity, ShardId, Sku, Slot, UserId};
 use sqlx::PgConnection;
 use time::{Duration, OffsetDateTime};
@@ -44,6 +45,8 @@ pub(crate) struct AdmitOrder {
     pub(crate) wanted: Wanted,
     /// What is said if it is accepted.
     pub(crate) event: NewEvent,
+    /// Under which it waits for units: a repeat under its key is the same order, whatever its id.
+    pub(crate) claimant: Claimant,
 }
 
 impl From<Wanted> for AdmitOrder {
@@ -57,7 +60,8 @@ impl From<Wanted> for AdmitOrder {
             expires_at: OffsetDateTime::UNIX_EPOCH,
         };
         let event = NewEvent::new(wanted.event_id, 1, &created).traced(wanted.traceparent.clone());
-        Self { wanted, event }
+        let claimant = claimant(wanted.user_id, &wanted.key);
+        Self { wanted, event, claimant }
     }
 }
 
@@ -321,6 +325,13 @@ async fn changed_carts(conn: &mut PgConnection, batch: &[Admit]) -> Result<HashM
     let (places, wanted): (Vec<usize>, Vec<WantedCart>) = wanted.into_iter().unzip();
     let changed = region_core_cart::check(conn, &wanted).await?;
     Ok(places.into_iter().zip(changed).filter_map(|(place, changed)| Some((place, changed?))).collect())
+}
+
+fn claimant(user: UserId, key: &IdempotencyKey) -> Claimant {
+    let digest = Sha256::new().chain_update(user.as_i64().to_be_bytes()).chain_update(key.as_str()).finalize();
+    let mut claimant = [0; 16];
+    claimant.iter_mut().zip(digest).for_each(|(byte, from)| *byte = from);
+    Claimant(claimant)
 }
 
 fn items(order: &AdmitOrder) -> impl Iterator<Item = (&Sku, Quantity)> + Clone {

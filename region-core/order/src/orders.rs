@@ -236,14 +236,17 @@ impl Orders {
     ) -> Result<Stands, OrderError> {
         let mut covered = None;
         loop {
-            match self.submit(shard, order, covered.is_some(), by).await? {
-                Verdict::Refused(Refusal::Short(short)) => {
-                    covered = Some(self.cover(shard, order, short, until).await?);
-                }
-                Verdict::Refused(refusal) => return Err(refusal.into()),
-                Verdict::Known(known) => return Ok(Stands::Known(known)),
-                Verdict::Admitted(times) => return Ok(Stands::Admitted(times)),
+            let verdict = self.submit(shard, order, covered.is_some(), by).await?;
+            if let Verdict::Refused(Refusal::Short(short)) = verdict {
+                covered = Some(self.cover(shard, order, short, until).await?);
+                continue;
             }
+            self.0.parts.borrowing.decided(shard.id(), order.claimant);
+            return match verdict {
+                Verdict::Refused(refusal) => Err(refusal.into()),
+                Verdict::Known(known) => Ok(Stands::Known(known)),
+                Verdict::Admitted(times) => Ok(Stands::Admitted(times)),
+            };
         }
     }
 
@@ -272,7 +275,7 @@ impl Orders {
     ) -> Result<Covered, OrderError> {
         let wanted: Vec<Held> =
             order.checked.items.iter().map(|(sku, quantity)| Held { sku: sku.clone(), quantity: *quantity }).collect();
-        let covered = self.0.parts.borrowing.cover(shard.id(), order.order_id, &wanted, &short, until).await;
+        let covered = self.0.parts.borrowing.cover(shard.id(), order.claimant, &wanted, &short, until).await;
         covered.map_err(|refusal| match refusal {
             NotCovered::SoldOut => OrderError::SoldOut(short),
             refusal @ (NotCovered::InTransit { .. } | NotCovered::Busy) => OrderError::NotCovered(refusal),

@@ -60,7 +60,7 @@ pub(crate) struct Options {
     /// `max`, or how many times as fast as the shop once sold, such as 60.
     #[arg(long, default_value = "max")]
     speed: Speed,
-    /// Requests at once.
+    /// Orders that are being placed at once; one that is told to come again is one of them.
     #[arg(long, default_value_t = 32, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1_024))]
     concurrency: u16,
     /// Only the first N sale invoices.
@@ -196,7 +196,7 @@ impl<'a> Replay<'a> {
             speed: options.speed,
             progress: &progress,
             instance: self.instance,
-            requests: Semaphore::new(usize::from(options.concurrency)),
+            shoppers: Semaphore::new(usize::from(options.concurrency)),
         };
         let placed = drive.run(&plan.users, guests).await;
         progress.end();

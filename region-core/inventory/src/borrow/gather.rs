@@ -14,7 +14,7 @@ use super::Borrowing;
 use super::lanes::Gathering;
 use super::reading::{Look, Reading};
 use crate::balance::recovery::in_time;
-use crate::transfer::message::{Ask, Given, MAX_ASKS, MAX_WANT, Mode, Seq};
+use crate::transfer::message::{Ask, Given, MAX_ASKS, MAX_SKUS, MAX_WANT, Mode, Seq};
 use crate::transfer::rules::{self, Candidate, HORIZON, Plan};
 use crate::transfer::store::{self, Wish};
 
@@ -92,16 +92,16 @@ enum BorrowError {
 }
 
 impl Borrowing {
-    /// Starts fetching what waits for these SKUs, unless somebody does already.
+    /// Starts fetching what waits for these SKUs, unless somebody does already. If as many gather as may, one of them takes
+    /// them up after its round.
     pub(super) fn fetch(&self, shard: ShardId, skus: &[Sku]) {
         let Some(shard) = self.shards.all().find(|own| own.id() == shard) else { return };
-        let gathering = self.lanes.take_up(shard.id(), skus);
-        if !gathering.skus().is_empty() {
+        if let Some(gathering) = self.lanes.take_up(shard.id(), skus) {
             tokio::spawn(self.clone().gather(shard.clone(), gathering));
         }
     }
 
-    /// Rounds until nobody waits.
+    /// Rounds until nobody waits for whom nobody else gathers.
     async fn gather(self, shard: Shard, mut gathering: Gathering) {
         // Orders that fell short in one batch come together: let all of them get in line.
         tokio::task::yield_now().await;
@@ -116,10 +116,13 @@ impl Borrowing {
                 self.find_out(&shard, &open, &first).await;
             }
             gathering.narrow();
-            if gathering.skus().is_empty() {
+            if !gathering.skus().is_empty() {
+                tokio::time::sleep(PAUSE).await;
+            }
+            // In a rush rounds become larger, not more.
+            if !gathering.goes_on(MAX_SKUS) {
                 return;
             }
-            tokio::time::sleep(PAUSE).await;
         }
     }
 
@@ -152,16 +155,24 @@ impl Borrowing {
         skus.iter().filter(|sku| self.lanes.is_short(shard.id(), sku)).cloned().collect()
     }
 
-    /// Asks every shard for exactly what is missing, but for those that have just said that they have none to give.
+    /// Asks for exactly what is missing, in all shards at once if need be, but not those that have just said that they have
+    /// none to give.
     async fn ask_everybody(&self, shard: &Shard, skus: &[Sku], first: &Reading) {
+        let (map, home) = (self.shards.map(), self.shards.region());
         let mut errands: Errands = BTreeMap::new();
         for sku in skus {
             let want = self.lanes.missing(shard.id(), sku).min(MAX_WANT);
-            let others = first.of(sku).filter(|(id, _)| *id != shard.id());
-            let may_give = others.filter(|(donor, count)| {
-                want > 0 && count.is_none_or(|count| count.free > 0) && !self.refusals.stands(shard.id(), *donor, sku)
+            let others = first
+                .of(sku)
+                .filter(|(donor, _)| *donor != shard.id() && !self.refusals.stands(shard.id(), *donor, sku));
+            let candidates = others.map(|(donor, count)| Candidate {
+                shard: donor,
+                near: map.region_of_shard(donor) == Some(home),
+                free: count.map(|count| count.free),
             });
-            may_give.for_each(|(donor, _)| errands.entry(donor).or_default().push(Wish { sku: sku.clone(), want }));
+            for (donor, want) in rules::split(want, candidates.collect()) {
+                errands.entry(donor).or_default().push(Wish { sku: sku.clone(), want });
+            }
         }
         self.run(shard, errands, Mode::Exact, self.patience()).await;
     }

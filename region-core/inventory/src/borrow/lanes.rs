@@ -1,5 +1,9 @@
 //! Orders that wait for units: a lane for each SKU of a shard, first in, first out.
 //!
+//! An order that is told to come again, and has come again before, keeps its place while it is away: else what is fetched for
+//! an order of many SKUs would be carried off again, some at a time, before the last of it arrives. One that was never seen to
+//! come again keeps nothing from anybody.
+//!
 //! What a lane knows (units free, units left everywhere) is a hint for those who wait in it; the shard decides. One lock, held
 //! for moments; a shard without lanes costs one atomic read. [`lane`] is what one queue knows and decides, [`yard`] all
 //! queues of a shard and the orders in them, [`place`] what others hold of it.
@@ -14,11 +18,12 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use shared::{OrderId, ShardId, Sku};
+use shared::{ShardId, Sku};
 use tokio::time::Instant;
 
 use self::lane::Lane;
 use self::yard::Yard;
+use super::Claimant;
 use crate::rules::{Held, Shortfall};
 use crate::transfer::rules::Waiting;
 
@@ -90,22 +95,29 @@ impl Lanes {
     pub(crate) fn park(
         &self,
         shard: ShardId,
-        order: OrderId,
+        order: Claimant,
         wanted: &[Held],
         short: &[Shortfall],
     ) -> Result<Place, NoPlace> {
         let (now, mut yards) = (Instant::now(), self.yards());
         let changed = yards.entry(shard).or_default().park(order, wanted, short, now)?;
         self.count(&yards);
-        Ok(Place { lanes: self.clone(), shard, order, changed })
+        Ok(Place { lanes: self.clone(), shard, order, changed, comes_again: false })
     }
 
-    fn leave(&self, shard: ShardId, order: OrderId) {
+    fn leave(&self, shard: ShardId, order: Claimant, comes_again: bool) {
         let (now, mut yards) = (Instant::now(), self.yards());
         if let Some(yard) = yards.get_mut(&shard) {
-            yard.leave(order, now);
+            yard.leave(order, comes_again, now);
         }
         self.count(&yards);
+    }
+
+    /// Gives up the place that is kept for an order which has gone to come again, if there is one.
+    pub(crate) fn give_up(&self, shard: ShardId, order: Claimant) {
+        if self.in_yard(shard, |yard| yard.give_up(order, Instant::now())).is_some() {
+            self.count(&self.yards());
+        }
     }
 
     /// Units that orders wait for, but for those that are passed over.
@@ -138,12 +150,25 @@ impl Lanes {
         self.change(shard, sku, |lane| lane.judge(free, left, Instant::now()));
     }
 
-    /// Takes up those of these SKUs that nobody gathers for and somebody waits for.
-    pub(crate) fn take_up(&self, shard: ShardId, skus: &[Sku]) -> Gathering {
-        let now = Instant::now();
-        let takes = |sku: &&Sku| self.with(shard, sku, |lane| lane.take_up(now)).unwrap_or(false);
-        let skus = skus.iter().filter(takes).cloned().collect();
-        Gathering { lanes: self.clone(), shard, skus }
+    /// Takes up those of these SKUs that nobody gathers for and somebody waits for. None if there are none, or as many gather
+    /// as may: then one of those takes them up after its round.
+    pub(crate) fn take_up(&self, shard: ShardId, skus: &[Sku]) -> Option<Gathering> {
+        let skus = self.in_yard(shard, |yard| yard.take_up(skus, Instant::now())).filter(|skus| !skus.is_empty())?;
+        Some(Gathering { lanes: self.clone(), shard, skus, over: false })
+    }
+
+    /// Takes up what else somebody waits for and nobody gathers, so that those who have `taken` gather at most so many; ends
+    /// their gathering if there is nothing at all.
+    fn take_up_more(&self, shard: ShardId, taken: &[Sku], most: usize) -> Vec<Sku> {
+        // Not `in_yard`: that there are no lanes left does not end a gathering.
+        let mut yards = self.yards();
+        yards.get_mut(&shard).map(|yard| yard.take_up_more(taken.len(), most, Instant::now())).unwrap_or_default()
+    }
+
+    fn put_down(&self, shard: ShardId, skus: &[Sku]) {
+        if let Some(yard) = self.yards().get_mut(&shard) {
+            yard.put_down(skus);
+        }
     }
 
     /// Units to be had from elsewhere for those who wait: as many as are missing, as far as there may be any.
@@ -166,7 +191,7 @@ impl Lanes {
         self.with(shard, sku, |lane| lane.somebody_waits(Instant::now())).unwrap_or(false)
     }
 
-    /// Removes lanes in which nobody waits and of which nothing is known.
+    /// Removes places that were kept in vain, and lanes in which nobody waits and of which nothing is known.
     pub(crate) fn sweep(&self) {
         if self.are_empty() {
             return;

@@ -8,7 +8,6 @@ use futures::FutureExt;
 use futures::future::{BoxFuture, join_all};
 use region_core_store::Shard;
 use region_core_store::test_support::shard_database;
-use shared::id::{Slot, USER_EPOCH_MS};
 use shared::{Quantity, RegionName, SlotMap};
 use shared_clock::Entropy;
 
@@ -176,9 +175,8 @@ impl World {
         self.shards.iter().find(|own| own.id() == id(shard)).unwrap()
     }
 
-    fn mint(&self) -> OrderId {
-        let number = u64::from(self.orders.fetch_add(1, Ordering::Relaxed));
-        OrderId::mint(USER_EPOCH_MS, Slot::new(1).unwrap(), number.to_be_bytes())
+    fn mint(&self) -> Claimant {
+        Claimant(u128::from(self.orders.fetch_add(1, Ordering::Relaxed)).to_be_bytes())
     }
 
     async fn cover(&self, shard: i16, units: i64, patience: Duration) -> Result<Covered, NotCovered> {

@@ -64,6 +64,20 @@ fn enough(need: u64, mut candidates: Vec<Candidate>) -> Option<Vec<ShardId>> {
     None
 }
 
+/// Whom to ask near the end for exactly `want` units, and for how many each: near ones first, the richest first, until all is
+/// asked for by what was read of them. A shard of which nothing was read is asked last, for what is missing then. To ask all for
+/// everything would bring more than is wanted, which others then lack and fetch back.
+pub(crate) fn split(want: u64, mut candidates: Vec<Candidate>) -> Vec<(ShardId, u64)> {
+    candidates.sort_by_key(|candidate| std::cmp::Reverse((candidate.free.is_some(), candidate.near, candidate.free)));
+    let mut left = want;
+    let share = |candidate: &Candidate| {
+        let share = candidate.free.unwrap_or(left).min(left);
+        left -= candidate.free.map_or(0, |_| share);
+        (candidate.shard, share)
+    };
+    candidates.iter().map(share).filter(|(_, share)| *share > 0).collect()
+}
+
 /// Orders of the donor that wait for a SKU.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Waiting {
@@ -146,6 +160,18 @@ mod tests {
     fn when_little_is_left_everybody_is_asked() {
         assert_eq!(plan(5, &[candidate(2, true, 4), candidate(3, false, 5)]), Plan::Tail);
         assert_eq!(plan(1, &[]), Plan::Tail);
+    }
+
+    #[test]
+    fn near_the_end_each_is_asked_for_no_more_than_is_missing_yet() {
+        let (rich, poor, far) = (candidate(2, true, 5), candidate(4, true, 2), candidate(3, false, 9));
+        assert_eq!(split(4, vec![far, poor, rich]), [(shard(2), 4)]);
+        assert_eq!(split(9, vec![far, poor, rich]), [(shard(2), 5), (shard(4), 2), (shard(3), 2)]);
+        assert_eq!(split(99, vec![poor, candidate(3, false, 0)]), [(shard(4), 2)]);
+        // Who was silent may have all of it or nothing.
+        assert_eq!(split(4, vec![candidate(3, false, None), poor]), [(shard(4), 2), (shard(3), 2)]);
+        assert_eq!(split(4, vec![candidate(2, true, None), far]), [(shard(3), 4)]);
+        assert_eq!(split(0, vec![rich, candidate(3, false, None)]), []);
     }
 
     #[test]

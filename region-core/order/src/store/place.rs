@@ -261,7 +261,7 @@ impl<'a> OrderRows<'a> {
     fn of(orders: &[&'a AdmitOrder]) -> Result<Self, StoreError> {
         let mut rows = Self::default();
         for order in orders {
-            let AdmitOrder { wanted: Wanted { checked, priced, .. }, event } = order;
+            let AdmitOrder { wanted: Wanted { checked, priced, .. }, event, .. } = order;
             rows.order_ids.push(order.order_id.as_uuid());
             rows.user_ids.push(order.user_id.as_i64());
             rows.epochs.push(order.epoch.try_into().unwrap_or(i32::MAX));

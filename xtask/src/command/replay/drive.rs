@@ -1,4 +1,4 @@
-//! Places the orders of a plan: users in parallel, each user's orders one after the other, so many requests at once.
+//! Places the orders of a plan: so many users at once, each user's orders one after the other.
 
 use std::time::Duration;
 
@@ -69,7 +69,7 @@ pub(super) struct Drive<'a> {
     pub(super) progress: &'a Progress,
     /// Whose `up` must go on running.
     pub(super) instance: &'a Instance,
-    pub(super) requests: Semaphore,
+    pub(super) shoppers: Semaphore,
 }
 
 /// Makes a guest for each user, in the region where he is met.
@@ -100,12 +100,11 @@ impl Drive<'_> {
     async fn place<'p>(&self, order: &'p Planned, tokens: &mut Tokens) -> anyhow::Result<Placed<'p>> {
         let mut body = body(order, self.prices.total(&order.items, self.currency)?);
         let mut patience = Patience::default();
+        let _shopper = self.permit().await;
         loop {
-            let permit = self.permit().await;
             let sent = Instant::now();
             let answer = self.shop.place(&tokens.access_token, &order.key, &body).await;
             let took = sent.elapsed();
-            drop(permit);
             if answer.is_err() && self.instance.owner().is_none() {
                 bail!("`{}` was stopped while orders were placed; nothing was checked", self.instance.name);
             }
@@ -132,10 +131,10 @@ impl Drive<'_> {
         }
     }
 
-    /// Held during a request, not between two.
+    /// Held from an order's first request to its last answer: a shopper who is told to come again is one of so many still.
     async fn permit(&self) -> Option<SemaphorePermit<'_>> {
         // The semaphore is never closed.
-        self.requests.acquire().await.ok()
+        self.shoppers.acquire().await.ok()
     }
 }
 

@@ -4,17 +4,16 @@
 use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
 
-use shared::OrderId;
 use tokio::time::Instant;
 
-use super::Outlook;
+use super::{Claimant, Outlook};
 
 /// How long it is believed how much is left everywhere.
 pub(super) const BELIEVED: Duration = Duration::from_millis(250);
 
 #[derive(Debug, Default)]
 pub(super) struct Lane {
-    queue: VecDeque<(OrderId, u64)>,
+    queue: VecDeque<(Claimant, u64)>,
     /// Units that all in the queue wait for.
     units: u64,
     /// Free units in this shard, as last heard.
@@ -26,7 +25,7 @@ pub(super) struct Lane {
     gone: Vec<Gone>,
     /// Orders that what is free cannot serve, and for which nothing came and nothing could be told: those behind them are
     /// served meanwhile. They keep their place, and come first again as soon as more is free.
-    passed: HashSet<OrderId>,
+    passed: HashSet<Claimant>,
     /// What was free at the end of the last round that could tell nothing.
     untold: Option<u64>,
 }
@@ -34,7 +33,7 @@ pub(super) struct Lane {
 /// An order that gave up waiting. What is fetched for it is fetched all the same: it or another will come again for it.
 #[derive(Clone, Copy, Debug)]
 struct Gone {
-    order: OrderId,
+    order: Claimant,
     units: u64,
     /// Whether a round has ended since; the next one was all its own.
     seen: bool,
@@ -51,14 +50,14 @@ struct Verdict {
 /// Who comes and goes.
 impl Lane {
     /// An order comes to the end of the queue.
-    pub(super) fn join(&mut self, order: OrderId, units: u64) {
+    pub(super) fn join(&mut self, order: Claimant, units: u64) {
         self.gone.retain(|gone| gone.order != order);
         self.queue.push_back((order, units));
         self.units += units;
     }
 
     /// An order that has joined goes.
-    pub(super) fn leave(&mut self, order: OrderId, units: u64, now: Instant) {
+    pub(super) fn leave(&mut self, order: Claimant, units: u64, now: Instant) {
         if self.gathering && self.outlook(order, units, now) == Outlook::Waiting {
             self.gone.push(Gone { order, units, seen: false });
         }
@@ -85,7 +84,7 @@ impl Lane {
     }
 
     /// Orders from the front with their units, as far as `free` reaches.
-    pub(super) fn reached(&self, free: u64) -> impl Iterator<Item = (OrderId, u64)> {
+    pub(super) fn reached(&self, free: u64) -> impl Iterator<Item = (Claimant, u64)> {
         let mut left = free;
         let in_turn = self.queue.iter().copied().filter(|(order, _)| !self.passed.contains(order));
         in_turn.map_while(move |(order, units)| {
@@ -174,7 +173,7 @@ impl Lane {
 
 /// How it looks.
 impl Lane {
-    pub(super) fn outlook(&self, order: OrderId, units: u64, now: Instant) -> Outlook {
+    pub(super) fn outlook(&self, order: Claimant, units: u64, now: Instant) -> Outlook {
         if self.covers(order) {
             Outlook::Covered
         } else if self.is_hopeless(units, now) {
@@ -185,7 +184,7 @@ impl Lane {
     }
 
     /// A lane of which nothing was heard had enough for whoever came into it.
-    pub(super) fn covers(&self, order: OrderId) -> bool {
+    pub(super) fn covers(&self, order: Claimant) -> bool {
         self.free.is_none_or(|free| self.reached(free).any(|(reached, _)| reached == order))
     }
 
@@ -230,7 +229,7 @@ impl Lane {
     }
 
     /// Those whose outlook may be another one after a change.
-    pub(super) fn affected(&self) -> impl Iterator<Item = OrderId> {
+    pub(super) fn affected(&self) -> impl Iterator<Item = Claimant> {
         let reached = self.reached(self.free.unwrap_or(u64::MAX)).map(|(order, _)| order);
         let left = self.verdict.map_or(u64::MAX, |verdict| verdict.left);
         let hopeless = self.queue.iter().filter(move |(_, units)| *units > left).map(|(order, _)| *order);

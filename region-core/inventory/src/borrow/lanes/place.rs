@@ -2,20 +2,21 @@
 
 use std::sync::Arc;
 
-use shared::{OrderId, ShardId, Sku};
+use shared::{ShardId, Sku};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::lane::Lane;
-use super::{Lanes, Outlook};
+use super::{Claimant, Lanes, Outlook};
 
 /// A place in the lanes.
 #[derive(Debug)]
 pub(crate) struct Place {
     pub(super) lanes: Lanes,
     pub(super) shard: ShardId,
-    pub(super) order: OrderId,
+    pub(super) order: Claimant,
     pub(super) changed: Arc<Notify>,
+    /// Whether its order goes only to come again.
+    pub(super) comes_again: bool,
 }
 
 impl Place {
@@ -29,11 +30,16 @@ impl Place {
     pub(crate) async fn changed(&self) {
         self.changed.notified().await;
     }
+
+    /// Gives it up for now: its order has been told to come again. If it has done so once, the place is kept for it.
+    pub(crate) fn until_it_comes_again(mut self) {
+        self.comes_again = true;
+    }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.lanes.leave(self.shard, self.order);
+        self.lanes.leave(self.shard, self.order, self.comes_again);
     }
 }
 
@@ -43,12 +49,23 @@ pub(crate) struct Gathering {
     pub(super) lanes: Lanes,
     pub(super) shard: ShardId,
     pub(super) skus: Vec<Sku>,
+    /// Whether it is no longer counted among those of its shard.
+    pub(super) over: bool,
 }
 
 impl Gathering {
     /// What is to be gathered.
     pub(crate) fn skus(&self) -> &[Sku] {
         &self.skus
+    }
+
+    /// Takes up what else is waited for and nobody gathers, until there are `most`. Tells whether there is anything; if not, it
+    /// is over.
+    pub(crate) fn goes_on(&mut self, most: usize) -> bool {
+        let more = self.lanes.take_up_more(self.shard, &self.skus, most);
+        self.skus.extend(more);
+        self.over = self.skus.is_empty();
+        !self.over
     }
 
     /// Gives up those that nobody waits for any more, and nobody has given up since the round before.
@@ -60,8 +77,8 @@ impl Gathering {
 
 impl Drop for Gathering {
     fn drop(&mut self) {
-        for sku in &self.skus {
-            self.lanes.with(self.shard, sku, Lane::put_down);
+        if !self.over {
+            self.lanes.put_down(self.shard, &self.skus);
         }
     }
 }

@@ -2,10 +2,9 @@
 
 use proptest::prelude::*;
 use shared::Quantity;
-use shared::id::{Slot, USER_EPOCH_MS};
 
 use super::lane::BELIEVED;
-use super::yard::MOST_PARKED;
+use super::yard::{KEPT, MOST_GATHERERS, MOST_PARKED};
 use super::*;
 
 fn shard() -> ShardId {
@@ -16,8 +15,8 @@ fn mug() -> Sku {
     "MUG".parse().unwrap()
 }
 
-fn order(number: u8) -> OrderId {
-    OrderId::mint(USER_EPOCH_MS, Slot::new(1).unwrap(), [number; 8])
+fn order(number: u8) -> Claimant {
+    Claimant([number; 16])
 }
 
 fn wants(units: i64) -> Vec<Held> {
@@ -95,13 +94,13 @@ async fn what_is_missing_is_what_nobody_has_yet_and_somebody_may_have() {
 async fn one_gathers_for_a_lane_at_a_time() {
     let lanes = Lanes::default();
     let place = park(&lanes, 1, 5, 2).unwrap();
-    let mut gathering = lanes.take_up(shard(), &[mug()]);
+    let mut gathering = lanes.take_up(shard(), &[mug()]).unwrap();
     assert_eq!(gathering.skus(), [mug()]);
-    assert!(lanes.take_up(shard(), &[mug()]).skus().is_empty());
+    assert!(lanes.take_up(shard(), &[mug()]).is_none());
     gathering.narrow();
     assert_eq!(gathering.skus(), [mug()]);
     drop(gathering);
-    let mut gathering = lanes.take_up(shard(), &[mug()]);
+    let mut gathering = lanes.take_up(shard(), &[mug()]).unwrap();
     drop(place);
     // What is under way goes on for one round more: whoever gave up comes again.
     gathering.narrow();
@@ -141,16 +140,79 @@ async fn an_order_that_was_passed_over_is_served_when_those_before_it_leave() {
 }
 
 #[tokio::test]
+async fn a_rush_makes_rounds_larger_and_not_more_of_them() {
+    let lanes = Lanes::default();
+    let skus: Vec<Sku> = (0..9).map(|number| format!("S{number}").parse().unwrap()).collect();
+    let wait = |(number, sku): (u8, &Sku)| {
+        let wanted = [Held { sku: sku.clone(), quantity: Quantity::new(1).unwrap() }];
+        let short = [Shortfall { sku: sku.clone(), wanted: 1, free: 0 }];
+        lanes.park(shard(), order(number), &wanted, &short).unwrap()
+    };
+    let places: Vec<Place> = (0..).zip(&skus).map(wait).collect();
+    let mut gatherings: Vec<_> =
+        skus.iter().map_while(|sku| lanes.take_up(shard(), std::slice::from_ref(sku))).collect();
+    assert_eq!(gatherings.len(), MOST_GATHERERS);
+    // Who was turned away is not forgotten.
+    assert!(gatherings[0].goes_on(4) && gatherings[1].goes_on(9));
+    assert_eq!((gatherings[0].skus().len(), gatherings[1].skus().len()), (4, 3));
+    drop(places);
+    // Those who gave up a moment ago come again perhaps; then it is over, and there is room.
+    for gathering in &mut gatherings {
+        while gathering.goes_on(9) {
+            gathering.narrow();
+        }
+    }
+    let _place = wait((0, &skus[0]));
+    assert!(lanes.take_up(shard(), &skus).is_some());
+}
+
+#[tokio::test]
 async fn whoever_gives_up_and_comes_again_is_fetched_for_once() {
     let lanes = Lanes::default();
     let place = park(&lanes, 1, 5, 2).unwrap();
-    let gathering = lanes.take_up(shard(), &[mug()]);
+    let gathering = lanes.take_up(shard(), &[mug()]).unwrap();
     drop(place);
     assert_eq!(lanes.missing(shard(), &mug()), 3);
     let _again = park(&lanes, 1, 5, 2).unwrap();
     assert_eq!(lanes.missing(shard(), &mug()), 3);
     drop(gathering);
     assert_eq!(lanes.missing(shard(), &mug()), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_order_that_comes_again_as_it_was_told_keeps_its_place_when_it_goes_once_more() {
+    let lanes = Lanes::default();
+    let parked = || lanes.parked(shard(), &mug());
+    park(&lanes, 1, 5, 0).unwrap().until_it_comes_again();
+    assert_eq!(parked(), 0, "nobody knows whether it will");
+    park(&lanes, 1, 5, 0).unwrap().until_it_comes_again();
+    assert_eq!((parked(), lanes.missing(shard(), &mug())), (5, 5));
+    let newcomer = park(&lanes, 2, 1, 0).unwrap();
+    lanes.observe(shard(), &mug(), 5);
+    assert_eq!((newcomer.outlook(), lanes.waiting(shard(), &mug(), 5).served), (Outlook::Waiting, 5));
+    let again = park(&lanes, 1, 5, 0).unwrap();
+    assert_eq!((again.outlook(), newcomer.outlook()), (Outlook::Covered, Outlook::Waiting));
+    drop(again);
+    assert_eq!((newcomer.outlook(), parked()), (Outlook::Covered, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_place_is_kept_for_a_moment_only_and_not_for_an_order_that_is_decided() {
+    let lanes = Lanes::default();
+    let goes_twice = |number| (0..2).for_each(|_| park(&lanes, number, 5, 0).unwrap().until_it_comes_again());
+    goes_twice(1);
+    tokio::time::advance(KEPT).await;
+    lanes.sweep();
+    assert_eq!(lanes.parked(shard(), &mug()), 0);
+    goes_twice(2);
+    assert_eq!(lanes.parked(shard(), &mug()), 5);
+    lanes.give_up(shard(), order(2));
+    assert_eq!(lanes.parked(shard(), &mug()), 0);
+    // Whoever comes again much later is a newcomer.
+    park(&lanes, 3, 5, 0).unwrap().until_it_comes_again();
+    tokio::time::advance(KEPT).await;
+    park(&lanes, 3, 5, 0).unwrap().until_it_comes_again();
+    assert_eq!(lanes.parked(shard(), &mug()), 0);
 }
 
 #[tokio::test]
@@ -168,13 +230,12 @@ async fn an_order_that_waits_for_something_else_gives_way() {
 #[tokio::test]
 async fn only_so_many_wait() {
     let lanes = Lanes::default();
-    let slot = Slot::new(1).unwrap();
-    let mint = |number: u64| OrderId::mint(USER_EPOCH_MS, slot, number.to_be_bytes());
-    let numbers = 0..u64::try_from(MOST_PARKED).unwrap();
+    let mint = |number: u128| Claimant(number.to_be_bytes());
+    let numbers = 0..u128::try_from(MOST_PARKED).unwrap();
     let places: Vec<_> = numbers.map(|number| lanes.park(shard(), mint(number), &wants(1), &[]).unwrap()).collect();
-    assert_eq!(lanes.park(shard(), mint(u64::MAX), &wants(1), &[]).unwrap_err(), NoPlace::Full);
+    assert_eq!(lanes.park(shard(), mint(u128::MAX), &wants(1), &[]).unwrap_err(), NoPlace::Full);
     drop(places);
-    assert!(lanes.park(shard(), mint(u64::MAX), &wants(1), &[]).is_ok());
+    assert!(lanes.park(shard(), mint(u128::MAX), &wants(1), &[]).is_ok());
 }
 
 proptest! {
