@@ -22,6 +22,8 @@ use crate::region::Region;
 const LONGEST_END: Duration = Duration::from_secs(10);
 /// How often certificate files are looked at.
 const CERTIFICATE_PERIOD: Duration = Duration::from_secs(10);
+/// How often samples of histograms are counted into their buckets.
+const UPKEEP: Duration = Duration::from_secs(5);
 
 pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     let shutdown = shutdown_on_signal()?;
@@ -94,12 +96,22 @@ impl Plain {
 }
 
 fn install_metrics(config: &Config) -> anyhow::Result<PrometheusHandle> {
-    PrometheusBuilder::new()
+    let handle = PrometheusBuilder::new()
         .add_global_label("region", config.region.as_str())
         .add_global_label("process", &config.name)
         .set_buckets(&[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0])?
         .install_recorder()
-        .context("metrics")
+        .context("metrics")?;
+    let upkeep = handle.clone();
+    tokio::spawn(async move {
+        // Else a histogram keeps every sample until somebody asks for it, which nobody may ever do.
+        let mut ticks = tokio::time::interval(UPKEEP);
+        loop {
+            ticks.tick().await;
+            upkeep.run_upkeep();
+        }
+    });
+    Ok(handle)
 }
 
 fn shutdown_on_signal() -> anyhow::Result<CancellationToken> {

@@ -1,5 +1,6 @@
 //! What arrives, and what a misshapen request costs.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use h3::error::{Code, StreamError};
 use http::{HeaderMap, Method, Request, StatusCode, Uri};
 use quinn::crypto::rustls::QuicClientConfig;
 use shared_link::{LinkError, PoolOptions, ServerOptions};
+use tokio::sync::Notify;
 
 use crate::identity::raw_config;
 use crate::support::{Authority, Life, PATIENT, get, pool, post, send, serve, serve_with};
@@ -111,6 +113,35 @@ async fn a_handler_past_the_servers_deadline_is_a_504_and_past_the_callers_an_er
     assert_eq!(outcome.unwrap_err(), LinkError::Deadline);
     assert!(began.elapsed() >= Duration::from_millis(200) && began.elapsed() < Duration::from_secs(5));
     assert_eq!(send(&pool, post("/echo", "ok")).await.unwrap().body(), "ok");
+}
+
+#[tokio::test]
+async fn a_caller_who_goes_away_in_the_middle_leaves_quietly() {
+    // A panic of a task that nobody awaits is seen by the hook alone. Everything here runs on this thread.
+    thread_local!(static PANICS: Cell<u32> = const { Cell::new(0) });
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        PANICS.set(PANICS.get() + 1);
+        hook(info);
+    }));
+    let ours = Authority::new();
+    let entered = Arc::new(Notify::new());
+    let told = Arc::clone(&entered);
+    let never = any(async move || {
+        told.notify_one();
+        std::future::pending::<()>().await;
+    });
+    let core = serve(ours.tls("core.eu"), router().route("/never", never));
+    let pool = pool(ours.tls("pop.p1"), &[&core.address], PoolOptions::default());
+    for request in [get("/never"), post("/never", vec![7; 100_000])] {
+        tokio::select! {
+            answer = send(&pool, request) => panic!("it is never answered: {answer:?}"),
+            () = entered.notified() => {}
+        }
+        // On the same connection and after the exchange that was given up has ended.
+        send(&pool, get("/mirror")).await.unwrap();
+    }
+    assert_eq!(PANICS.get(), 0);
 }
 
 #[tokio::test]
