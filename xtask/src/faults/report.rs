@@ -28,6 +28,8 @@ pub(crate) struct Report {
     pub(crate) stranded: u64,
     /// Seconds until nothing was under way any more; absent if something still was when the time was over.
     pub(crate) quiet_after_seconds: Option<f64>,
+    /// Panics of the store's programs, as their logs tell: a peer that dies or hangs is no reason for one.
+    pub(crate) panics: Vec<String>,
     /// What broke without having been told to, and what else went wrong.
     pub(crate) surprises: Vec<String>,
     pub(crate) audit: audit::Report,
@@ -43,12 +45,13 @@ impl Report {
 
     /// A promise to those outside was broken, or rows contradict each other: more than a store that was slow to recover.
     pub(crate) fn found_a_bug(&self) -> bool {
-        self.verdict.broken() > self.verdict.unreasonable || !self.audit.is_clean()
+        !self.panics.is_empty() || self.verdict.broken() > self.verdict.unreasonable || !self.audit.is_clean()
     }
 
     /// What is wrong, in a line each.
     pub(crate) fn problems(&self) -> Vec<String> {
         let mut problems = self.surprises.clone();
+        problems.extend(self.panics.iter().cloned());
         if self.verdict.broken() > 0 {
             problems.extend(self.verdict.first.iter().cloned());
         }

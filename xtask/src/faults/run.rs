@@ -1,5 +1,6 @@
 //! One run from start to end: the store, the load, the faults, the quiet afterwards, the comparison.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -107,6 +108,7 @@ impl Run<'_> {
             scarce_units: self.goods.all.iter().filter(scarce).map(|good| good.units.unsigned_abs()).sum(),
             stranded: self.goods.all.iter().filter(scarce).map(|good| left(good).unsigned_abs()).sum(),
             quiet_after_seconds: quiet.ok().map(|after| after.as_secs_f64()),
+            panics: panics(&self.system.layout.logs()?)?,
             surprises,
             audit,
             folder: self.folder.clone(),
@@ -160,6 +162,19 @@ impl Run<'_> {
         };
         audit::run(&layout, audit::Demand::Settled).await.context("the audit could not look")
     }
+}
+
+/// Where the store's programs panicked, each place once.
+fn panics(logs: &[PathBuf]) -> anyhow::Result<Vec<String>> {
+    let mut found = BTreeSet::new();
+    for log in logs {
+        let bytes = std::fs::read(log).with_context(|| format!("cannot read {}", log.display()))?;
+        let part = log.file_stem().unwrap_or_default().to_string_lossy();
+        let text = String::from_utf8_lossy(&bytes);
+        let places = text.lines().filter_map(|line| line.split_once(" panicked at ").map(|(_, place)| place));
+        found.extend(places.map(|place| format!("{part} panicked at {}", place.trim_end_matches(':'))));
+    }
+    Ok(found.into_iter().collect())
 }
 
 fn load<'a>(scenario: &Scenario, goods: &'a Goods, history: &'a History, door: &'a Door, prefix: &'a str) -> Load<'a> {
@@ -262,4 +277,24 @@ async fn programs(
         redis: servers::redis(&tools).await?,
         worker: None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_found_in_the_logs_wherever_it_was_and_named_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        let calm = log("pop.log", "{\"message\":\"serving\"}\nPANIC:  could not write to file\n");
+        assert_eq!(panics(std::slice::from_ref(&calm)).unwrap(), Vec::<String>::new());
+        let one = "\nthread 'tokio-rt-worker' (7) panicked at src/lib.rs:394:14:\nno stream\n";
+        let told = panics(&[calm, log("core.eu-1.log", &one.repeat(2))]).unwrap();
+        assert_eq!(told, ["core.eu-1 panicked at src/lib.rs:394:14"]);
+    }
 }

@@ -62,18 +62,24 @@ impl Layout {
         self.root.join("logs").join(format!("{part}.log"))
     }
 
+    /// The logs that there are.
+    ///
+    /// # Errors
+    /// [`SystemError::File`].
+    pub fn logs(&self) -> Result<Vec<PathBuf>, SystemError> {
+        let logs = self.root.join("logs");
+        let all = std::fs::read_dir(&logs).map_err(file("list", &logs))?.flatten().map(|entry| entry.path());
+        Ok(all.filter(|path| path.extension().is_some_and(|extension| extension == "log")).collect())
+    }
+
     /// Sets the logs of an earlier run aside, one of each.
     ///
     /// # Errors
     /// [`SystemError::File`].
     pub fn rotate_logs(&self) -> Result<(), SystemError> {
-        let logs = self.root.join("logs");
-        for entry in std::fs::read_dir(&logs).map_err(file("list", &logs))?.flatten() {
-            let path = entry.path();
-            if path.extension().is_some_and(|extension| extension == "log") {
-                let old = path.with_extension("log.old");
-                std::fs::rename(&path, &old).map_err(file("rename", &path))?;
-            }
+        for path in self.logs()? {
+            let old = path.with_extension("log.old");
+            std::fs::rename(&path, &old).map_err(file("rename", &path))?;
         }
         Ok(())
     }
