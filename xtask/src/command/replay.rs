@@ -5,6 +5,7 @@
 //! API with the users' own tokens, and only the check afterwards reads the databases.
 
 mod books;
+mod borrows;
 mod check;
 mod country;
 mod drive;
@@ -150,9 +151,11 @@ impl<'a> Replay<'a> {
         let guests = drive::guests(&self.near, &plan.users, at_once).await.context("no guests were made")?;
         eprintln!("{} users met", guests.len());
         let regions = self.regions(plan, &guests);
+        let borrowed_before = borrows::so_far(&state.parts).await;
         let begun = Instant::now();
         let placed = memory.during(self.place(plan, guests, options)).await?;
         let took = begun.elapsed();
+        let borrowed_after = borrows::so_far(&state.parts).await;
         let settled_after = memory.during(settled(&mut self.shards, &self.prefix)).await?;
         let check = self.check(&placed, &before).await?;
         let through = match options.through {
@@ -166,6 +169,8 @@ impl<'a> Replay<'a> {
             regions,
             took,
             settled_after,
+            // A core that was restarted meanwhile counts from zero again.
+            borrowed: borrowed_after.zip(borrowed_before).and_then(|(after, before)| after.checked_sub(before)),
             memory: memory.used().clone(),
             check,
         };

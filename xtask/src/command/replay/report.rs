@@ -39,6 +39,8 @@ pub(super) struct Report {
     pub(super) waits: u64,
     pub(super) repeats: u64,
     pub(super) requotes: u64,
+    /// How often an order waited for units of another shard; absent if a core did not tell.
+    pub(super) borrowed: Option<u64>,
     pub(super) currency: Currency,
     /// From the first request for an order to the last answer.
     pub(super) seconds: f64,
@@ -60,6 +62,7 @@ pub(super) struct Run {
     pub(super) regions: BTreeMap<String, u64>,
     pub(super) took: Duration,
     pub(super) settled_after: Duration,
+    pub(super) borrowed: Option<u64>,
     pub(super) memory: BTreeMap<String, Used>,
     pub(super) check: Verdict,
 }
@@ -91,9 +94,10 @@ impl Report {
             waits: sum(|one| one.patience.waits),
             repeats: sum(|one| one.patience.unsure),
             requotes: sum(|one| one.patience.requotes),
+            borrowed: run.borrowed,
             currency: run.currency,
             seconds,
-            orders_per_second: per_second(accepted, seconds),
+            orders_per_second: rate(accepted, seconds),
             settled_after_seconds: run.settled_after.as_secs_f64(),
             latency: Latency::of(placed.iter().filter_map(|one| one.took).collect()),
             memory: run.memory,
@@ -111,8 +115,13 @@ fn count(length: usize) -> u64 {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "orders of one run are far fewer than 2^53")]
-fn per_second(orders: u64, seconds: f64) -> f64 {
-    if seconds > 0.0 { orders as f64 / seconds } else { 0.0 }
+fn as_f64(orders: u64) -> f64 {
+    orders as f64
+}
+
+/// So many in one second, or for one of whatever `of` counts.
+fn rate(count: u64, of: f64) -> f64 {
+    if of > 0.0 { as_f64(count) / of } else { 0.0 }
 }
 
 /// `3 sold-out, 1 invalid`.
@@ -143,6 +152,10 @@ impl Display for Report {
             "put off    {} times to wait, {} repeats without an answer, {} new totals",
             self.waits, self.repeats, self.requotes
         )?;
+        if let Some(times) = self.borrowed {
+            let share = rate(times * 100, as_f64(self.placed));
+            writeln!(f, "borrowed   {times} times while an order waited, {share:.2} for 100 orders")?;
+        }
         writeln!(
             f,
             "skipped    {} cancellations ({} lines), {} invoices with nothing sellable, {} beyond the limit",
@@ -225,12 +238,13 @@ mod tests {
             regions: [("eu".to_owned(), 2), ("us".to_owned(), 1)].into(),
             took: Duration::from_millis(1_500),
             settled_after: Duration::from_millis(300),
+            borrowed: Some(6),
             memory: [("core.eu-1".to_owned(), used)].into(),
             check,
         };
         let mut report = Report::of(&plan, &[], run);
         report.placed = 3;
-        report.orders_per_second = per_second(3, 1.5);
+        report.orders_per_second = rate(3, 1.5);
         report
     }
 
@@ -243,6 +257,7 @@ mod tests {
         );
         assert!(shown.contains("core.eu-1          50.0       80.5       60.0"), "{shown}");
         assert!(shown.contains("orders by region: 2 eu, 1 us"), "{shown}");
+        assert!(shown.contains("6 times while an order waited, 200.00 for 100 orders"), "{shown}");
     }
 
     #[test]
