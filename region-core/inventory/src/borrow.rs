@@ -142,7 +142,7 @@ impl Borrowing {
     /// An order that is told to come again, and does, keeps its place while it is away the next time ([`Borrowing::decided`]
     /// gives it up).
     ///
-    /// `wanted` names each SKU of the order once. Waits at most 150 ms if only this region has shards, else 400 ms, and never
+    /// `wanted` names each SKU of the order once, and is the same whenever the order calls. Waits at most 150 ms if only this region has shards, else 400 ms, and never
     /// beyond `until`.
     ///
     /// # Errors
@@ -174,16 +174,17 @@ impl Borrowing {
     ) -> Result<Covered, NotCovered> {
         let place = self.lanes.park(shard, order, wanted, short)?;
         let skus: Vec<Sku> = wanted.iter().map(|held| held.sku.clone()).collect();
-        let mut late = false;
+        // However often it is covered and falls short all the same, there is an end to it.
+        let (over, mut late) = (Instant::now() >= until, false);
         loop {
             match place.outlook() {
-                Outlook::Covered => return Ok(Covered(place)),
+                Outlook::Covered if !over => return Ok(Covered(place)),
                 Outlook::SoldOut => return Err(NotCovered::SoldOut),
-                Outlook::Waiting if late => {
+                Outlook::Waiting if !late => self.fetch(shard, &skus),
+                Outlook::Covered | Outlook::Waiting => {
                     place.until_it_comes_again();
                     return Err(NotCovered::InTransit { retry_after_seconds: RETRY_AFTER_SECONDS });
                 }
-                Outlook::Waiting => self.fetch(shard, &skus),
             }
             late = tokio::time::timeout_at(until, place.changed()).await.is_err();
         }

@@ -45,7 +45,7 @@ pub(crate) struct AdmitOrder {
     pub(crate) wanted: Wanted,
     /// What is said if it is accepted.
     pub(crate) event: NewEvent,
-    /// Under which it waits for units: a repeat under its key is the same order, whatever its id.
+    /// Under which it waits for units: the same request under its key is the same order, whatever its id.
     pub(crate) claimant: Claimant,
 }
 
@@ -60,7 +60,7 @@ impl From<Wanted> for AdmitOrder {
             expires_at: OffsetDateTime::UNIX_EPOCH,
         };
         let event = NewEvent::new(wanted.event_id, 1, &created).traced(wanted.traceparent.clone());
-        let claimant = claimant(wanted.user_id, &wanted.key);
+        let claimant = claimant(&wanted);
         Self { wanted, event, claimant }
     }
 }
@@ -327,8 +327,14 @@ async fn changed_carts(conn: &mut PgConnection, batch: &[Admit]) -> Result<HashM
     Ok(places.into_iter().zip(changed).filter_map(|(place, changed)| Some((place, changed?))).collect())
 }
 
-fn claimant(user: UserId, key: &IdempotencyKey) -> Claimant {
-    let digest = Sha256::new().chain_update(user.as_i64().to_be_bytes()).chain_update(key.as_str()).finalize();
+/// Another request under the same key wants other units, and is another claimant.
+fn claimant(wanted: &Wanted) -> Claimant {
+    let Wanted { user_id, key, request_hash, .. } = wanted;
+    let digest = Sha256::new()
+        .chain_update(request_hash)
+        .chain_update(user_id.as_i64().to_be_bytes())
+        .chain_update(key.as_str())
+        .finalize();
     let mut claimant = [0; 16];
     claimant.iter_mut().zip(digest).for_each(|(byte, from)| *byte = from);
     Claimant(claimant)
