@@ -32,7 +32,7 @@ each_is_found! {
     a_receipt_that_was_never_put_on_the_shelf: [STOCK_CONSERVED], on 1,
         "INSERT INTO ledger (ref, sku, kind, units) VALUES ('late', 'MUG', 'supply', 5)";
     an_allotment_below_zero: [STOCK_ABOVE_ZERO, STOCK_OVERSOLD], on 1,
-        "ALTER TABLE allotments DROP CONSTRAINT allotments_not_oversold;
+        "ALTER DOMAIN free_units DROP CONSTRAINT allotments_not_oversold;
          UPDATE allotments SET free = free - 1000 WHERE sku = 'MUG';
          INSERT INTO ledger (ref, sku, kind, units) VALUES ('gone', 'MUG', 'shrink', -1000)";
     more_sold_than_there_ever_was: [STOCK_CONSERVED, STOCK_OVERSOLD], on 1,

@@ -11,7 +11,7 @@ CREATE DOMAIN currency_code AS text
     CONSTRAINT currency_code_is_iso4217 CHECK (length(VALUE) = 3 AND VALUE COLLATE "C" BETWEEN 'AAA' AND 'ZZZ');
 CREATE DOMAIN counted_version AS bigint CONSTRAINT counted_version_not_negative CHECK (VALUE >= 0);
 CREATE DOMAIN idempotency_key AS text CONSTRAINT idempotency_key_short CHECK (char_length(VALUE) BETWEEN 1 AND 255);
-CREATE DOMAIN sha256 AS bytea CONSTRAINT sha256_length CHECK (octet_length(VALUE) = 32);
+CREATE DOMAIN sha256_digest AS bytea CONSTRAINT sha256_digest_length CHECK (octet_length(VALUE) = 32);
 CREATE DOMAIN event_topic AS text CONSTRAINT event_topic_known
     CHECK (VALUE IN ('order_events', 'inventory_events', 'payment_events', 'shipping_events'));
 CREATE DOMAIN order_status AS text CONSTRAINT order_status_known
@@ -56,7 +56,7 @@ ALTER TABLE line_items
     ALTER COLUMN quantity TYPE line_quantity, ALTER COLUMN unit_price_minor TYPE minor_units;
 ALTER TABLE idempotency_records
     DROP CONSTRAINT idempotency_records_key_short, DROP CONSTRAINT idempotency_records_hash_is_sha256,
-    ALTER COLUMN key TYPE idempotency_key, ALTER COLUMN request_hash TYPE sha256;
+    ALTER COLUMN key TYPE idempotency_key, ALTER COLUMN request_hash TYPE sha256_digest;
 ALTER TABLE outbox
     DROP CONSTRAINT outbox_topic_known,
     ALTER COLUMN topic TYPE event_topic;
