@@ -142,8 +142,8 @@ impl Borrowing {
     /// An order that is told to come again, and does, keeps its place while it is away the next time ([`Borrowing::decided`]
     /// gives it up).
     ///
-    /// `wanted` names each SKU of the order once, and is the same whenever the order calls. Waits at most 150 ms if only this region has shards, else 400 ms, and never
-    /// beyond `until`.
+    /// `wanted` names each SKU of the order once, and is the same whenever the order calls. Waits at most 150 ms if only this
+    /// region has shards, else 400 ms, and never beyond `until`.
     ///
     /// # Errors
     /// [`NotCovered`].

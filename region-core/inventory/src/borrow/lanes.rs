@@ -115,7 +115,7 @@ impl Lanes {
 
     /// Gives up the place that is kept for an order which has gone to come again, if there is one.
     pub(crate) fn give_up(&self, shard: ShardId, order: Claimant) {
-        if self.in_yard(shard, |yard| yard.give_up(order, Instant::now())).is_some() {
+        if self.in_yard(shard, |yard| yard.give_up(order, Instant::now())).unwrap_or(false) {
             self.count(&self.yards());
         }
     }

@@ -1,6 +1,5 @@
--- Rules about a single value, as domains. A table's CHECKs are read and planned anew by every statement that writes to it, some
--- ten microseconds each, and one order meets about a hundred of them; a domain's are prepared once for each session. Tables
--- keep the rules that compare columns.
+-- Rules about a single value, as domains. A table's CHECKs are read and planned anew by every statement that writes to it; a
+-- domain's are prepared once for each session. Tables keep the rules that compare columns.
 
 CREATE DOMAIN free_units AS bigint CONSTRAINT allotments_not_oversold CHECK (VALUE >= 0);
 CREATE DOMAIN unit_count AS bigint CONSTRAINT unit_count_not_negative CHECK (VALUE >= 0);

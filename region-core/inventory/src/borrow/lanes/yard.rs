@@ -116,11 +116,13 @@ impl Yard {
         self.remove(order, now);
     }
 
-    /// Gives up the place that is kept for an order while it is away, if there is one.
-    pub(super) fn give_up(&mut self, order: Claimant, now: Instant) {
-        if self.orders.get(&order).is_some_and(|parked| parked.kept_until.is_some()) {
+    /// Gives up the place that is kept for an order while it is away. Tells whether there was one.
+    pub(super) fn give_up(&mut self, order: Claimant, now: Instant) -> bool {
+        let kept = self.orders.get(&order).is_some_and(|parked| parked.kept_until.is_some());
+        if kept {
             self.remove(order, now);
         }
+        kept
     }
 
     /// Gives up the places that were kept long enough.
