@@ -172,6 +172,9 @@ impl Borrowing {
         short: &[Shortfall],
         until: Instant,
     ) -> Result<Covered, NotCovered> {
+        if self.shards.map().shards().count() == 1 {
+            return Err(NotCovered::SoldOut); // there is nobody to ask
+        }
         let place = self.lanes.park(shard, order, wanted, short)?;
         let skus: Vec<Sku> = wanted.iter().map(|held| held.sku.clone()).collect();
         // However often it is covered and falls short all the same, there is an end to it.

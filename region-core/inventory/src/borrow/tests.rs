@@ -301,6 +301,13 @@ async fn sold_out_is_said_once_every_shard_has_answered() {
 }
 
 #[tokio::test]
+async fn a_shard_that_is_the_only_one_says_sold_out_at_once() {
+    let world = world(&[("eu", 1)]).await;
+    assert_eq!(world.cover(1, 2, Duration::ZERO).await.unwrap_err(), NotCovered::SoldOut);
+    assert!(world.buy(1, 1, Duration::ZERO).await.is_ok());
+}
+
+#[tokio::test]
 async fn while_a_region_does_not_answer_stock_is_in_transit_and_never_sold_out() {
     let world = world(&[("eu", 1), ("eu", 0), ("us", 9)]).await;
     world.wire.desks.lock().unwrap().remove(&"us".parse::<RegionName>().unwrap());
