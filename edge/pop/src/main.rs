@@ -12,6 +12,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// How often histograms are compacted.
 const UPKEEP: Duration = Duration::from_secs(5);
 /// Bounds of latency buckets, in seconds.

@@ -11,6 +11,9 @@ use shared_clock::{Clock, Entropy};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// A payment provider to build and test against.
 #[derive(Parser, Debug)]
 #[command(name = "payment-sandbox", version)]

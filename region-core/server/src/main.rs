@@ -18,6 +18,9 @@ use std::process::ExitCode;
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// One region's core: serves shoppers' requests from its shards, and looks after them.
 #[derive(Parser)]
 #[command(version, about, long_about = None)]

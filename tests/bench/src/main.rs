@@ -28,6 +28,10 @@ use clap::{Parser, Subcommand};
 use crate::options::Options;
 use crate::report::Report;
 
+/// As in the core, whose admission is measured in this process.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// What `--help` says after the commands. `cargo xtask bench` relies on it.
 const TEACHES: &str =
     "Exit code: 0 measured, and the books are right; 1 the books are wrong; 2 it could not be measured.";
