@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::Duration;
 
+use shared::api::catalog::SearchResults;
 use shared_clock::{Clock, Entropy};
 use xtask_system::certificates::Keys;
 use xtask_system::postgres::PostgresPrograms;
@@ -17,6 +18,10 @@ use xtask_system::{
 
 use crate::{goods, place};
 
+/// A category of the demo shop.
+const DEMO_CATEGORY: &str = "Candles";
+/// What the demo shop has, for a search.
+const DEMO_SEARCH: &str = "/v1/search?q=lantern";
 /// How long imported goods may take to be for sale at every door.
 const SOLD_WITHIN: Duration = Duration::from_secs(60);
 
@@ -122,7 +127,7 @@ impl Store {
             import(&system, options, &place::repository().join("infra/demo/catalog.csv")).await;
         }
         let store = Self { sites: sites(&system), system };
-        store.ready().await;
+        store.ready(options).await;
         store
     }
 
@@ -164,16 +169,23 @@ impl Store {
         Kept { files }
     }
 
-    /// Waits until the goods that were imported can be bought at every door; what a door remembers from before the
-    /// import has to grow old first.
-    async fn ready(&self) {
+    /// Waits until all that was imported can be found and bought at every door; what a door remembers from before the import,
+    /// or from between two files of it, has to grow old first.
+    async fn ready(&self, options: &Options) {
+        let categories: &[_] =
+            if options.demo_catalog { &[goods::CATEGORY, DEMO_CATEGORY] } else { &[goods::CATEGORY] };
         let doors = [Some(&self.sites.addresses.shop), self.sites.addresses.worker.as_ref()];
         for door in doors.into_iter().flatten() {
             let client = crate::Client::new(door);
             let sold = async || {
-                let categories = client.get("/v1/categories").await;
-                let listed = categories.status == 200 && categories.text().contains(goods::CATEGORY);
-                (listed && client.get("/v1/products/test-dear").await.status == 200).then_some(())
+                let [listed, product, found] =
+                    ["/v1/categories", "/v1/products/test-dear", DEMO_SEARCH].map(|path| client.get(path));
+                let (listed, product, found) = (listed.await, product.await, found.await);
+                if [&listed, &product, &found].iter().any(|answer| answer.status != 200) {
+                    return None;
+                }
+                let all = categories.iter().all(|category| listed.text().contains(category));
+                (all && (!options.demo_catalog || found.json::<SearchResults>().total > 0)).then_some(())
             };
             crate::until(&format!("the imported goods are for sale at {door}"), SOLD_WITHIN, sold).await;
         }
