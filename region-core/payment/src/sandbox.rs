@@ -12,8 +12,8 @@ use crate::provider::{NewPayment, Provider, ProviderError, ProviderPayment, Show
 
 /// Longest answer read.
 const ANSWER_BYTES: usize = 64 * 1024;
-/// Idle connections kept.
-const IDLE_CONNECTIONS: usize = 64;
+/// Idle connections kept: as many as the exchanges of some shards at once, or they are opened and closed all the time.
+const IDLE_CONNECTIONS: usize = 256;
 
 /// How long the provider may take.
 #[derive(Clone, Copy, Debug)]
