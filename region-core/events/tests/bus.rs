@@ -9,6 +9,7 @@ use futures::future::BoxFuture;
 use region_core_events::contract::{OrderClaimed, OrderConfirmed, Payload};
 use region_core_events::{
     AfterCommit, Consumer, Event, HandleError, NewEvent, Runner, Settings, Wakes, append, list_dead_letters, replay,
+    skip,
 };
 use region_core_store::{Shard, Shards, test_support};
 use shared::id::Slot;
@@ -266,6 +267,27 @@ async fn poison_parks_its_own_order_and_no_other() {
         assert_eq!(bench.effects().await[3..], [(sick, 1), (sick, 2), (sick, 3)], "replayed in another order");
         assert_eq!(bench.dead_letters().await, []);
     }
+}
+
+#[tokio::test]
+async fn an_event_that_is_skipped_is_never_handled_and_those_behind_it_are() {
+    let bench = Bench::new().await;
+    let sick = bench.order();
+    bench.say(&[1, 2, 3].map(|version| bench.claimed(sick, version))).await;
+    bench.settle(Fault::Rejects(sick)).await.unwrap();
+    let mut conn = bench.shard().read().await.unwrap();
+    let letters = list_dead_letters(&mut conn, 10).await.unwrap();
+    let (first, parked) = (letters[0].event_id, letters[1].event_id);
+    assert_eq!(skip(&mut conn, "scribe", sick, parked, "test").await.unwrap(), None, "skipped what was never tried");
+    assert_eq!(skip(&mut conn, "other", sick, first, "test").await.unwrap(), None);
+    assert!(skip(&mut conn, "scribe", sick, first, "").await.is_err(), "without a reason");
+    assert_eq!(skip(&mut conn, "scribe", sick, first, "told by hand").await.unwrap(), Some(2));
+    assert_eq!(skip(&mut conn, "scribe", sick, first, "told by hand").await.unwrap(), None, "skipped twice");
+    bench.settle(Fault::None).await.unwrap();
+    assert_eq!(bench.effects().await, [(sick, 2), (sick, 3)]);
+    assert_eq!(bench.dead_letters().await, []);
+    let kept = "SELECT count(*) FROM skipped_events WHERE reason = 'told by hand' AND cause <> ''";
+    assert_eq!(bench.count(kept).await, 1);
 }
 
 #[tokio::test]

@@ -178,14 +178,19 @@ pub(crate) async fn succeeded(conn: &mut PgConnection, consumer: &str, event: &E
     Ok(())
 }
 
+/// Waits for the batch under way, which may be parking another event of an order that is decided about.
+async fn wait_for_batch(conn: &mut PgConnection, consumer: &str) -> Result<(), StoreError> {
+    sqlx::query!("SELECT FROM consumer_cursors WHERE consumer = $1 FOR UPDATE", consumer).execute(conn).await?;
+    Ok(())
+}
+
 /// Gives an order's dead letters another life, in their order: an operator's replay after the fault was mended. Tells how
 /// many there were.
 ///
 /// # Errors
 /// [`StoreError::Sql`]; nothing is changed then.
 pub async fn replay(conn: &mut PgConnection, consumer: &str, order: OrderId) -> Result<u64, StoreError> {
-    // Waits for the batch under way, which may be parking another event of this order.
-    sqlx::query!("SELECT FROM consumer_cursors WHERE consumer = $1 FOR UPDATE", consumer).execute(&mut *conn).await?;
+    wait_for_batch(conn, consumer).await?;
     let done = sqlx::query!(
         r#"
         WITH letters AS (
@@ -201,6 +206,43 @@ pub async fn replay(conn: &mut PgConnection, consumer: &str, order: OrderId) -> 
     .execute(conn)
     .await?;
     Ok(done.rows_affected())
+}
+
+/// Has the consumer go without an event that it gave up, for the operator's `reason`, and gives those that are parked behind it
+/// another life. Tells how many those are; nothing if there is no such event, or it is parked itself.
+///
+/// # Errors
+/// [`StoreError::Sql`], also if `reason` is empty or longer than 500 characters; nothing is changed then.
+pub async fn skip(
+    conn: &mut PgConnection,
+    consumer: &str,
+    order: OrderId,
+    event: EventId,
+    reason: &str,
+) -> Result<Option<u64>, StoreError> {
+    wait_for_batch(conn, consumer).await?;
+    // The inbox says that it was handled, for whoever should read it once more.
+    let skipped = sqlx::query!(
+        r#"
+        WITH letter AS (
+            DELETE FROM dead_letters WHERE consumer = $1 AND aggregate_id = $2 AND event_id = $3 AND NOT parked RETURNING cause
+        ), handled AS (
+            INSERT INTO inbox (consumer, event_id) SELECT $1, $3 FROM letter ON CONFLICT DO NOTHING
+        )
+        INSERT INTO skipped_events (consumer, event_id, aggregate_id, cause, reason)
+        SELECT $1, $3, $2, cause, $4 FROM letter
+        "#,
+        consumer,
+        order.as_uuid(),
+        event.as_uuid(),
+        reason,
+    )
+    .execute(&mut *conn)
+    .await?;
+    if skipped.rows_affected() == 0 {
+        return Ok(None);
+    }
+    replay(conn, consumer, order).await.map(Some)
 }
 
 /// An event that was given up for a consumer.

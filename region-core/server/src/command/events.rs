@@ -2,9 +2,9 @@
 
 use anyhow::{Context, ensure};
 use clap::Subcommand;
-use region_core_events::{DeadLetter, list_dead_letters, replay};
+use region_core_events::{DeadLetter, list_dead_letters, replay, skip};
 use region_core_store::{PoolLimits, Shards, own_slot};
-use shared::{OrderId, ShardId};
+use shared::{EventId, OrderId, ShardId};
 
 use super::ConfigFile;
 use crate::config::Config;
@@ -30,6 +30,25 @@ pub(crate) enum Events {
         #[command(flatten)]
         config: ConfigFile,
     },
+    /// Go without an event that was given up, for good; what is parked behind it is handled.
+    Skip {
+        /// Who gave it up, as `list` names it.
+        consumer: String,
+        /// The order.
+        order: OrderId,
+        /// The event.
+        event: EventId,
+        /// Why, kept with it: 1 to 500 characters.
+        #[arg(long, value_parser = reason)]
+        reason: String,
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+}
+
+fn reason(text: &str) -> Result<String, &'static str> {
+    let reason = text.trim();
+    if (1..=500).contains(&reason.chars().count()) { Ok(reason.to_owned()) } else { Err("1 to 500 characters") }
 }
 
 impl Events {
@@ -37,6 +56,9 @@ impl Events {
         match self {
             Self::List { config } => list(&shards(&config.read()?).await?).await,
             Self::Replay { consumer, order, config } => again(&shards(&config.read()?).await?, consumer, order).await,
+            Self::Skip { consumer, order, event, reason, config } => {
+                without(&shards(&config.read()?).await?, consumer, order, event, reason).await
+            }
         }
     }
 }
@@ -79,5 +101,29 @@ async fn again(shards: &Shards, consumer: String, order: OrderId) -> anyhow::Res
     let replayed = replayed.await.with_context(|| format!("shard {}", shard.id()))?;
     ensure!(replayed > 0, "shard {}: {consumer} has given up nothing of order {order}", shard.id());
     println!("{replayed} events of order {order} are given to {consumer} again");
+    Ok(())
+}
+
+async fn without(
+    shards: &Shards,
+    consumer: String,
+    order: OrderId,
+    event: EventId,
+    reason: String,
+) -> anyhow::Result<()> {
+    let shard = shards.here(order.slot())?;
+    let name = consumer.clone();
+    let skipped = shard.write("events.skip", async move |conn| {
+        own_slot(conn, order.slot()).await?;
+        skip(conn, &name, order, event, &reason).await
+    });
+    let skipped = skipped.await.with_context(|| format!("shard {}", shard.id()))?;
+    let parked = skipped.with_context(|| {
+        format!(
+            "shard {}: {consumer} has not given up event {event} of order {order}, or it is parked behind another",
+            shard.id()
+        )
+    })?;
+    println!("{consumer} goes without event {event} of order {order}; {parked} behind it are given to it again");
     Ok(())
 }
