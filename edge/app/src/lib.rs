@@ -132,6 +132,7 @@ fn personal<P: Platform>(app: &App<P>) -> Router<App<P>> {
         .route("/orders/{order_id}", get(order::show::<P>))
         .route("/orders/{order_id}/status", get(order::status::<P>))
         .route("/orders/{order_id}/confirm", post(order::confirm::<P>))
+        .route("/orders/{order_id}/cancel", post(order::cancel::<P>))
         .route("/orders/{order_id}/again", post(order::again::<P>))
         .route("/account", get(account::show::<P>))
         .route("/sign-in", get(account::sign_in_form::<P>).post(account::sign_in::<P>))

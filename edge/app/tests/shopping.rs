@@ -370,6 +370,25 @@ async fn each_way_to_pay_ends_where_it_should() {
 }
 
 #[tokio::test]
+async fn a_shopper_cancels_an_order_and_reads_what_becomes_of_his_money() {
+    let (platform, router) = shop();
+    let mut browser = Browser::new(&router);
+    add(&mut browser, TAPE, "1").await;
+    let order = check_out(&mut browser, &[("payment", "tok_success")]).await.1.location().to_owned();
+    let cancel = format!("{order}/cancel");
+    assert!(browser.get(&order).await.body.contains(&cancel), "the page offers it");
+    platform.switch_cores(false);
+    assert_eq!(browser.post(&cancel, &[]).await.location(), format!("{order}?notice=later"));
+    platform.switch_cores(true);
+    assert!(browser.get(&format!("{order}?notice=later")).await.body.contains("We could not cancel it just now."));
+    assert_eq!(browser.post(&cancel, &[]).await.location(), order);
+    let page = browser.get(&format!("{order}?notice=later")).await;
+    assert_eq!(page.text("h1"), "This order was cancelled");
+    assert!(page.body.contains("You cancelled this order. Your money is being given back."), "{}", page.body);
+    assert!(!page.body.contains(&cancel) && !page.body.contains("We could not cancel it"));
+}
+
+#[tokio::test]
 async fn an_expired_token_is_traded_without_the_shopper_noticing() {
     let (platform, router) = shop();
     let mut browser = Browser::new(&router);
@@ -511,6 +530,7 @@ async fn only_our_own_pages_may_post() {
         "/sign-up",
         "/sign-out",
         "/orders/x/confirm",
+        "/orders/x/cancel",
         "/orders/x/again",
     ];
     let origins = [

@@ -3,7 +3,7 @@
 use region_core_cart::TakeError;
 use region_core_inventory::{NotCovered, Shortfall, WriterError};
 use region_core_store::{HasStoreError, StoreError};
-use shared::api::order::Quote;
+use shared::api::order::{OrderStatus, Quote};
 use shared::{Problem, ProblemKind};
 
 use crate::admission::Refusal;
@@ -45,6 +45,9 @@ pub enum OrderError {
     /// Absent, or not the caller's.
     #[error("no such order")]
     NotFound,
+    /// It has gone to the carrier, and is not cancelled any more.
+    #[error("the order has left and can no longer be cancelled")]
+    Left(OrderStatus),
     /// The core of this region that writes the shard by preference has decided so.
     #[error("{0}")]
     DecidedElsewhere(Problem),
@@ -110,6 +113,10 @@ impl From<OrderError> for Problem {
             OrderError::TooFast => Self::new(ProblemKind::SlowDown).detail(error).retry_after(1),
             OrderError::StillRunning => Self::new(ProblemKind::Unavailable).detail(error).retry_after(1),
             OrderError::NotFound => Self::not_found(),
+            // A plain word: serialising cannot fail.
+            OrderError::Left(status) => Self::new(ProblemKind::OrderState)
+                .detail(error)
+                .with("status", serde_json::to_value(status).unwrap_or_default()),
             OrderError::DecidedElsewhere(problem) => problem,
             OrderError::Writer(error) => no_answer(&error),
             OrderError::Store(error) => error.into(),

@@ -2,13 +2,14 @@
 //!
 //! [`Orders::place`] writes the idempotency record, the order with its lines, the reservations and the outbox event, or
 //! nothing. After that an order changes by compare-and-set on its own row only: claimed when its payment is authorized,
-//! confirmed when the money is ours, cancelled when payment fails or its time runs out; units follow in the same
-//! transaction.
+//! confirmed when the money is ours, cancelled when payment fails, its time runs out or its shopper thinks better of it;
+//! units follow in the same transaction.
 //!
 //! Deliberately absent: calls to anything outside inside a transaction, prices (the region's own copy of the catalog is
 //! asked beforehand, [`PriceList`]) and units of other shards.
 
 mod admission;
+mod cancel;
 mod error;
 mod events;
 mod expiry;

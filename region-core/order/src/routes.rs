@@ -29,6 +29,7 @@ pub fn router(orders: Orders) -> Router {
         .route("/v1/quotes", post(quote))
         .route("/v1/orders", post(place).get(list))
         .route("/v1/orders/{order_id}", get(find))
+        .route("/v1/orders/{order_id}/cancel", post(cancel))
         .with_state(orders)
 }
 
@@ -83,6 +84,15 @@ async fn find(
     Path(order_id): Path<OrderId>,
 ) -> Result<Json<Order>, Problem> {
     Ok(Json(orders.find(caller.user_id(), order_id).await?))
+}
+
+/// Answers with the order as it is now: repeats are harmless.
+async fn cancel(
+    State(orders): State<Orders>,
+    caller: SignedIn,
+    Path(order_id): Path<OrderId>,
+) -> Result<Json<Order>, Problem> {
+    Ok(Json(orders.cancel(caller.user_id(), order_id).await?))
 }
 
 #[derive(Deserialize)]

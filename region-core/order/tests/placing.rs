@@ -407,6 +407,59 @@ async fn an_order_out_of_time_is_cancelled_by_whoever_sees_it_first() {
 }
 
 #[tokio::test]
+async fn a_shopper_cancels_his_order_until_it_has_left_and_once() {
+    let shop = shop(&[("MUG", 10)]).await;
+    let (ada, eve) = (shop.shopper(1).await, shop.shopper(2).await);
+    let held = shop.place(ada, "held", wanting(&[("MUG", 1)], 250)).await.unwrap().order;
+    let claimed = shop.place(ada, "claimed", wanting(&[("MUG", 1)], 250)).await.unwrap().order;
+    let paid = shop.place(ada, "paid", wanting(&[("MUG", 1)], 250)).await.unwrap().order;
+    let left = shop.place(ada, "left", wanting(&[("MUG", 1)], 250)).await.unwrap().order;
+    for order in [&claimed, &paid, &left] {
+        let (order_id, payment_id) = (order.order_id, payment(order.order_id));
+        shop.hear(PaymentAuthorized { order_id, payment_id }).await;
+        if order != &claimed {
+            shop.hear(PaymentCaptured { order_id, payment_id, amount: order.total }).await;
+        }
+    }
+    let mut conn = shop.shard.read().await.unwrap();
+    let leaves = sqlx::query("UPDATE orders SET status = 'SHIPPED' WHERE order_id = $1").bind(left.order_id.as_uuid());
+    leaves.execute(&mut *conn).await.unwrap();
+    assert_eq!(shop.stock("MUG").await, (6, 1, 3));
+
+    for order in [&held, &claimed, &paid] {
+        let stranger = shop.orders.cancel(eve.user_id, order.order_id).await;
+        assert!(matches!(stranger, Err(OrderError::NotFound)), "{stranger:?}");
+        let ends = futures::future::join_all((0..5).map(|_| shop.orders.cancel(ada.user_id, order.order_id))).await;
+        let ends: Vec<_> = ends.into_iter().map(|end| end.unwrap()).collect();
+        assert!(ends.iter().all(|end| end.status == OrderStatus::Cancelled && end == &ends[0]), "{ends:?}");
+        assert!(ends[0].cancel_reason.is_some());
+    }
+    let refused = shop.orders.cancel(ada.user_id, left.order_id).await;
+    assert!(matches!(refused, Err(OrderError::Left(OrderStatus::Shipped))), "{refused:?}");
+    assert_eq!(shop.stock("MUG").await, (9, 0, 1));
+    let cancelled = shop.said().await.into_iter().filter(|(kind, _)| kind == OrderCancelled::KIND).count();
+    assert_eq!(cancelled, 3);
+
+    // The money of the claimed one comes too late.
+    let (order_id, payment_id) = (claimed.order_id, payment(claimed.order_id));
+    shop.hear(PaymentCaptured { order_id, payment_id, amount: claimed.total }).await;
+    assert_eq!(shop.orders.find(ada.user_id, order_id).await.unwrap().status, OrderStatus::Cancelled);
+    assert_eq!(shop.stock("MUG").await, (9, 0, 1));
+}
+
+#[tokio::test]
+async fn a_slot_that_is_moving_cancels_nothing() {
+    let shop = shop(&[("MUG", 10)]).await;
+    let ada = shop.shopper(1).await;
+    let order = shop.place(ada, "k", wanting(&[("MUG", 1)], 250)).await.unwrap().order.order_id;
+    let mut conn = shop.shard.read().await.unwrap();
+    sqlx::query("UPDATE slots SET state = 'frozen' WHERE slot = 1").execute(&mut *conn).await.unwrap();
+    let frozen = shop.orders.cancel(ada.user_id, order).await;
+    assert!(matches!(frozen, Err(OrderError::Store(StoreError::Frozen(_)))), "{frozen:?}");
+    assert_eq!(shop.stock("MUG").await, (9, 1, 0));
+}
+
+#[tokio::test]
 async fn one_who_waits_is_answered_when_the_order_ends_and_not_later() {
     let shop = Arc::new(shop(&[("MUG", 10)]).await);
     let ada = shop.shopper(1).await;

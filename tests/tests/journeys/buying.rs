@@ -16,6 +16,7 @@ through_both! {
     a_guest_browses_finds_and_buys
     a_declined_payment_gives_the_units_back
     a_challenge_waits_for_the_shopper
+    a_shopper_cancels_what_has_not_left_and_has_his_money_back
 }
 
 async fn a_guest_browses_finds_and_buys(origin: &str) {
@@ -97,6 +98,29 @@ async fn a_challenge_waits_for_the_shopper(origin: &str) {
     let again: Order = shopper.post(&path, &serde_json::json!({})).await.expect(200).json();
     assert_eq!(again.status, OrderStatus::Confirmed, "who confirms twice, for want of an answer, does no harm");
     books().money_matches(shopper.tokens.user_id).await;
+}
+
+async fn a_shopper_cancels_what_has_not_left_and_has_his_money_back(origin: &str) {
+    let (shopper, sku) = (Shopper::guest(origin).await, goods::plenty());
+    let before = books().units(&sku).await;
+    let paid = shopper.buys(&[(&sku, 2)], "tok_success").await.order_id;
+    let order = shopper.order_of(&[(&sku, 1)], "tok_challenge").await;
+    let asked: Order = shopper.place(&key(), &order).await.expect(201).json();
+    let stranger = Shopper::guest(origin).await;
+    for (id, comes_to) in [(paid, PaymentStatus::Refunded), (asked.order_id, PaymentStatus::Voided)] {
+        let path = format!("/v1/orders/{id}/cancel");
+        assert!(stranger.post(&path, &serde_json::json!({})).await.expect(404).problem().is(ProblemKind::NotFound));
+        let cancelled: Order = shopper.post(&path, &serde_json::json!({})).await.expect(200).json();
+        assert_eq!(cancelled.status, OrderStatus::Cancelled);
+        let again: Order = shopper.post(&path, &serde_json::json!({})).await.expect(200).json();
+        assert_eq!((again.version, again.status), (cancelled.version, OrderStatus::Cancelled));
+        let given_back = async || Some(shopper.order(id).await).filter(|order| order.payment == comes_to);
+        until("the money is where it was", std::time::Duration::from_secs(20), given_back).await;
+    }
+    assert_eq!(books().units(&sku).await, before);
+    books().money_matches(shopper.tokens.user_id).await;
+    let confirm = format!("/v1/orders/{}/payment/confirm", asked.order_id);
+    shopper.post(&confirm, &serde_json::json!({})).await.expect(409);
 }
 
 #[tokio::test]

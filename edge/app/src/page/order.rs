@@ -1,4 +1,4 @@
-//! Orders: the list, one of them, confirming its payment, and buying its items again.
+//! Orders: the list, one of them, confirming its payment, cancelling it, and buying its items again.
 
 use askama::Template;
 use axum::Extension;
@@ -32,6 +32,7 @@ struct OrderDetail {
     notice: Option<&'static str>,
     live: bool,
     challenge: bool,
+    may_cancel: bool,
     cancelled: bool,
     steps: [Step; 4],
     address: Vec<String>,
@@ -123,8 +124,11 @@ pub(crate) async fn show<P: Platform>(
     let shell = Shell::personal(&app, &visit, &format!("Order {}", short(order.order_id))).await;
     // The bank's answer to a confirmation takes a moment; asking again meanwhile would look like a failure.
     let confirmed = led.notice == "confirmed";
+    let cancelled = order.status == OrderStatus::Cancelled;
     let notice = match led.notice.as_str() {
         "state" => Some("There was nothing to confirm any more."),
+        "left" if !cancelled => Some("It has already left, so it can no longer be cancelled."),
+        "later" if !cancelled => Some("We could not cancel it just now. Please try again."),
         "busy" => Some("We could not reach the bank just now. Please try again."),
         _ => None,
     };
@@ -168,6 +172,25 @@ pub(crate) async fn confirm<P: Platform>(
     Ok(Redirect::to(&format!("/orders/{id}{notice}")).into_response())
 }
 
+/// `POST /orders/{order_id}/cancel`.
+pub(crate) async fn cancel<P: Platform>(
+    State(app): State<App<P>>,
+    Extension(visit): Extension<Visit>,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let id: OrderId = id.parse().map_err(|_| Problem::not_found())?;
+    let user = visit.user().ok_or(Problem::new(ProblemKind::NotSignedIn))?;
+    let call = Call::post(&format!("/v1/orders/{id}/cancel"), &serde_json::Map::new()).bearer(&user.token);
+    let notice = match call.send(&app.platform, visit.client).await {
+        Ok(_) => "",
+        Err(problem) if problem.is(ProblemKind::OrderState) => "?notice=left",
+        // It may have worked: then the page says so, and the notice is not shown.
+        Err(problem) if problem.status >= 500 || problem.status == 429 => "?notice=later",
+        Err(problem) => return Err(problem),
+    };
+    Ok(Redirect::to(&format!("/orders/{id}{notice}")).into_response())
+}
+
 /// `POST /orders/{order_id}/again`: its items go into the basket.
 pub(crate) async fn again<P: Platform>(
     State(app): State<App<P>>,
@@ -191,6 +214,8 @@ fn detail(shell: Shell, order: Order, notice: Option<&'static str>, confirmed: b
     let challenge = pending && order.payment == PaymentStatus::ChallengeRequired && !confirmed;
     // After its time an order ends by itself, some seconds later: look a little longer, not for ever.
     let last_look = order.expires_at.unix_timestamp().saturating_add(120);
+    let going_back = order.status == OrderStatus::Cancelled
+        && matches!(order.payment, PaymentStatus::Processing | PaymentStatus::Captured);
     let in_time = i64::try_from(now_ms / 1000).is_ok_and(|now| now < last_look);
     let (headline, explanation) = words(&order, confirmed);
     OrderDetail {
@@ -200,8 +225,9 @@ fn detail(shell: Shell, order: Order, notice: Option<&'static str>, confirmed: b
         headline,
         explanation,
         notice,
-        live: pending && in_time,
+        live: (pending || going_back) && in_time,
         challenge,
+        may_cancel: matches!(order.status, OrderStatus::Pending | OrderStatus::Confirmed),
         cancelled: order.status == OrderStatus::Cancelled,
         steps: steps(order.status),
         address: lines_of(&order.shipping_address),
@@ -232,10 +258,13 @@ fn words(order: &Order, confirmed: bool) -> (&'static str, String) {
         ),
         (OrderStatus::Cancelled, payment) => {
             let reason = order.cancel_reason.as_deref().unwrap_or("It was not paid in time.");
-            let money = if payment == PaymentStatus::Refunded {
-                "The money is on its way back to you."
-            } else {
-                "Nothing was charged."
+            let money = match payment {
+                PaymentStatus::Refunded => "The money is on its way back to you.",
+                PaymentStatus::Captured => "Your money is being given back.",
+                PaymentStatus::Processing => "Should anything have been charged, you get it back.",
+                PaymentStatus::ChallengeRequired | PaymentStatus::Declined | PaymentStatus::Voided => {
+                    "Nothing was charged."
+                }
             };
             ("This order was cancelled", format!("{} {money}", sentence(reason)))
         }

@@ -304,6 +304,21 @@ impl Core {
                 order.version += 1;
                 ok(&order.clone())
             }
+            ("POST", ["orders", id, "cancel"]) => {
+                let at = self.user(request, now_ms)?;
+                let order = self.users[at].orders.iter_mut().find(|(_, order)| order.order_id.to_string() == *id);
+                let order = &mut order.ok_or(Problem::not_found())?.1;
+                match order.status {
+                    OrderStatus::Pending | OrderStatus::Confirmed => {
+                        order.status = OrderStatus::Cancelled;
+                        order.cancel_reason = Some("you cancelled this order".to_owned());
+                        order.version += 1;
+                    }
+                    OrderStatus::Shipped | OrderStatus::Delivered => return Err(ProblemKind::OrderState.into()),
+                    OrderStatus::Cancelled => {}
+                }
+                ok(&order.clone())
+            }
             _ => Err(Problem::not_found()),
         }
     }

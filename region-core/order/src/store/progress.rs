@@ -102,6 +102,26 @@ pub(crate) async fn cancel(
     Ok(moved!(rows))
 }
 
+/// Cancels an order that has not left yet: PENDING, claimed or not, or CONFIRMED.
+pub(crate) async fn call_off(
+    conn: &mut PgConnection,
+    order: OrderId,
+    reason: &str,
+) -> Result<Option<Moved>, StoreError> {
+    let row = sqlx::query!(
+        r#"
+        UPDATE orders SET status = 'CANCELLED', cancel_reason = $2, version = version + 1
+        WHERE order_id = $1 AND status IN ('PENDING', 'CONFIRMED')
+        RETURNING order_id, version
+        "#,
+        order.as_uuid(),
+        reason,
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.map(|row| Moved { order_id: OrderId::from_uuid(row.order_id), version: row.version }))
+}
+
 /// Cancels up to `most` orders whose time has run out by the shard's clock. Rows that someone else is deciding about are
 /// left for the next round.
 pub(crate) async fn expire(conn: &mut PgConnection, most: i64, reason: &str) -> Result<Vec<Moved>, StoreError> {
