@@ -50,6 +50,7 @@ const ROUTES: &[(&str, &str, For)] = &[
     ("POST", "/v1/orders", For::Users),
     ("GET", "/v1/orders", For::Users),
     ("GET", "/v1/orders/{order_id}", For::Owner),
+    ("POST", "/v1/orders/{order_id}/cancel", For::Owner),
     ("POST", "/v1/orders/{order_id}/payment/confirm", For::Owner),
 ];
 
