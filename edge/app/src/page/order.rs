@@ -159,17 +159,8 @@ pub(crate) async fn confirm<P: Platform>(
     Extension(visit): Extension<Visit>,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
-    let id: OrderId = id.parse().map_err(|_| Problem::not_found())?;
-    let user = visit.user().ok_or(Problem::new(ProblemKind::NotSignedIn))?;
-    let path = format!("/v1/orders/{id}/payment/confirm");
-    let call = Call::post(&path, &serde_json::Map::new()).bearer(&user.token);
-    let notice = match call.send(&app.platform, visit.client).await {
-        Ok(_) => "?notice=confirmed",
-        Err(problem) if problem.is(ProblemKind::OrderState) => "?notice=state",
-        Err(problem) if problem.status >= 500 || problem.status == 429 => "?notice=busy",
-        Err(problem) => return Err(problem),
-    };
-    Ok(Redirect::to(&format!("/orders/{id}{notice}")).into_response())
+    let notices = Notices { done: "?notice=confirmed", state: "?notice=state", busy: "?notice=busy" };
+    act(&app, &visit, &id, "payment/confirm", notices).await
 }
 
 /// `POST /orders/{order_id}/cancel`.
@@ -178,14 +169,33 @@ pub(crate) async fn cancel<P: Platform>(
     Extension(visit): Extension<Visit>,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
+    // It may have worked although nobody knows: then the page says so, and not the notice.
+    let notices = Notices { done: "", state: "?notice=left", busy: "?notice=later" };
+    act(&app, &visit, &id, "cancel", notices).await
+}
+
+/// How the order's page is led to after the core did something to the order, would not, or could not.
+struct Notices {
+    done: &'static str,
+    state: &'static str,
+    busy: &'static str,
+}
+
+/// Has the core do `what` to the order, and leads back to its page.
+async fn act<P: Platform>(
+    app: &App<P>,
+    visit: &Visit,
+    id: &str,
+    what: &str,
+    notices: Notices,
+) -> Result<Response, Problem> {
     let id: OrderId = id.parse().map_err(|_| Problem::not_found())?;
     let user = visit.user().ok_or(Problem::new(ProblemKind::NotSignedIn))?;
-    let call = Call::post(&format!("/v1/orders/{id}/cancel"), &serde_json::Map::new()).bearer(&user.token);
+    let call = Call::post(&format!("/v1/orders/{id}/{what}"), &serde_json::Map::new()).bearer(&user.token);
     let notice = match call.send(&app.platform, visit.client).await {
-        Ok(_) => "",
-        Err(problem) if problem.is(ProblemKind::OrderState) => "?notice=left",
-        // It may have worked: then the page says so, and the notice is not shown.
-        Err(problem) if problem.status >= 500 || problem.status == 429 => "?notice=later",
+        Ok(_) => notices.done,
+        Err(problem) if problem.is(ProblemKind::OrderState) => notices.state,
+        Err(problem) if problem.status >= 500 || problem.status == 429 => notices.busy,
         Err(problem) => return Err(problem),
     };
     Ok(Redirect::to(&format!("/orders/{id}{notice}")).into_response())
