@@ -1,15 +1,15 @@
-//! Cancelling by the shopper, as long as nothing has left for him.
+//! Cancelling by the shopper, as long as nothing has left for him, and what follows from every cancellation.
 
 use region_core_events::contract::OrderCancelled;
 use region_core_events::{NewEvent, append};
-use region_core_store::own_slot;
+use region_core_store::{StoreError, own_slot};
 use shared::api::order::{Order, OrderStatus};
 use shared::{OrderId, Sku, UserId};
 use sqlx::PgConnection;
 
 use crate::error::OrderError;
 use crate::orders::Orders;
-use crate::store::progress;
+use crate::store::progress::{self, Moved};
 
 /// What the shopper reads on his order.
 const REASON: &str = "you cancelled this order";
@@ -43,8 +43,22 @@ impl Orders {
 async fn call_off_in(conn: &mut PgConnection, orders: &Orders, order: OrderId) -> Result<Option<Vec<Sku>>, OrderError> {
     own_slot(conn, order.slot()).await?;
     let Some(moved) = progress::call_off(conn, order, REASON).await? else { return Ok(None) };
-    let released = region_core_inventory::release(conn, &[order]).await?;
-    let cancelled = OrderCancelled { order_id: order, reason: REASON.to_owned() };
-    append(conn, &[NewEvent::new(orders.mint_event(), moved.version, &cancelled)]).await?;
-    Ok(Some(released))
+    ended(conn, orders, &[moved], REASON).await.map(Some).map_err(OrderError::from)
+}
+
+/// Frees the units of orders that were just cancelled, and says so. Tells of which SKUs.
+pub(crate) async fn ended(
+    conn: &mut PgConnection,
+    orders: &Orders,
+    moved: &[Moved],
+    reason: &str,
+) -> Result<Vec<Sku>, StoreError> {
+    let ids: Vec<OrderId> = moved.iter().map(|moved| moved.order_id).collect();
+    let released = region_core_inventory::release(conn, &ids).await?;
+    let said = |moved: &Moved| {
+        let cancelled = OrderCancelled { order_id: moved.order_id, reason: reason.to_owned() };
+        NewEvent::new(orders.mint_event(), moved.version, &cancelled)
+    };
+    append(conn, &moved.iter().map(said).collect::<Vec<_>>()).await?;
+    Ok(released)
 }

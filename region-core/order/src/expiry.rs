@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use region_core_events::contract::OrderCancelled;
-use region_core_events::{NewEvent, append};
 use region_core_store::{Shard, StoreError};
-use shared::{OrderId, Sku};
+use shared::Sku;
 use sqlx::PgConnection;
 use tokio_util::sync::CancellationToken;
 
+use crate::cancel::ended;
 use crate::orders::Orders;
 use crate::store::progress;
 
@@ -58,15 +57,6 @@ async fn expire_batch(orders: &Orders, shard: &Shard) -> Result<u64, StoreError>
 
 async fn expire_in(conn: &mut PgConnection, orders: &Orders) -> Result<(u64, Vec<Sku>), StoreError> {
     let moved = progress::expire(conn, BATCH, REASON).await?;
-    let ids: Vec<OrderId> = moved.iter().map(|moved| moved.order_id).collect();
-    let released = region_core_inventory::release(conn, &ids).await?;
-    let said: Vec<NewEvent> = moved
-        .iter()
-        .map(|moved| {
-            let cancelled = OrderCancelled { order_id: moved.order_id, reason: REASON.to_owned() };
-            NewEvent::new(orders.mint_event(), moved.version, &cancelled)
-        })
-        .collect();
-    append(conn, &said).await?;
+    let released = ended(conn, orders, &moved, REASON).await?;
     Ok((moved.len() as u64, released))
 }
