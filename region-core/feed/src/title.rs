@@ -12,12 +12,12 @@ pub fn display_title(description: &str) -> String {
     for word in &words {
         out.push(shown(word, out.is_empty()));
     }
-    out.join(" ").trim_end_matches([',', '-', '.', ' ']).to_owned()
+    out.join(" ")
 }
 
-/// One space after a comma and around a plus, none before a comma; no leading asterisk.
+/// One space after a comma and around a plus, none before a comma; no asterisk before it all, no comma, dot or dash at
+/// either end. They go before any word is looked at: one that loses its comma must be cased as one that never had it.
 fn spaced(text: &str) -> String {
-    let text = text.trim_start_matches(['*', '.', ',', '-', ' ']);
     let mut out = String::with_capacity(text.len() + 8);
     for character in text.chars().filter(|character| !character.is_control() || character.is_whitespace()) {
         match character {
@@ -29,7 +29,8 @@ fn spaced(text: &str) -> String {
             _ => out.push(character),
         }
     }
-    out
+    let begun = out.trim_start_matches(|c: char| c.is_whitespace() || matches!(c, '*' | '.' | ',' | '-'));
+    begun.trim_end_matches(|c: char| c.is_whitespace() || matches!(c, '.' | ',' | '-')).to_owned()
 }
 
 /// Abbreviations of the trade, written out; keys as shouted, values as shown.

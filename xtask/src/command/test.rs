@@ -17,6 +17,10 @@ use crate::faults;
 use crate::scratch::Scratch;
 use crate::workspace::Workspace;
 
+/// What properties draw their values from. It is the same in every run unless told, so that two runs of one commit say the
+/// same and what fails is the change's own; to search further, give it another and raise `PROPTEST_CASES`.
+const PROPERTY_SEED: &str = "PROPTEST_RNG_SEED";
+
 /// Which tests.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
@@ -48,6 +52,9 @@ pub(crate) async fn run(workspace: &Workspace, options: &Options) -> anyhow::Res
         .envs(variables)
         .env(environment::POSTGRES_URL, scratch.postgres().url("postgres"))
         .env(environment::REDIS_URL, scratch.redis_url());
+    if std::env::var_os(PROPERTY_SEED).is_none() {
+        cargo.env(PROPERTY_SEED, "1");
+    }
     let (status, mut counts) = count(cargo).await?;
     scratch.stop().await?;
     if options.arguments.is_empty() {
