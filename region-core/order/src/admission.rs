@@ -263,10 +263,11 @@ impl<'a> Facts<'a> {
         let users = || batch.iter().map(|order| order.user_id);
         let slots = place::lock_slots(conn, users().map(UserId::slot)).await?;
         let epochs = place::find_epochs(conn, users()).await?;
-        let keys = place::find_keys(conn, batch.iter().map(|order| (order.user_id, &order.key))).await?;
         let carts = changed_carts(conn, batch).await?;
         let skus = place::skus(batch.iter().map(|order| &*order.order));
         let found = region_core_inventory::lock_free(conn, &skus).await?;
+        // After the locks: what another process was writing has been waited for, and its keys are seen.
+        let keys = place::find_keys(conn, batch.iter().map(|order| (order.user_id, &order.key))).await?;
         let free = skus.into_iter().filter_map(|sku| Some((sku, *found.get(sku)?))).collect();
         Ok(Self { slots, epochs, keys, carts, emptied: HashSet::new(), free })
     }

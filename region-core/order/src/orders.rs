@@ -219,10 +219,13 @@ impl Orders {
             Ok(stands) => return Ok(stands),
             Err(refused) => refused,
         };
-        // What it was refused for may be what it has: the last units, or the cart. That was seen under locks, for which
-        // whatever was being written has been waited for.
-        let known = place::find_key(&mut *attempt.shard.read().await?, attempt.caller.user_id, attempt.key).await?;
-        known.map(Stands::Known).ok_or(refused)
+        // What it was refused for may be what it has: the last units, or the cart. The writer looks once more, for many at once
+        // and under locks; a rush whose preferred core hangs would wear out the pool if each looked by itself.
+        match self.submit(attempt.shard, order, false, None).await? {
+            Verdict::Known(known) => Ok(Stands::Known(known)),
+            Verdict::Admitted(times) => Ok(Stands::Admitted(times)),
+            Verdict::Refused(_) => Err(refused),
+        }
     }
 
     /// Hands the order to the shard's writer in this process. If units are missing here, it waits for some from elsewhere, not
