@@ -274,6 +274,10 @@ owned_id!(
     PaymentId
 );
 owned_id!(
+    /// A parcel of an order.
+    ShipmentId
+);
+owned_id!(
     /// A user's cart.
     CartId
 );

@@ -11,6 +11,7 @@ use shared::{EmailAddress, OperationId, OrderId, Quantity, Sku, SlotMap};
 use shared_clock::{Clock, Entropy};
 
 use crate::client::{self, Answer, Client};
+use crate::store::Sites;
 use crate::wait::until;
 
 /// What every shopper's password is.
@@ -69,6 +70,19 @@ impl Shopper {
     pub async fn sign_in(&mut self, email: &EmailAddress) {
         let body = serde_json::json!({ "email": email, "password": PASSWORD });
         self.tokens = self.post("/v1/sessions", &body).await.expect(201).json();
+    }
+
+    /// The store's operator, signed in.
+    ///
+    /// # Panics
+    /// If there is none, or he is refused.
+    pub async fn operator(sites: &Sites) -> Self {
+        let client = Client::new(&sites.addresses.shop);
+        let operator = sites.operator.as_ref().expect("a store with an operator");
+        let password = std::fs::read_to_string(&operator.password_file).unwrap();
+        let body = serde_json::json!({ "email": operator.email, "password": password.trim() });
+        let tokens = post(&client, "/v1/sessions", None, &body).await.expect(201).json();
+        Self { client, tokens }
     }
 
     /// Trades a refresh token.
@@ -134,6 +148,12 @@ impl Shopper {
     pub fn placing(&self, key: &str, order: &impl Serialize) -> reqwest::RequestBuilder {
         let request = self.client.request(Method::POST, "/v1/orders").bearer_auth(&self.tokens.access_token);
         request.header(shared::idempotency::IDEMPOTENCY_KEY, key).json(order)
+    }
+
+    /// `POST` of JSON with the token, under a key.
+    pub async fn post_once(&self, path: &str, key: &str, body: &impl Serialize) -> Answer {
+        let request = self.client.request(Method::POST, path).bearer_auth(&self.tokens.access_token);
+        client::send(request.header(shared::idempotency::IDEMPOTENCY_KEY, key).json(body)).await
     }
 
     /// An order as it is now.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use shared::api::catalog::SearchResults;
 use shared_clock::{Clock, Entropy};
 use xtask_system::certificates::Keys;
+use xtask_system::operator::{self, Operator};
 use xtask_system::postgres::PostgresPrograms;
 use xtask_system::tools::node::NodeTools;
 use xtask_system::tools::{Tools, servers};
@@ -36,14 +37,17 @@ pub struct Options {
     pub worker: bool,
     /// Whether the demo shop's catalog is imported beside the goods for tests.
     pub demo_catalog: bool,
+    /// Whether there is an operator.
+    pub operator: bool,
 }
 
 impl Options {
-    /// Two regions, the Worker and the demo shop's catalog.
+    /// Two regions, the Worker, the demo shop's catalog and an operator.
     pub const WHOLE: Self =
-        Self { regions: &[("eu", &[1, 2]), ("us", &[3])], cores: 1, worker: true, demo_catalog: true };
+        Self { regions: &[("eu", &[1, 2]), ("us", &[3])], cores: 1, worker: true, demo_catalog: true, operator: true };
     /// One region, one shard, one core.
-    pub const SMALL: Self = Self { regions: &[("eu", &[1])], cores: 1, worker: false, demo_catalog: false };
+    pub const SMALL: Self =
+        Self { regions: &[("eu", &[1])], cores: 1, worker: false, demo_catalog: false, operator: false };
 
     fn shards(&self) -> usize {
         self.regions.iter().map(|(_, shards)| shards.len()).sum()
@@ -73,6 +77,8 @@ pub struct Sites {
     pub tls: PathBuf,
     /// The parts' logs.
     pub logs: PathBuf,
+    /// Who runs it.
+    pub operator: Option<Operator>,
 }
 
 impl Sites {
@@ -126,8 +132,12 @@ impl Store {
         if options.demo_catalog {
             import(&system, options, &place::repository().join("infra/demo/catalog.csv")).await;
         }
-        let store = Self { sites: sites(&system), system };
+        let mut store = Self { sites: sites(&system), system };
         store.ready(options).await;
+        if options.operator {
+            let operator = operator::appoint(&store.system, options.regions[0].0, &Entropy::system()).await;
+            store.sites.operator = Some(operator.unwrap_or_else(|error| panic!("no operator of {name}: {error}")));
+        }
         store
     }
 
@@ -261,5 +271,6 @@ fn sites(system: &System) -> Sites {
         cores: cores.collect(),
         tls: system.layout.path("tls"),
         logs: system.layout.path("logs"),
+        operator: None,
     }
 }

@@ -389,6 +389,29 @@ async fn a_shopper_cancels_an_order_and_reads_what_becomes_of_his_money() {
 }
 
 #[tokio::test]
+async fn a_shopper_reads_which_parcel_holds_what_and_follows_it() {
+    let (platform, router) = shop();
+    let mut browser = Browser::new(&router);
+    add(&mut browser, TAPE, "3").await;
+    let order = check_out(&mut browser, &[("payment", "tok_success")]).await.1.location().to_owned();
+    platform.send_parcels(1, true);
+    let part = browser.get(&order).await;
+    assert_eq!(part.text("h1"), "Part of it is on its way");
+    assert!(!part.body.contains(&format!("{order}/cancel")), "what has left is not offered to be cancelled");
+    platform.send_parcels(2, false);
+    let whole = browser.get(&order).await;
+    assert_eq!(whole.text("h1"), "On its way");
+    let parcels = whole.text("ul[aria-labelledby=parcels]");
+    for said in ["Royal <Mail>, RM1", "1 × ", "2 × ", "Arrived on", "Sent on", "Follow this parcel"] {
+        assert!(parcels.contains(said), "{said:?} is missing in {parcels:?}");
+    }
+    assert!(
+        !whole.body.contains("<Mail>") && !whole.body.contains("RM1&a=\""),
+        "what a carrier is called became markup"
+    );
+}
+
+#[tokio::test]
 async fn an_expired_token_is_traded_without_the_shopper_noticing() {
     let (platform, router) = shop();
     let mut browser = Browser::new(&router);

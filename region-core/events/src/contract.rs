@@ -1,10 +1,10 @@
-//! What order and payment say to each other: the payloads of their events, so that neither depends on the other.
+//! What order, payment and shipping say to each other: the payloads of their events, so that neither depends on the other.
 //!
 //! Payloads only grow: a new field has a default, so that old events stay readable. Deliberately absent: behaviour.
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use shared::{Money, OrderId, PaymentId, UserId};
+use shared::{Money, OrderId, PaymentId, ShipmentId, UserId};
 use time::OffsetDateTime;
 
 use crate::Topic;
@@ -70,6 +70,46 @@ pub struct OrderCancelled {
 pub struct OrderConfirmed {
     /// The order.
     pub order_id: OrderId,
+}
+
+/// Order: its first parcel has left.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct OrderShipped {
+    /// The order.
+    pub order_id: OrderId,
+}
+
+/// Order: all of it has arrived.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct OrderDelivered {
+    /// The order.
+    pub order_id: OrderId,
+}
+
+/// Shipping: a parcel has left.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ShipmentSent {
+    /// The order.
+    pub order_id: OrderId,
+    /// The parcel.
+    pub shipment_id: ShipmentId,
+    /// Who takes it.
+    pub carrier: String,
+    /// The carrier's name for it.
+    pub tracking_code: Option<String>,
+    /// Where its way can be followed.
+    pub tracking_url: Option<String>,
+    /// Whether nothing of the order is left to send.
+    pub whole: bool,
+}
+
+/// Shipping: a parcel has arrived.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ShipmentDelivered {
+    /// The order.
+    pub order_id: OrderId,
+    /// The parcel.
+    pub shipment_id: ShipmentId,
 }
 
 /// Payment: the provider keeps the amount ready for us; nothing has moved.
@@ -138,6 +178,10 @@ payload!(OrderEvents, OrderCreated);
 payload!(OrderEvents, OrderClaimed);
 payload!(OrderEvents, OrderCancelled);
 payload!(OrderEvents, OrderConfirmed);
+payload!(OrderEvents, OrderShipped);
+payload!(OrderEvents, OrderDelivered);
+payload!(ShippingEvents, ShipmentSent);
+payload!(ShippingEvents, ShipmentDelivered);
 payload!(PaymentEvents, PaymentAuthorized);
 payload!(PaymentEvents, PaymentChallengeRequired);
 payload!(PaymentEvents, PaymentFailed);

@@ -1,4 +1,4 @@
-//! Cancelling by the shopper, as long as nothing has left for him, and what follows from every cancellation.
+//! Cancelling by the shopper or by who keeps the store, as long as nothing has left, and what follows from every cancellation.
 
 use region_core_events::contract::OrderCancelled;
 use region_core_events::{NewEvent, append};
@@ -9,6 +9,7 @@ use sqlx::PgConnection;
 
 use crate::error::OrderError;
 use crate::orders::Orders;
+use crate::rules::checked_reason;
 use crate::store::progress::{self, Moved};
 
 /// What the shopper reads on his order.
@@ -20,30 +21,49 @@ impl Orders {
     ///
     /// # Errors
     /// [`OrderError::NotFound`] if it is not his, [`OrderError::Left`] if it has gone to the carrier; nothing is changed then.
-    #[tracing::instrument(name = "order.cancel", skip_all, fields(order.id = %order))]
     pub async fn cancel(&self, caller: UserId, order: OrderId) -> Result<Order, OrderError> {
         let seen = self.find(caller, order).await?;
+        self.call_off(seen, REASON.to_owned(), "shopper").await
+    }
+
+    /// The same for whosever order, with a reason that its shopper reads: for who keeps the store, which the caller has checked.
+    ///
+    /// # Errors
+    /// [`OrderError::Invalid`] for a reason that says nothing or too much, [`OrderError::NotFound`], [`OrderError::Left`].
+    pub async fn cancel_any(&self, order: OrderId, reason: &str) -> Result<Order, OrderError> {
+        let reason = checked_reason(reason)?;
+        let seen = self.find_any(order).await?;
+        self.call_off(seen, reason, "store").await
+    }
+
+    #[tracing::instrument(name = "order.cancel", skip_all, fields(order.id = %seen.order_id, by))]
+    async fn call_off(&self, seen: Order, reason: String, by: &'static str) -> Result<Order, OrderError> {
         if seen.status == OrderStatus::Cancelled {
             return Ok(seen);
         }
-        let (parts, speaker) = (self.parts(), self.clone());
+        let (parts, speaker, order) = (self.parts(), self.clone(), seen.order_id);
         let shard = parts.shards.here(order.slot())?;
-        let work = async move |conn: &mut PgConnection| call_off_in(conn, &speaker, order).await;
+        let work = async move |conn: &mut PgConnection| call_off_in(conn, &speaker, order, &reason).await;
         if let Some(released) = shard.turn().write("order.cancel", work).await? {
             parts.released(shard.id(), &released);
             parts.wakes.of(shard.id()).notify();
-            metrics::counter!("orders_cancelled_by_shopper_total").increment(1);
+            metrics::counter!("orders_cancelled_total", "by" => by).increment(1);
         }
-        let now = self.find(caller, order).await?;
+        let now = self.find_any(order).await?;
         if now.status == OrderStatus::Cancelled { Ok(now) } else { Err(OrderError::Left(now.status)) }
     }
 }
 
 /// The SKUs whose units are free again, if the order was there to be cancelled.
-async fn call_off_in(conn: &mut PgConnection, orders: &Orders, order: OrderId) -> Result<Option<Vec<Sku>>, OrderError> {
+async fn call_off_in(
+    conn: &mut PgConnection,
+    orders: &Orders,
+    order: OrderId,
+    reason: &str,
+) -> Result<Option<Vec<Sku>>, OrderError> {
     own_slot(conn, order.slot()).await?;
-    let Some(moved) = progress::call_off(conn, order, REASON).await? else { return Ok(None) };
-    ended(conn, orders, &[moved], REASON).await.map(Some).map_err(OrderError::from)
+    let Some(moved) = progress::call_off(conn, order, reason).await? else { return Ok(None) };
+    ended(conn, orders, &[moved], reason).await.map(Some).map_err(OrderError::from)
 }
 
 /// Frees the units of orders that were just cancelled, and says so. Tells of which SKUs.

@@ -2,6 +2,7 @@
 
 use region_core_cart::TakeError;
 use region_core_inventory::{NotCovered, Shortfall, WriterError};
+use region_core_shipping::ParcelError;
 use region_core_store::{HasStoreError, StoreError};
 use shared::api::order::{OrderStatus, Quote};
 use shared::{Problem, ProblemKind};
@@ -48,6 +49,12 @@ pub enum OrderError {
     /// It has gone to the carrier, and is not cancelled any more.
     #[error("the order has left and can no longer be cancelled")]
     Left(OrderStatus),
+    /// Only a paid order is sent.
+    #[error("only a paid order can be sent")]
+    NotPaid(OrderStatus),
+    /// The parcel would hold what was not ordered, or what has left.
+    #[error(transparent)]
+    Parcel(#[from] ParcelError),
     /// The core of this region that writes the shard by preference has decided so.
     #[error("{0}")]
     DecidedElsewhere(Problem),
@@ -114,9 +121,11 @@ impl From<OrderError> for Problem {
             OrderError::StillRunning => Self::new(ProblemKind::Unavailable).detail(error).retry_after(1),
             OrderError::NotFound => Self::not_found(),
             // A plain word: serialising cannot fail.
-            OrderError::Left(status) => Self::new(ProblemKind::OrderState)
+            OrderError::Left(status) | OrderError::NotPaid(status) => Self::new(ProblemKind::OrderState)
                 .detail(error)
                 .with("status", serde_json::to_value(status).unwrap_or_default()),
+            OrderError::Parcel(error @ ParcelError::NotOrdered(_)) => Self::invalid("items", error),
+            OrderError::Parcel(error) => Self::new(ProblemKind::OrderState).detail(error),
             OrderError::DecidedElsewhere(problem) => problem,
             OrderError::Writer(error) => no_answer(&error),
             OrderError::Store(error) => error.into(),

@@ -3,7 +3,7 @@
 //! [`Orders::place`] writes the idempotency record, the order with its lines, the reservations and the outbox event, or
 //! nothing. After that an order changes by compare-and-set on its own row only: claimed when its payment is authorized,
 //! confirmed when the money is ours, cancelled when payment fails, its time runs out or its shopper thinks better of it;
-//! units follow in the same transaction.
+//! units follow in the same transaction. SHIPPED with its first parcel, DELIVERED with the last of a whole order.
 //!
 //! Deliberately absent: calls to anything outside inside a transaction, prices (the region's own copy of the catalog is
 //! asked beforehand, [`PriceList`]) and units of other shards.
@@ -18,6 +18,7 @@ mod limit;
 mod orders;
 mod routes;
 pub mod rules;
+mod ship;
 mod store;
 
 use std::collections::BTreeMap;
@@ -29,6 +30,7 @@ pub use events::PaymentNews;
 pub use expiry::sweep;
 pub use orders::{Caller, Orders, Parts, Placed};
 pub use routes::{internal_router, router};
+pub use ship::Sent;
 
 /// The region's own copy of the catalog, as an order needs it: answered from memory, all items at one version.
 pub trait PriceList: Send + Sync + 'static {

@@ -7,12 +7,13 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{AppendHeaders, IntoResponse};
 use axum::routing::{get, post};
-use region_core_web::{IdempotencyKeyHeader, Json, Path, Query, SignedIn, TraceParent};
+use region_core_web::{IdempotencyKeyHeader, Json, Path, Query, SignedIn, StoreKeeper, TraceParent};
 use serde::Deserialize;
-use shared::api::order::{Order, OrderPage, PlaceOrder, Quote, QuoteRequest};
+use shared::api::order::{CancelOrder, NewShipment, Order, OrderPage, PlaceOrder, Quote, QuoteRequest};
 use shared::idempotency::IDEMPOTENCY_REPLAYED;
-use shared::{OrderId, Problem};
+use shared::{OrderId, Problem, ShipmentId};
 
+use crate::OrderError;
 use crate::handover::{self, HandedOver, Reply};
 use crate::orders::{Caller, Orders};
 
@@ -30,6 +31,8 @@ pub fn router(orders: Orders) -> Router {
         .route("/v1/orders", post(place).get(list))
         .route("/v1/orders/{order_id}", get(find))
         .route("/v1/orders/{order_id}/cancel", post(cancel))
+        .route("/v1/orders/{order_id}/shipments", post(ship))
+        .route("/v1/orders/{order_id}/shipments/{shipment_id}/delivered", post(deliver))
         .with_state(orders)
 }
 
@@ -78,21 +81,56 @@ fn preferred_wait(headers: &HeaderMap) -> Option<Duration> {
     headers.get_all("prefer").iter().find_map(named).map(|seconds| Duration::from_secs(seconds).min(LONGEST_WAIT))
 }
 
+/// The owner's, or any for who keeps the store.
 async fn find(
     State(orders): State<Orders>,
     caller: SignedIn,
     Path(order_id): Path<OrderId>,
 ) -> Result<Json<Order>, Problem> {
-    Ok(Json(orders.find(caller.user_id(), order_id).await?))
+    match orders.find(caller.user_id(), order_id).await {
+        Err(OrderError::NotFound) if caller.keeps_store() => Ok(Json(orders.find_any(order_id).await?)),
+        found => Ok(Json(found?)),
+    }
 }
 
-/// Answers with the order as it is now: repeats are harmless.
+/// Answers with the order as it is now: repeats are harmless. Who keeps the store says why; a shopper need not.
 async fn cancel(
     State(orders): State<Orders>,
     caller: SignedIn,
     Path(order_id): Path<OrderId>,
+    body: Option<Json<CancelOrder>>,
 ) -> Result<Json<Order>, Problem> {
-    Ok(Json(orders.cancel(caller.user_id(), order_id).await?))
+    let reason = body.and_then(|Json(body)| body.reason);
+    match (reason, caller.keeps_store()) {
+        (Some(reason), true) => Ok(Json(orders.cancel_any(order_id, &reason).await?)),
+        (Some(_), false) => Err(Problem::invalid("reason", "only who keeps the store gives one")),
+        (None, keeps_store) => match orders.cancel(caller.user_id(), order_id).await {
+            Err(OrderError::NotFound) if keeps_store => Err(Problem::invalid("reason", "say why, to its shopper")),
+            cancelled => Ok(Json(cancelled?)),
+        },
+    }
+}
+
+/// 201 for a new parcel; a repeat under its key gets the same one.
+async fn ship(
+    State(orders): State<Orders>,
+    _: StoreKeeper,
+    Path(order_id): Path<OrderId>,
+    IdempotencyKeyHeader(key): IdempotencyKeyHeader,
+    Json(body): Json<NewShipment>,
+) -> Result<impl IntoResponse, Problem> {
+    let sent = orders.ship(order_id, key, body).await?;
+    let replayed = sent.replayed.then_some([(HeaderName::from_static(IDEMPOTENCY_REPLAYED), "true")]);
+    Ok((StatusCode::CREATED, replayed.map(AppendHeaders), Json(sent.shipment)))
+}
+
+/// Answers with the order as it is now: repeats are harmless.
+async fn deliver(
+    State(orders): State<Orders>,
+    _: StoreKeeper,
+    Path((order_id, shipment_id)): Path<(OrderId, ShipmentId)>,
+) -> Result<Json<Order>, Problem> {
+    Ok(Json(orders.deliver(order_id, shipment_id).await?))
 }
 
 #[derive(Deserialize)]

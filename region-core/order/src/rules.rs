@@ -2,7 +2,9 @@
 
 pub(crate) mod admit;
 mod checked;
+mod parcel;
 mod price;
 
 pub use checked::{CheckedOrder, InvalidField, checked_items};
+pub(crate) use parcel::{CheckedShipment, checked_reason};
 pub use price::{PriceError, Priced, PricedOrder, price};

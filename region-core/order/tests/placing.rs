@@ -3,6 +3,8 @@
 
 #[path = "placing/handover.rs"]
 mod handover;
+#[path = "placing/parcels.rs"]
+mod parcels;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;

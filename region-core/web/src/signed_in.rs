@@ -4,7 +4,7 @@ use axum::extract::{FromRequestParts, OptionalFromRequestParts};
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
-use shared::token::Claims;
+use shared::token::{Claims, Role};
 use shared::{Problem, ProblemKind, UserId};
 
 use crate::Verifier;
@@ -23,6 +23,33 @@ impl SignedIn {
     #[must_use]
     pub fn user_id(&self) -> UserId {
         self.claims.sub
+    }
+
+    /// Whether the caller keeps the store: a merchant or an operator.
+    #[must_use]
+    pub fn keeps_store(&self) -> bool {
+        self.claims.has(Role::Merchant) || self.claims.has(Role::Operator)
+    }
+}
+
+/// A caller who keeps the store, a merchant or an operator: 401 without a token that verifies, 403 for everybody else,
+/// before anything else of the request is looked at if it stands first.
+#[derive(Clone, Debug)]
+pub struct StoreKeeper {
+    /// What the token says.
+    pub claims: Claims,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for StoreKeeper {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let caller = <SignedIn as FromRequestParts<S>>::from_request_parts(parts, state).await?;
+        if caller.keeps_store() {
+            Ok(Self { claims: caller.claims })
+        } else {
+            Err(Problem::new(ProblemKind::Forbidden).detail("only merchants and operators keep the store"))
+        }
     }
 }
 

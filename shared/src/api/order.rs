@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use crate::{EmailAddress, Money, OrderId, Quantity, Sku, UserId};
+use crate::{EmailAddress, Money, OrderId, Quantity, ShipmentId, Sku, UserId};
 
 /// One SKU that is wanted.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -114,9 +114,9 @@ pub enum OrderStatus {
     Pending,
     /// Paid.
     Confirmed,
-    /// Given to the carrier.
+    /// Given to the carrier, all of it or its first parcel.
     Shipped,
-    /// Received.
+    /// Received, all of it.
     Delivered,
     /// Ended without a sale; its units are free again and any payment was returned.
     Cancelled,
@@ -167,6 +167,9 @@ pub struct Order {
     pub shipping_address: Address,
     /// Where to write to about it.
     pub email: Option<EmailAddress>,
+    /// Its parcels, in the order in which they left.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shipments: Vec<Shipment>,
     /// Rises as the order moves on.
     pub version: u64,
     /// When it was accepted.
@@ -177,6 +180,58 @@ pub struct Order {
     #[serde(with = "time::serde::rfc3339")]
     #[cfg_attr(feature = "openapi", schema(value_type = String, format = "date-time"))]
     pub expires_at: OffsetDateTime,
+}
+
+/// A parcel that left, for who keeps the store: `POST /v1/orders/{order_id}/shipments` with `Idempotency-Key`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct NewShipment {
+    /// What it holds; whatever has not left yet, if absent. Repeated SKUs are summed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub items: Option<Vec<OrderItem>>,
+    /// Who takes it, 1 to 60 characters.
+    pub carrier: String,
+    /// The carrier's name for it, at most 60 characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tracking_code: Option<String>,
+    /// Where its way can be followed: an `https` address of at most 500 characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tracking_url: Option<String>,
+}
+
+/// A parcel of an order.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Shipment {
+    /// The parcel.
+    pub shipment_id: ShipmentId,
+    /// Who takes it.
+    pub carrier: String,
+    /// The carrier's name for it.
+    pub tracking_code: Option<String>,
+    /// Where its way can be followed.
+    pub tracking_url: Option<String>,
+    /// What it holds.
+    pub items: Vec<OrderItem>,
+    /// When it left.
+    #[serde(with = "time::serde::rfc3339")]
+    #[cfg_attr(feature = "openapi", schema(value_type = String, format = "date-time"))]
+    pub sent_at: OffsetDateTime,
+    /// When it arrived.
+    #[serde(with = "time::serde::rfc3339::option")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = "date-time"))]
+    pub delivered_at: Option<OffsetDateTime>,
+}
+
+/// Why an order is cancelled, from who keeps the store: `POST /v1/orders/{order_id}/cancel`. Its shopper sends `{}`.
+#[derive(Clone, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct CancelOrder {
+    /// 1 to 200 characters; the shopper reads it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// The caller's orders, newest first: `GET /v1/orders?limit=&cursor=`.

@@ -14,6 +14,7 @@ mod operator;
 mod privacy;
 mod regions;
 mod routes;
+mod sending;
 mod sessions;
 mod stock;
 mod store;

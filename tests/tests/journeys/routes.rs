@@ -23,6 +23,8 @@ enum For {
     Users,
     /// Whose order it is: strangers get 404, nobody 401.
     Owner,
+    /// Who keeps the store: shoppers get 403, whosever it is and whatever they send, nobody 401.
+    Keepers,
 }
 
 /// All of `/v1`.
@@ -43,8 +45,8 @@ const ROUTES: &[(&str, &str, For)] = &[
     ("POST", "/v1/sessions/end", For::Anybody(422)),
     ("POST", "/v1/quotes", For::Anybody(422)),
     ("GET", "/v1/account", For::Users),
-    ("POST", "/v1/stock/entries", For::Users),
-    ("GET", "/v1/stock/entries", For::Users),
+    ("POST", "/v1/stock/entries", For::Keepers),
+    ("GET", "/v1/stock/entries", For::Keepers),
     ("GET", "/v1/cart", For::Users),
     ("POST", "/v1/cart/operations", For::Users),
     ("POST", "/v1/orders", For::Users),
@@ -52,6 +54,8 @@ const ROUTES: &[(&str, &str, For)] = &[
     ("GET", "/v1/orders/{order_id}", For::Owner),
     ("POST", "/v1/orders/{order_id}/cancel", For::Owner),
     ("POST", "/v1/orders/{order_id}/payment/confirm", For::Owner),
+    ("POST", "/v1/orders/{order_id}/shipments", For::Keepers),
+    ("POST", "/v1/orders/{order_id}/shipments/{shipment_id}/delivered", For::Keepers),
 ];
 
 fn request(client: &Client, method: &str, path: &str) -> reqwest::RequestBuilder {
@@ -67,13 +71,22 @@ async fn every_route_treats_a_caller_without_a_token_as_the_table_says() {
     for origin in [pop(), worker()] {
         let client = Client::new(origin);
         for (method, route, whose) in ROUTES {
-            let path = route.replace("{order_id}", &order.order_id.to_string()).replace("{slug}", "no-such-product");
+            let id = order.order_id.to_string();
+            let path =
+                route.replace("{order_id}", &id).replace("{shipment_id}", &id).replace("{slug}", "no-such-product");
             let nobody = client::send(request(&client, method, &path)).await;
             let expected = if let For::Anybody(status) = whose { *status } else { 401 };
             assert_eq!(nobody.status, expected, "{method} {path}: {}", nobody.text());
-            if *whose == For::Owner {
-                let token = &stranger.tokens.access_token;
-                client::send(request(&client, method, &path).bearer_auth(token)).await.expect(404);
+            let (as_owner, as_stranger) = match whose {
+                For::Owner => (None, Some(404)),
+                For::Keepers => (Some(403), Some(403)),
+                For::Anybody(_) | For::Users => (None, None),
+            };
+            for (shopper, refused) in [(&owner, as_owner), (&stranger, as_stranger)] {
+                let asked = request(&client, method, &path).bearer_auth(&shopper.tokens.access_token);
+                if let Some(status) = refused {
+                    client::send(asked).await.expect(status);
+                }
             }
             let other = client::send(client.request(Method::DELETE, &path)).await;
             assert_eq!(other.status, 405, "DELETE {path}: {}", other.text());

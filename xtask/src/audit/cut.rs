@@ -146,7 +146,9 @@ async fn count(snapshot: &mut PgConnection) -> anyhow::Result<BTreeMap<String, u
          UNION ALL SELECT 'dead_letters', count(*) FROM dead_letters UNION ALL SELECT 'users', count(*) FROM users
          UNION ALL SELECT 'carts', count(*) FROM carts UNION ALL SELECT 'logins', count(*) FROM logins
          UNION ALL SELECT 'slots', count(*) FROM slots UNION ALL SELECT 'transfers_in', count(*) FROM transfers_in
-         UNION ALL SELECT 'transfers_out', count(*) FROM transfers_out",
+         UNION ALL SELECT 'transfers_out', count(*) FROM transfers_out
+         UNION ALL SELECT 'shipments', count(*) FROM shipments UNION ALL SELECT 'sent_units', count(*) FROM sent_units
+         UNION ALL SELECT 'shipment_lines', count(*) FROM shipment_lines",
     )
     .fetch_all(snapshot)
     .await?;

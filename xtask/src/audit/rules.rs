@@ -11,6 +11,7 @@ mod events;
 mod orders;
 mod payments;
 mod quiet;
+mod shipments;
 mod slots;
 mod stock;
 
@@ -79,6 +80,8 @@ rules! {
     PRICES_HISTORY = "prices.history", "each line has the price that the catalog had at the order's version";
     PAYMENTS_ORDERS = "payments.orders", "captured = total if CONFIRMED or later, captured = refunded if CANCELLED";
     PAYMENTS_PROVIDER = "payments.provider", "the provider's own log knows one live capture an order, and none that we do not";
+    SHIPMENTS_UNITS = "shipments.units", "what has left of a line is what its parcels hold, and never more than was ordered";
+    SHIPMENTS_STATES = "shipments.states", "an order is SHIPPED with its first parcel, DELIVERED when all of it has arrived";
     EVENTS_INBOX = "events.inbox", "no consumer has handled an event twice";
     EVENTS_HANDLED = "events.handled", "every event is handled, waits for another try, or was set aside";
     EVENTS_VERSIONS = "events.versions", "the versions of an order's events rise without a gap";
@@ -93,7 +96,8 @@ rules! {
 
 /// Every rule that a shard is asked about.
 fn local() -> impl Iterator<Item = &'static LocalRule> {
-    [stock::RULES, orders::RULES, payments::RULES, events::RULES, slots::RULES, quiet::RULES].into_iter().flatten()
+    let services = [stock::RULES, orders::RULES, payments::RULES, shipments::RULES];
+    services.into_iter().chain([events::RULES, slots::RULES, quiet::RULES]).flatten()
 }
 
 /// The queries that find, without patience, whatever a shard still has to do by itself.

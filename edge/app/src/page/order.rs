@@ -6,8 +6,8 @@ use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use serde::Deserialize;
 use shared::api::cart::CartChange;
-use shared::api::order::{Address, Order, OrderPage, OrderStatus, OrderSummary, PaymentStatus};
-use shared::{Money, OrderId, Problem, ProblemKind};
+use shared::api::order::{Address, Order, OrderItem, OrderPage, OrderStatus, OrderSummary, PaymentStatus, Shipment};
+use shared::{Money, OrderId, Problem, ProblemKind, Sku};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -36,6 +36,7 @@ struct OrderDetail {
     cancelled: bool,
     steps: [Step; 4],
     address: Vec<String>,
+    parcels: Vec<Parcel>,
     placed: String,
     placed_machine: String,
     payment: &'static str,
@@ -47,6 +48,15 @@ struct Step {
     class: &'static str,
     said: &'static str,
     now: bool,
+}
+
+/// A parcel as its shopper reads it.
+struct Parcel {
+    carrier: String,
+    code: Option<String>,
+    url: Option<String>,
+    holds: String,
+    said: String,
 }
 
 #[derive(Template)]
@@ -241,6 +251,7 @@ fn detail(shell: Shell, order: Order, notice: Option<&'static str>, confirmed: b
         cancelled: order.status == OrderStatus::Cancelled,
         steps: steps(order.status),
         address: lines_of(&order.shipping_address),
+        parcels: order.shipments.iter().map(|shipment| parcel(shipment, &order)).collect(),
         placed: moment(order.created_at),
         placed_machine: order.created_at.format(&Rfc3339).unwrap_or_default(),
         payment: payment_name(order.payment),
@@ -260,6 +271,9 @@ fn words(order: &Order, confirmed: bool) -> (&'static str, String) {
         (OrderStatus::Confirmed, _) => {
             ("Thank you, it is yours", "The payment went through. We are packing.".to_owned())
         }
+        (OrderStatus::Shipped, _) if units_sent(order) < units_ordered(order) => {
+            ("Part of it is on its way", "The rest follows in another parcel.".to_owned())
+        }
         (OrderStatus::Shipped, _) => ("On its way", "Your parcel is with the carrier.".to_owned()),
         (OrderStatus::Delivered, _) => ("Delivered", "We hope you like it.".to_owned()),
         (OrderStatus::Cancelled, PaymentStatus::Declined) => (
@@ -278,6 +292,33 @@ fn words(order: &Order, confirmed: bool) -> (&'static str, String) {
             };
             ("This order was cancelled", format!("{} {money}", sentence(reason)))
         }
+    }
+}
+
+fn units_ordered(order: &Order) -> u64 {
+    order.lines.iter().map(|line| u64::from(line.quantity.units())).sum()
+}
+
+fn units_sent(order: &Order) -> u64 {
+    let items = order.shipments.iter().flat_map(|shipment| &shipment.items);
+    items.map(|item| u64::from(item.quantity.units())).sum()
+}
+
+fn parcel(shipment: &Shipment, order: &Order) -> Parcel {
+    let title = |sku: &Sku| {
+        let line = order.lines.iter().find(|line| line.sku == *sku);
+        line.map_or_else(|| sku.to_string(), |line| line.title.clone())
+    };
+    let held = |item: &OrderItem| format!("{} × {}", item.quantity, title(&item.sku));
+    Parcel {
+        carrier: shipment.carrier.clone(),
+        code: shipment.tracking_code.clone(),
+        url: shipment.tracking_url.clone(),
+        holds: shipment.items.iter().map(held).collect::<Vec<_>>().join(", "),
+        said: match shipment.delivered_at {
+            Some(at) => format!("Arrived on {}", day(at)),
+            None => format!("Sent on {}", day(shipment.sent_at)),
+        },
     }
 }
 

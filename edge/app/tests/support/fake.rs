@@ -22,11 +22,14 @@ use shared::api::catalog::{
     SearchResults, StockLevel, StockLevels, Variant,
 };
 use shared::api::order::{
-    LineItem, Order, OrderPage, OrderStatus, OrderSummary, PaymentStatus, PlaceOrder, Quote, QuoteRequest,
+    LineItem, Order, OrderItem, OrderPage, OrderStatus, OrderSummary, PaymentStatus, PlaceOrder, Quote, QuoteRequest,
+    Shipment,
 };
 use shared::id::{Slot, USER_EPOCH_MS};
 use shared::token::{self, Claims, KeyId, KeySet, PublicKey, Role};
-use shared::{CartId, Currency, Money, OrderId, Problem, ProblemKind, ProductId, Quantity, SessionId, Sku, UserId};
+use shared::{
+    CartId, Currency, Money, OrderId, Problem, ProblemKind, ProductId, Quantity, SessionId, ShipmentId, Sku, UserId,
+};
 use time::OffsetDateTime;
 
 type Job = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -100,6 +103,25 @@ impl Fake {
     }
 
     /// Paths of the calls so far, oldest first; the list starts anew.
+    /// Sends that many units of everybody's orders, and has them arrive.
+    pub fn send_parcels(&self, units: i64, arrived: bool) {
+        let mut core = self.0.core.lock().unwrap();
+        for (_, order) in core.users.iter_mut().flat_map(|user| &mut user.orders) {
+            let item = OrderItem { sku: order.lines[0].sku.clone(), quantity: Quantity::new(units).unwrap() };
+            order.shipments.push(Shipment {
+                shipment_id: ShipmentId::mint(1, order.order_id.slot(), [1; 8]),
+                carrier: "Royal <Mail>".to_owned(),
+                tracking_code: Some("RM1".to_owned()),
+                tracking_url: Some("https://track.example/?code=RM1&a=\"".to_owned()),
+                items: vec![item],
+                sent_at: order.created_at,
+                delivered_at: arrived.then_some(order.created_at),
+            });
+            order.status = OrderStatus::Shipped;
+            order.version += 1;
+        }
+    }
+
     pub fn take_calls(&self) -> Vec<String> {
         let calls = std::mem::take(&mut *self.0.calls.lock().unwrap());
         calls.into_iter().map(|call| format!("{} {}", call.method(), call.uri())).collect()
@@ -617,6 +639,7 @@ impl Core {
             total: quote.total,
             shipping_address: asked.shipping_address,
             email: asked.email,
+            shipments: Vec::new(),
             version: 1,
             created_at,
             expires_at: created_at + time::Duration::seconds(900),

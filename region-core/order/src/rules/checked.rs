@@ -21,7 +21,7 @@ pub struct InvalidField {
     pub reason: String,
 }
 
-fn invalid(field: &str, reason: impl ToString) -> InvalidField {
+pub(super) fn invalid(field: &str, reason: impl ToString) -> InvalidField {
     InvalidField { field: field.to_owned(), reason: reason.to_string() }
 }
 
@@ -120,7 +120,12 @@ fn check_address(address: &Address) -> Result<(), InvalidField> {
     }
 }
 
-fn check_text(field: &str, value: Option<&str>, shortest: usize, longest: usize) -> Result<(), InvalidField> {
+pub(super) fn check_text(
+    field: &str,
+    value: Option<&str>,
+    shortest: usize,
+    longest: usize,
+) -> Result<(), InvalidField> {
     let Some(value) = value else { return Ok(()) };
     let length = value.trim().chars().count();
     if !(shortest..=longest).contains(&length) {

@@ -3,6 +3,7 @@
 
 use region_core_store::StoreError;
 use shared::OrderId;
+use shared::api::order::OrderStatus;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -35,6 +36,15 @@ pub(crate) async fn lock(conn: &mut PgConnection, orders: &[OrderId]) -> Result<
     .fetch_all(conn)
     .await?;
     Ok(())
+}
+
+/// Locks the row of an order for a transaction that decides about its parcels, and tells where it stands.
+pub(crate) async fn lock_one(conn: &mut PgConnection, order: OrderId) -> Result<Option<OrderStatus>, StoreError> {
+    let status =
+        sqlx::query_scalar!("SELECT status FROM orders WHERE order_id = $1 FOR NO KEY UPDATE", order.as_uuid(),)
+            .fetch_optional(conn)
+            .await?;
+    status.map(|status| super::read::status(&status)).transpose()
 }
 
 /// Claims orders that are PENDING, not claimed and unexpired by the shard's clock: from here on they cannot expire.
@@ -116,6 +126,34 @@ pub(crate) async fn call_off(
         "#,
         order.as_uuid(),
         reason,
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.map(|row| Moved { order_id: OrderId::from_uuid(row.order_id), version: row.version }))
+}
+
+/// Moves an order from CONFIRMED to SHIPPED: its first parcel has left, and it can no longer be cancelled.
+pub(crate) async fn ship(conn: &mut PgConnection, order: OrderId) -> Result<Option<Moved>, StoreError> {
+    let row = sqlx::query!(
+        r#"
+        UPDATE orders SET status = 'SHIPPED', version = version + 1 WHERE order_id = $1 AND status = 'CONFIRMED'
+        RETURNING order_id, version
+        "#,
+        order.as_uuid(),
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.map(|row| Moved { order_id: OrderId::from_uuid(row.order_id), version: row.version }))
+}
+
+/// Moves an order from SHIPPED to DELIVERED: all of it has arrived.
+pub(crate) async fn deliver(conn: &mut PgConnection, order: OrderId) -> Result<Option<Moved>, StoreError> {
+    let row = sqlx::query!(
+        r#"
+        UPDATE orders SET status = 'DELIVERED', version = version + 1 WHERE order_id = $1 AND status = 'SHIPPED'
+        RETURNING order_id, version
+        "#,
+        order.as_uuid(),
     )
     .fetch_optional(conn)
     .await?;

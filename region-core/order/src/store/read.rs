@@ -1,5 +1,7 @@
 //! Orders as their owner sees them.
 
+use std::collections::BTreeMap;
+
 use region_core_store::StoreError;
 use shared::api::order::{Address, LineItem, Order, OrderStatus, OrderSummary, PaymentStatus};
 use shared::{Currency, Money, OrderId, Quantity, Sku, UserId};
@@ -26,24 +28,47 @@ struct OrderRow {
 
 /// The order, if it is `caller`'s: his own, or a guest's that he was before he signed in.
 pub(crate) async fn find(conn: &mut PgConnection, order: OrderId, caller: UserId) -> Result<Option<Order>, StoreError> {
+    find_for(conn, order, Some(caller)).await
+}
+
+/// The order, whosever it is.
+pub(crate) async fn find_any(conn: &mut PgConnection, order: OrderId) -> Result<Option<Order>, StoreError> {
+    find_for(conn, order, None).await
+}
+
+async fn find_for(
+    conn: &mut PgConnection,
+    order: OrderId,
+    caller: Option<UserId>,
+) -> Result<Option<Order>, StoreError> {
     let row = sqlx::query_as!(
         OrderRow,
         r#"
         SELECT order_id, user_id, status, cancel_reason, payment, currency, subtotal_minor, shipping_minor, total_minor,
             shipping_address AS "shipping_address: Json<Address>", email, version, created_at, expires_at
         FROM orders
-        WHERE order_id = $1 AND (user_id = $2 OR EXISTS (
+        WHERE order_id = $1 AND ($2::bigint IS NULL OR user_id = $2 OR EXISTS (
             SELECT FROM user_aliases WHERE user_aliases.guest_id = orders.user_id AND user_aliases.user_id = $2))
         "#,
         order.as_uuid(),
-        caller.as_i64(),
+        caller.map(UserId::as_i64),
     )
     .fetch_optional(&mut *conn)
     .await?;
     let Some(row) = row else { return Ok(None) };
     let currency = currency(&row.currency)?;
     let lines = lines(conn, order, currency).await?;
-    row.into_order(currency, lines).map(Some)
+    let mut found = row.into_order(currency, lines)?;
+    if matches!(found.status, OrderStatus::Shipped | OrderStatus::Delivered) {
+        found.shipments = region_core_shipping::list(conn, order).await?;
+    }
+    Ok(Some(found))
+}
+
+/// Units that the order's lines ordered.
+pub(crate) async fn ordered(conn: &mut PgConnection, order: OrderId) -> Result<BTreeMap<Sku, Quantity>, StoreError> {
+    let rows = sqlx::query!("SELECT sku, quantity FROM line_items WHERE order_id = $1", order.as_uuid());
+    rows.fetch_all(conn).await?.into_iter().map(|row| Ok((sku(&row.sku)?, quantity(row.quantity)?))).collect()
 }
 
 async fn lines(conn: &mut PgConnection, order: OrderId, currency: Currency) -> Result<Vec<LineItem>, StoreError> {
@@ -55,9 +80,7 @@ async fn lines(conn: &mut PgConnection, order: OrderId, currency: Currency) -> R
     .await?;
     rows.into_iter()
         .map(|row| {
-            let sku: Sku = row.sku.parse().map_err(|_| StoreError::corrupt("line_items.sku", &row.sku))?;
-            let quantity = Quantity::new(i64::from(row.quantity))
-                .map_err(|error| StoreError::corrupt("line_items.quantity", error))?;
+            let (sku, quantity) = (sku(&row.sku)?, quantity(row.quantity)?);
             let unit_price = money("line_items.unit_price_minor", row.unit_price_minor, currency)?;
             let line_total = unit_price
                 .checked_mul(quantity.units())
@@ -85,6 +108,7 @@ impl OrderRow {
                 .map(|email| email.parse())
                 .transpose()
                 .map_err(|error| StoreError::corrupt("orders.email", error))?,
+            shipments: Vec::new(),
             version: u64::try_from(self.version).map_err(|_| StoreError::corrupt("orders.version", self.version))?,
             created_at: self.created_at,
             expires_at: self.expires_at,
@@ -135,7 +159,15 @@ fn money(what: &'static str, minor: i64, currency: Currency) -> Result<Money, St
     Money::new(minor, currency).map_err(|error| StoreError::corrupt(what, error))
 }
 
-fn status(text: &str) -> Result<OrderStatus, StoreError> {
+fn sku(text: &str) -> Result<Sku, StoreError> {
+    text.parse().map_err(|_| StoreError::corrupt("line_items.sku", text))
+}
+
+fn quantity(units: i32) -> Result<Quantity, StoreError> {
+    Quantity::new(i64::from(units)).map_err(|error| StoreError::corrupt("line_items.quantity", error))
+}
+
+pub(crate) fn status(text: &str) -> Result<OrderStatus, StoreError> {
     match text {
         "PENDING" => Ok(OrderStatus::Pending),
         "CONFIRMED" => Ok(OrderStatus::Confirmed),

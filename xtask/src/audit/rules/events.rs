@@ -49,7 +49,7 @@ pub(super) const RULES: &[LocalRule] = &[
                               ELSE format('version %s follows version %s', said.version, before) END AS problem
                   FROM (SELECT topic, aggregate_id, sequence, aggregate_version AS version,
                                lag(aggregate_version) OVER (PARTITION BY topic, aggregate_id ORDER BY sequence) AS before
-                        FROM outbox WHERE topic IN ('order_events', 'payment_events')) AS said
+                        FROM outbox WHERE topic IN ('order_events', 'payment_events', 'shipping_events')) AS said
                   LEFT JOIN orders ON orders.order_id = aggregate_id
                   WHERE said.version <> before + 1
                      OR (before IS NULL AND said.version <> 1 AND orders.created_at > $2 - interval '3 days')",
@@ -75,8 +75,9 @@ pub(super) const RULES: &[LocalRule] = &[
                             WHEN status = 'PENDING' AND claimed_at IS NULL THEN 'OrderCreated'
                             WHEN status = 'PENDING' THEN 'OrderClaimed'
                             WHEN status = 'CONFIRMED' THEN 'OrderConfirmed'
-                            WHEN status = 'CANCELLED' THEN 'OrderCancelled'
-                            ELSE kind END)",
+                            WHEN status = 'SHIPPED' THEN 'OrderShipped'
+                            WHEN status = 'DELIVERED' THEN 'OrderDelivered'
+                            WHEN status = 'CANCELLED' THEN 'OrderCancelled' END)",
             },
             Check {
                 table: "payments",

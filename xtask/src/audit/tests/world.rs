@@ -26,6 +26,10 @@ enum Stage {
     Held,
     Claimed,
     Confirmed,
+    /// Some of it has left.
+    Shipped,
+    /// All of it has arrived.
+    Delivered,
     /// Cancelled before the money moved.
     Voided,
     /// Cancelled after the money moved.
@@ -76,7 +80,8 @@ const CATALOG: &str = "
 impl World {
     /// A store that sells: orders of every stage, and a transfer on its way.
     pub(super) async fn running() -> Self {
-        let stages = [Stage::Held, Stage::Claimed, Stage::Confirmed, Stage::Voided, Stage::Refunded];
+        let decided = [Stage::Confirmed, Stage::Voided, Stage::Refunded, Stage::Shipped, Stage::Delivered];
+        let stages = [[Stage::Held, Stage::Claimed].as_slice(), &decided].concat();
         let world = Self::with(&stages).await;
         world.shard(1, GIVEN).await;
         world.shard(2, BORROWED).await;
@@ -205,7 +210,7 @@ async fn execute(database: &TestDatabase, sql: String) {
 }
 
 impl Order {
-    /// 0 for the order, 1 for its payment.
+    /// 0 for the order, 1 for its payment, 2 for its parcel.
     fn id(&self, what: u32) -> String {
         format!("01900000-0000-7{:03x}-800{what}-{:012x}", self.slot, self.number)
     }
@@ -221,11 +226,17 @@ impl Order {
         let (created, claimed) = (order("OrderCreated", Some("payment")), order("OrderClaimed", Some("payment")));
         let cancelled = order("OrderCancelled", Some("payment"));
         let authorized = payment("PaymentAuthorized");
+        let parcel = |kind| ("shipping_events", kind, None);
+        let paid = vec![created, authorized, claimed, payment("PaymentCaptured"), order("OrderConfirmed", None)];
+        let sent = [parcel("ShipmentSent"), order("OrderShipped", None)];
         match self.stage {
             Stage::Held => vec![created],
             Stage::Claimed => vec![created, authorized, claimed],
-            Stage::Confirmed => {
-                vec![created, authorized, claimed, payment("PaymentCaptured"), order("OrderConfirmed", None)]
+            Stage::Confirmed => paid,
+            Stage::Shipped => [paid.as_slice(), &sent].concat(),
+            Stage::Delivered => {
+                let arrived = [parcel("ShipmentDelivered"), order("OrderDelivered", None)];
+                [paid.as_slice(), &sent, &arrived].concat()
             }
             Stage::Voided => vec![created, authorized, cancelled, payment("PaymentVoided")],
             Stage::Refunded => {
@@ -245,7 +256,7 @@ impl Order {
         match self.stage {
             Stage::Held => vec![created],
             Stage::Claimed => vec![created, fact("authorized")],
-            Stage::Confirmed => vec![created, fact("authorized"), fact("captured")],
+            Stage::Confirmed | Stage::Shipped | Stage::Delivered => vec![created, fact("authorized"), fact("captured")],
             Stage::Voided => vec![created, fact("authorized"), fact("voided")],
             Stage::Refunded => vec![created, fact("authorized"), fact("captured"), refunded],
         }
@@ -257,6 +268,8 @@ impl Order {
             Stage::Held => ("PENDING", false, "held", "to_authorize", 0, 0),
             Stage::Claimed => ("PENDING", true, "claimed", "to_capture", 0, 0),
             Stage::Confirmed => ("CONFIRMED", true, "claimed", "captured", 690, 0),
+            Stage::Shipped => ("SHIPPED", true, "claimed", "captured", 690, 0),
+            Stage::Delivered => ("DELIVERED", true, "claimed", "captured", 690, 0),
             Stage::Voided => ("CANCELLED", false, "released", "voided", 0, 0),
             Stage::Refunded => ("CANCELLED", true, "released", "refunded", 690, 690),
         };
@@ -279,6 +292,7 @@ impl Order {
              VALUES ('{payment}', '{order}', 'sandbox', 'pay_{number}', 'tok_success', 'GBP', 690, {captured}, {refunded},
                  '{state}', {payment_version}, shard_now() + interval '1 hour');"
         );
+        sql.push_str(&self.parcel());
         let mut next = std::collections::HashMap::new();
         for (place, (topic, kind, heard)) in said.into_iter().enumerate() {
             let version = next.entry(topic).and_modify(|version| *version += 1).or_insert(1);
@@ -292,5 +306,22 @@ impl Order {
             }
         }
         sql
+    }
+
+    /// The parcel that has left, with one mug if the rest is to follow.
+    fn parcel(&self) -> String {
+        let (mugs, cups, arrived) = match self.stage {
+            Stage::Shipped => (1, 0, "NULL"),
+            Stage::Delivered => (2, 1, "shard_now() + interval '1 hour'"),
+            Stage::Held | Stage::Claimed | Stage::Confirmed | Stage::Voided | Stage::Refunded => return String::new(),
+        };
+        let (order, parcel, number) = (self.id(0), self.id(2), self.number);
+        format!(
+            "INSERT INTO shipments (shipment_id, order_id, key, request_hash, carrier, delivered_at)
+             VALUES ('{parcel}', '{order}', 'parcel', sha256('{number}'), 'Post', {arrived});
+             INSERT INTO shipment_lines
+             SELECT '{parcel}', sku, units FROM (VALUES ('MUG', {mugs}), ('CUP', {cups})) AS line (sku, units) WHERE units > 0;
+             INSERT INTO sent_units VALUES ('{order}', 'MUG', 2, {mugs}), ('{order}', 'CUP', 1, {cups});"
+        )
     }
 }

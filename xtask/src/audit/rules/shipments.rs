@@ -1,0 +1,49 @@
+//! Parcels against the orders whose units they hold.
+
+use super::{Check, LocalRule, SHIPMENTS_STATES, SHIPMENTS_UNITS};
+
+pub(super) const RULES: &[LocalRule] = &[
+    LocalRule {
+        rule: SHIPMENTS_UNITS,
+        looks_at: &["sent_units", "shipment_lines"],
+        checks: &[
+            Check {
+                table: "sent_units",
+                sql: "SELECT format('order %s, %s', order_id, sku) AS key,
+                             format('%s of %s are said to have left; its parcels hold %s, and %s were ordered',
+                                    coalesce(sent::text, 'none'), coalesce(ordered::text, 'none'),
+                                    coalesce(packed::text, 'none'), coalesce(quantity::text, 'none')) AS problem
+                      FROM sent_units
+                      FULL JOIN (SELECT order_id, sku, sum(units) AS packed
+                                 FROM shipment_lines JOIN shipments USING (shipment_id) GROUP BY order_id, sku) AS parcels
+                          USING (order_id, sku)
+                      LEFT JOIN line_items USING (order_id, sku)
+                      WHERE coalesce(sent, 0) <> coalesce(packed, 0) OR ordered IS DISTINCT FROM quantity",
+            },
+            Check {
+                table: "shipments",
+                sql: "SELECT shipment_id::text AS key, format('a parcel of order %s that holds nothing', order_id) AS problem
+                      FROM shipments
+                      WHERE NOT EXISTS (SELECT FROM shipment_lines WHERE shipment_lines.shipment_id = shipments.shipment_id)",
+            },
+        ],
+    },
+    LocalRule {
+        rule: SHIPMENTS_STATES,
+        looks_at: &["orders", "shipments"],
+        checks: &[Check {
+            table: "orders",
+            sql: "SELECT order_id::text AS key,
+                         format('%s, with %s parcels, %s of them arrived, and %s units that have not left',
+                                status, coalesce(parcels, 0), coalesce(arrived, 0), coalesce(units_left, 0)) AS problem
+                  FROM orders
+                  LEFT JOIN (SELECT order_id, count(*) AS parcels, count(delivered_at) AS arrived
+                             FROM shipments GROUP BY order_id) AS sent USING (order_id)
+                  LEFT JOIN (SELECT order_id, sum(ordered - sent) AS units_left FROM sent_units GROUP BY order_id)
+                      AS rest USING (order_id)
+                  WHERE CASE WHEN parcels IS NULL THEN status IN ('SHIPPED', 'DELIVERED')
+                             WHEN parcels = arrived AND units_left = 0 THEN status <> 'DELIVERED'
+                             ELSE status <> 'SHIPPED' END",
+        }],
+    },
+];
