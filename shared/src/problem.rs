@@ -135,6 +135,9 @@ pub struct Problem {
     pub retry_after_seconds: Option<u32>,
 }
 
+/// What RFC 9457 section 3.1 calls its members.
+const OWN_MEMBERS: [&str; 5] = ["type", "title", "status", "detail", "instance"];
+
 impl Problem {
     /// A problem of that kind. What passes by itself (429, 503, units in transit) starts with a `Retry-After` of one second.
     #[must_use]
@@ -156,9 +159,10 @@ impl Problem {
         self
     }
 
-    /// Adds a member that a client can act on.
+    /// Adds a member that a client can act on, under a name that is not one of the document's own (RFC 9457 section 3.1).
     #[must_use]
     pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
+        debug_assert!(!OWN_MEMBERS.contains(&name), "{name} is a member of every problem: no parser takes it twice");
         self.members.insert(name.to_owned(), value.into());
         self
     }

@@ -123,7 +123,7 @@ impl From<OrderError> for Problem {
             // A plain word: serialising cannot fail.
             OrderError::Left(status) | OrderError::NotPaid(status) => Self::new(ProblemKind::OrderState)
                 .detail(error)
-                .with("status", serde_json::to_value(status).unwrap_or_default()),
+                .with("order_status", serde_json::to_value(status).unwrap_or_default()),
             OrderError::Parcel(error @ ParcelError::NotOrdered(_)) => Self::invalid("items", error),
             OrderError::Parcel(error) => Self::new(ProblemKind::OrderState).detail(error),
             OrderError::DecidedElsewhere(problem) => problem,
@@ -164,4 +164,18 @@ fn sold_out(short: &[Shortfall]) -> Problem {
         .map(|short| serde_json::json!({"sku": short.sku, "wanted": short.wanted, "available": short.free}))
         .collect();
     Problem::new(ProblemKind::SoldOut).detail(detail).with("items", items)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_for_the_order_s_state_says_it_beside_its_own_status() {
+        for error in [OrderError::Left(OrderStatus::Shipped), OrderError::NotPaid(OrderStatus::Shipped)] {
+            let sent = serde_json::to_vec(&Problem::from(error)).unwrap();
+            let read: Problem = serde_json::from_slice(&sent).unwrap();
+            assert_eq!((read.status, &read.members["order_status"]), (409, &"SHIPPED".into()));
+        }
+    }
 }
