@@ -5,6 +5,7 @@
 pub mod account;
 pub mod cart;
 pub mod catalog;
+pub mod desk;
 pub mod order;
 pub mod stock;
 

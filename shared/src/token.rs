@@ -125,6 +125,12 @@ impl Claims {
         self.roles.contains(&role)
     }
 
+    /// Whether the user keeps the store: a merchant or an operator.
+    #[must_use]
+    pub fn keeps_store(&self) -> bool {
+        self.has(Role::Merchant) || self.has(Role::Operator)
+    }
+
     /// Whether nobody has credentials for this user yet.
     #[must_use]
     pub fn is_guest(&self) -> bool {

@@ -37,7 +37,7 @@ pub use platform::{ClientAddress, Page, Platform, UpstreamError};
 
 use crate::app::App;
 use crate::cache_status::Source;
-use crate::page::{account, cart, checkout, order};
+use crate::page::{account, cart, checkout, desk, order};
 use crate::route::PublicRoute;
 use crate::stored::Served;
 
@@ -134,6 +134,11 @@ fn personal<P: Platform>(app: &App<P>) -> Router<App<P>> {
         .route("/orders/{order_id}/confirm", post(order::confirm::<P>))
         .route("/orders/{order_id}/cancel", post(order::cancel::<P>))
         .route("/orders/{order_id}/again", post(order::again::<P>))
+        .route("/desk", get(desk::list::<P>))
+        .route("/desk/orders/{order_id}", get(desk::show::<P>))
+        .route("/desk/orders/{order_id}/shipments", post(desk::send::<P>))
+        .route("/desk/orders/{order_id}/shipments/{shipment_id}/delivered", post(desk::deliver::<P>))
+        .route("/desk/orders/{order_id}/cancel", post(desk::cancel::<P>))
         .route("/account", get(account::show::<P>))
         .route("/sign-in", get(account::sign_in_form::<P>).post(account::sign_in::<P>))
         .route("/sign-up", get(account::sign_up_form::<P>).post(account::sign_up::<P>))

@@ -4,6 +4,7 @@ pub(crate) mod account;
 pub(crate) mod cart;
 pub(crate) mod checkout;
 mod country;
+pub(crate) mod desk;
 mod home;
 mod listing;
 pub(crate) mod message;

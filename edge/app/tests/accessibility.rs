@@ -136,30 +136,40 @@ async fn every_page_can_be_used_by_everybody() {
     }
     pages.push(("/cart with items".to_owned(), browser.get("/cart?notice=added").await));
     let checkout = browser.get("/checkout").await;
-    let form = with(checkout.form("/checkout"), &[("name", "Ada"), ("line1", "1 High Street"), ("city", "York")]);
+    let form = checkout.form("/checkout");
     pages.push(("/checkout with items".to_owned(), checkout));
     pages.push((
         "/checkout with faults".to_owned(),
-        browser.post("/checkout", &with(form.clone(), &[("city", ""), ("email", "x")])).await,
+        browser.post("/checkout", &with(form, &[("city", ""), ("email", "x")])).await,
     ));
+    let address = [("name", "Ada"), ("line1", "1 High Street"), ("city", "York")];
     for payment in ["tok_challenge", "tok_decline", "tok_timeout", "tok_success"] {
-        let order = browser
-            .post("/checkout", &with(form.clone(), &[("payment", payment), ("key", payment)]))
-            .await
-            .location()
-            .to_owned();
-        if !order.is_empty() {
-            pages.push((format!("order with {payment}"), browser.get(&order).await));
-        }
+        browser.post_pairs("/cart/add", &[("sku", "10123C"), ("quantity", "1")]).await;
+        let form = with(browser.get("/checkout").await.form("/checkout"), &address);
+        let placed = browser.post("/checkout", &with(form, &[("payment", payment)])).await;
+        pages.push((format!("order with {payment}"), browser.get(placed.location()).await));
     }
-    pages.push(("/orders with one".to_owned(), browser.get("/orders").await));
+    pages.push(("/orders with some".to_owned(), browser.get("/orders").await));
     pages.push((
         "/sign-up with faults".to_owned(),
         browser.post_pairs("/sign-up", &[("email", "x"), ("password", "1")]).await,
     ));
     browser.post_pairs("/sign-up", &[("email", "ada@example.org"), ("password", "correct horse")]).await;
     pages.push(("/account".to_owned(), browser.get("/account").await));
-    assert!(pages.len() > 22);
+    browser.post("/sign-out", &[]).await;
+    browser.post_pairs("/sign-up", &[("email", "keeper@example.org"), ("password", "correct horse")]).await;
+    pages.push(("/account of a keeper".to_owned(), browser.get("/account").await));
+    let desk = browser.get("/desk").await;
+    let orders: Vec<_> = select(&desk.page(), ".orders a").iter().map(|a| a.attr("href").unwrap().to_owned()).collect();
+    pages.push(("/desk".to_owned(), desk));
+    pages.push(("/desk without a find".to_owned(), browser.get("/desk?find=nothing").await));
+    for path in orders {
+        pages.push((path.clone(), browser.get(&path).await));
+    }
+    platform.send_parcels(1, false);
+    let sent = pages.last().unwrap().0.clone();
+    pages.push((format!("{sent} with a parcel"), browser.get(&sent).await));
+    assert!(pages.len() > 32);
     let all: Vec<_> = pages
         .iter()
         .flat_map(|(path, seen)| faults(&seen.body).into_iter().map(move |fault| format!("{path}: {fault}")))

@@ -412,6 +412,46 @@ async fn a_shopper_reads_which_parcel_holds_what_and_follows_it() {
 }
 
 #[tokio::test]
+async fn who_keeps_the_store_sends_an_order_from_the_desk_and_nobody_else_sees_one() {
+    let (_, router) = shop();
+    let mut ada = Browser::new(&router);
+    add(&mut ada, TAPE, "2").await;
+    let order = check_out(&mut ada, &[("payment", "tok_success")]).await.1.location().to_owned();
+    let desk = format!("/desk{order}");
+    assert_eq!(ada.get("/desk").await.location(), "/sign-in?next=desk");
+    let up = [("email", "ada@example.org"), ("password", "correct horse"), ("name", "Ada"), ("next", "")];
+    ada.post_pairs("/sign-up", &up).await;
+    for path in ["/desk", &desk] {
+        assert_eq!(ada.get(path).await.status, 404, "{path} is no shopper's");
+    }
+    assert_eq!(ada.post_pairs(&format!("{desk}/cancel"), &[("reason", "mine")]).await.status, 404);
+
+    let mut keeper = Browser::new(&router);
+    let up = [("email", "keeper@example.org"), ("password", "correct horse"), ("name", "Bo"), ("next", "desk")];
+    assert_eq!(keeper.post_pairs("/sign-up", &up).await.location(), "/desk");
+    assert_eq!(keeper.get("/account").await.text("a[href='/desk']"), "Order desk");
+    let list = keeper.get("/desk?status=CONFIRMED").await;
+    assert!(list.body.contains(&format!("href=\"{desk}\"")), "{}", list.body);
+    assert_eq!(list.text("[role=alert]"), "Orders of us are missing here: it does not answer.");
+    let nothing = keeper.get("/desk?find=%3Cb%3E").await;
+    assert!(nothing.text("[role=alert]").starts_with("find: ") && !nothing.body.contains("<b>"));
+
+    let send = format!("{desk}/shipments");
+    let form = keeper.get(&desk).await.form(&send);
+    let unsaid = keeper.post(&send, &form).await;
+    assert_eq!((unsaid.status.as_u16(), unsaid.text("[role=alert]").as_str()), (422, "carrier: 1 to 60 characters."));
+    let sent = keeper.post(&send, &with(form, &[("carrier", "Royal Mail")])).await;
+    assert_eq!(sent.location(), desk);
+    assert_eq!(ada.get(&order).await.text("h1"), "On its way");
+    let page = keeper.get(&desk).await;
+    let offered = |path: &str| page.body.contains(&format!("action=\"{path}\""));
+    assert!(!offered(&send) && !offered(&format!("{desk}/cancel")), "nothing is left to send, or to cancel");
+    let mut actions = page.body.split("action=\"").map(|rest| rest.split('"').next().unwrap());
+    keeper.post(actions.find(|path| path.ends_with("/delivered")).unwrap(), &[]).await;
+    assert_eq!(ada.get(&order).await.text("h1"), "Delivered");
+}
+
+#[tokio::test]
 async fn an_expired_token_is_traded_without_the_shopper_noticing() {
     let (platform, router) = shop();
     let mut browser = Browser::new(&router);
@@ -555,6 +595,9 @@ async fn only_our_own_pages_may_post() {
         "/orders/x/confirm",
         "/orders/x/cancel",
         "/orders/x/again",
+        "/desk/orders/x/shipments",
+        "/desk/orders/x/shipments/y/delivered",
+        "/desk/orders/x/cancel",
     ];
     let origins = [
         None,

@@ -10,6 +10,7 @@ use sqlx::PgConnection;
 use crate::error::OrderError;
 use crate::orders::Orders;
 use crate::rules::checked_reason;
+use crate::store::desk::{self, Action};
 use crate::store::progress::{self, Moved};
 
 /// What the shopper reads on his order.
@@ -23,30 +24,31 @@ impl Orders {
     /// [`OrderError::NotFound`] if it is not his, [`OrderError::Left`] if it has gone to the carrier; nothing is changed then.
     pub async fn cancel(&self, caller: UserId, order: OrderId) -> Result<Order, OrderError> {
         let seen = self.find(caller, order).await?;
-        self.call_off(seen, REASON.to_owned(), "shopper").await
+        self.call_off(seen, REASON.to_owned(), None).await
     }
 
     /// The same for whosever order, with a reason that its shopper reads: for who keeps the store, which the caller has checked.
     ///
     /// # Errors
     /// [`OrderError::Invalid`] for a reason that says nothing or too much, [`OrderError::NotFound`], [`OrderError::Left`].
-    pub async fn cancel_any(&self, order: OrderId, reason: &str) -> Result<Order, OrderError> {
+    pub async fn cancel_any(&self, order: OrderId, by: UserId, reason: &str) -> Result<Order, OrderError> {
         let reason = checked_reason(reason)?;
         let seen = self.find_any(order).await?;
-        self.call_off(seen, reason, "store").await
+        self.call_off(seen, reason, Some(by)).await
     }
 
-    #[tracing::instrument(name = "order.cancel", skip_all, fields(order.id = %seen.order_id, by))]
-    async fn call_off(&self, seen: Order, reason: String, by: &'static str) -> Result<Order, OrderError> {
+    #[tracing::instrument(name = "order.cancel", skip_all, fields(order.id = %seen.order_id))]
+    async fn call_off(&self, seen: Order, reason: String, keeper: Option<UserId>) -> Result<Order, OrderError> {
         if seen.status == OrderStatus::Cancelled {
             return Ok(seen);
         }
         let (parts, speaker, order) = (self.parts(), self.clone(), seen.order_id);
         let shard = parts.shards.here(order.slot())?;
-        let work = async move |conn: &mut PgConnection| call_off_in(conn, &speaker, order, &reason).await;
+        let work = async move |conn: &mut PgConnection| call_off_in(conn, &speaker, order, &reason, keeper).await;
         if let Some(released) = shard.turn().write("order.cancel", work).await? {
             parts.released(shard.id(), &released);
             parts.wakes.of(shard.id()).notify();
+            let by = if keeper.is_some() { "store" } else { "shopper" };
             metrics::counter!("orders_cancelled_total", "by" => by).increment(1);
         }
         let now = self.find_any(order).await?;
@@ -60,9 +62,13 @@ async fn call_off_in(
     orders: &Orders,
     order: OrderId,
     reason: &str,
+    keeper: Option<UserId>,
 ) -> Result<Option<Vec<Sku>>, OrderError> {
     own_slot(conn, order.slot()).await?;
     let Some(moved) = progress::call_off(conn, order, reason).await? else { return Ok(None) };
+    if let Some(keeper) = keeper {
+        desk::note(conn, order, keeper, Action::Cancel, reason).await?;
+    }
     ended(conn, orders, &[moved], reason).await.map(Some).map_err(OrderError::from)
 }
 

@@ -10,6 +10,7 @@
 
 mod admission;
 mod cancel;
+mod desk;
 mod error;
 mod events;
 mod expiry;
@@ -29,7 +30,7 @@ pub use error::OrderError;
 pub use events::PaymentNews;
 pub use expiry::sweep;
 pub use orders::{Caller, Orders, Parts, Placed};
-pub use routes::{internal_router, router};
+pub use routes::{internal_router, regions_router, router};
 pub use ship::Sent;
 
 /// The region's own copy of the catalog, as an order needs it: answered from memory, all items at one version.

@@ -9,11 +9,13 @@ use axum::response::{AppendHeaders, IntoResponse};
 use axum::routing::{get, post};
 use region_core_web::{IdempotencyKeyHeader, Json, Path, Query, SignedIn, StoreKeeper, TraceParent};
 use serde::Deserialize;
+use shared::api::desk::{DeskOrder, DeskPage, DeskQuery, Timeline};
 use shared::api::order::{CancelOrder, NewShipment, Order, OrderPage, PlaceOrder, Quote, QuoteRequest};
 use shared::idempotency::IDEMPOTENCY_REPLAYED;
 use shared::{OrderId, Problem, ShipmentId};
 
-use crate::OrderError;
+use crate::desk;
+use crate::error::OrderError;
 use crate::handover::{self, HandedOver, Reply};
 use crate::orders::{Caller, Orders};
 
@@ -30,15 +32,45 @@ pub fn router(orders: Orders) -> Router {
         .route("/v1/quotes", post(quote))
         .route("/v1/orders", post(place).get(list))
         .route("/v1/orders/{order_id}", get(find))
+        .route("/v1/orders/{order_id}/timeline", get(timeline))
         .route("/v1/orders/{order_id}/cancel", post(cancel))
         .route("/v1/orders/{order_id}/shipments", post(ship))
         .route("/v1/orders/{order_id}/shipments/{shipment_id}/delivered", post(deliver))
+        .route("/v1/desk/orders", get(find_at_desk))
         .with_state(orders)
 }
 
 /// For cores of this region alone: what they hand over names its user, whose token they have seen.
 pub fn internal_router(orders: Orders) -> Router {
     Router::new().route(handover::PATH, post(admit)).with_state(orders)
+}
+
+/// For cores of every region: what the desk of one shows of the others.
+pub fn regions_router(orders: Orders) -> Router {
+    Router::new().route(desk::PATH, post(find_for_desk)).with_state(orders)
+}
+
+async fn find_for_desk(
+    State(orders): State<Orders>,
+    Json(query): Json<DeskQuery>,
+) -> Result<Json<Vec<DeskOrder>>, Problem> {
+    Ok(Json(orders.desk_here(&query).await?))
+}
+
+async fn find_at_desk(
+    State(orders): State<Orders>,
+    _: StoreKeeper,
+    Query(query): Query<DeskQuery>,
+) -> Result<Json<DeskPage>, Problem> {
+    Ok(Json(orders.desk(&query).await?))
+}
+
+async fn timeline(
+    State(orders): State<Orders>,
+    caller: SignedIn,
+    Path(order_id): Path<OrderId>,
+) -> Result<Json<Timeline>, Problem> {
+    Ok(Json(orders.timeline(caller.user_id(), caller.keeps_store(), order_id).await?))
 }
 
 async fn admit(
@@ -102,7 +134,7 @@ async fn cancel(
 ) -> Result<Json<Order>, Problem> {
     let reason = body.and_then(|Json(body)| body.reason);
     match (reason, caller.keeps_store()) {
-        (Some(reason), true) => Ok(Json(orders.cancel_any(order_id, &reason).await?)),
+        (Some(reason), true) => Ok(Json(orders.cancel_any(order_id, caller.user_id(), &reason).await?)),
         (Some(_), false) => Err(Problem::invalid("reason", "only who keeps the store gives one")),
         (None, keeps_store) => match orders.cancel(caller.user_id(), order_id).await {
             Err(OrderError::NotFound) if keeps_store => Err(Problem::invalid("reason", "say why, to its shopper")),
@@ -114,12 +146,12 @@ async fn cancel(
 /// 201 for a new parcel; a repeat under its key gets the same one.
 async fn ship(
     State(orders): State<Orders>,
-    _: StoreKeeper,
+    keeper: StoreKeeper,
     Path(order_id): Path<OrderId>,
     IdempotencyKeyHeader(key): IdempotencyKeyHeader,
     Json(body): Json<NewShipment>,
 ) -> Result<impl IntoResponse, Problem> {
-    let sent = orders.ship(order_id, key, body).await?;
+    let sent = orders.ship(order_id, key, keeper.claims.sub, body).await?;
     let replayed = sent.replayed.then_some([(HeaderName::from_static(IDEMPOTENCY_REPLAYED), "true")]);
     Ok((StatusCode::CREATED, replayed.map(AppendHeaders), Json(sent.shipment)))
 }
@@ -127,10 +159,10 @@ async fn ship(
 /// Answers with the order as it is now: repeats are harmless.
 async fn deliver(
     State(orders): State<Orders>,
-    _: StoreKeeper,
+    keeper: StoreKeeper,
     Path((order_id, shipment_id)): Path<(OrderId, ShipmentId)>,
 ) -> Result<Json<Order>, Problem> {
-    Ok(Json(orders.deliver(order_id, shipment_id).await?))
+    Ok(Json(orders.deliver(order_id, shipment_id, keeper.claims.sub).await?))
 }
 
 #[derive(Deserialize)]

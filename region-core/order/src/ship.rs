@@ -7,12 +7,13 @@ use region_core_events::{NewEvent, append};
 use region_core_shipping::{Arrival, Line, NewParcel, pack};
 use region_core_store::{StoreError, own_slot};
 use shared::api::order::{NewShipment, Order, OrderStatus, Shipment};
-use shared::{IdempotencyKey, OrderId, Quantity, ShipmentId, Sku};
+use shared::{IdempotencyKey, OrderId, Quantity, ShipmentId, Sku, UserId};
 use sqlx::PgConnection;
 
 use crate::error::OrderError;
 use crate::orders::Orders;
 use crate::rules::CheckedShipment;
+use crate::store::desk::{self, Action};
 use crate::store::{progress, read};
 
 /// A parcel that has left.
@@ -29,6 +30,7 @@ struct Wanted {
     order: OrderId,
     shipment: ShipmentId,
     key: IdempotencyKey,
+    by: UserId,
     checked: CheckedShipment,
 }
 
@@ -40,10 +42,16 @@ impl Orders {
     /// [`OrderError::NotPaid`] unless CONFIRMED or SHIPPED, [`OrderError::Parcel`] if it would hold what was not ordered or
     /// has left, [`OrderError::KeyReused`], [`OrderError::NotFound`]; nothing is changed then.
     #[tracing::instrument(name = "order.ship", skip_all, fields(order.id = %order))]
-    pub async fn ship(&self, order: OrderId, key: IdempotencyKey, body: NewShipment) -> Result<Sent, OrderError> {
+    pub async fn ship(
+        &self,
+        order: OrderId,
+        key: IdempotencyKey,
+        by: UserId,
+        body: NewShipment,
+    ) -> Result<Sent, OrderError> {
         let checked = CheckedShipment::check(body)?;
         let shard = self.parts().shards.here(order.slot())?;
-        let (orders, wanted) = (self.clone(), Wanted { order, shipment: self.mint_shipment(order), key, checked });
+        let (orders, wanted) = (self.clone(), Wanted { order, shipment: self.mint_shipment(order), key, by, checked });
         let work = async move |conn: &mut PgConnection| send_in(conn, &orders, &wanted).await;
         let (shipment, replayed) = shard.write("order.ship", work).await?;
         if !replayed {
@@ -60,10 +68,10 @@ impl Orders {
     /// # Errors
     /// [`OrderError::NotFound`] if the order has no such parcel.
     #[tracing::instrument(name = "order.deliver", skip_all, fields(order.id = %order))]
-    pub async fn deliver(&self, order: OrderId, shipment: ShipmentId) -> Result<Order, OrderError> {
+    pub async fn deliver(&self, order: OrderId, shipment: ShipmentId, by: UserId) -> Result<Order, OrderError> {
         let shard = self.parts().shards.here(order.slot())?;
         let orders = self.clone();
-        let work = async move |conn: &mut PgConnection| deliver_in(conn, &orders, order, shipment).await;
+        let work = async move |conn: &mut PgConnection| deliver_in(conn, &orders, order, shipment, by).await;
         if shard.write("order.deliver", work).await? {
             self.parts().wakes.of(shard.id()).notify();
             metrics::counter!("shipments_delivered_total").increment(1);
@@ -78,7 +86,7 @@ impl Orders {
 
 /// The parcel under the key, and whether it had left before.
 async fn send_in(conn: &mut PgConnection, orders: &Orders, wanted: &Wanted) -> Result<(ShipmentId, bool), OrderError> {
-    let Wanted { order, shipment, key, checked } = wanted;
+    let Wanted { order, shipment, key, by, checked } = wanted;
     own_slot(conn, order.slot()).await?;
     // From here on nobody cancels it, and parcels of one order come one after the other.
     let status = progress::lock_one(conn, *order).await?.ok_or(OrderError::NotFound)?;
@@ -105,6 +113,7 @@ async fn send_in(conn: &mut PgConnection, orders: &Orders, wanted: &Wanted) -> R
         ordered: &ordered,
     };
     region_core_shipping::send(conn, &parcel).await?;
+    desk::note(conn, *order, *by, Action::Ship, &checked.carrier).await?;
     let whole = lines.iter().all(|(sku, line)| line.left() == units.get(sku).map_or(0, |units| units.units()));
     say_sent(conn, orders, &parcel, whole).await?;
     Ok((*shipment, false))
@@ -150,6 +159,7 @@ async fn deliver_in(
     orders: &Orders,
     order: OrderId,
     shipment: ShipmentId,
+    by: UserId,
 ) -> Result<bool, OrderError> {
     own_slot(conn, order.slot()).await?;
     progress::lock_one(conn, order).await?.ok_or(OrderError::NotFound)?;
@@ -158,6 +168,7 @@ async fn deliver_in(
         Arrival::Repeated => return Ok(false),
         Arrival::Noted => {}
     }
+    desk::note(conn, order, by, Action::Deliver, "").await?;
     let version = region_core_shipping::count_events(conn, order).await?;
     let mut said = vec![orders.say(version, &ShipmentDelivered { order_id: order, shipment_id: shipment })];
     if region_core_shipping::is_whole(conn, order).await? {

@@ -1,5 +1,6 @@
 //! Orders in the shard. Every function runs inside the caller's transaction or on the caller's connection.
 
+pub(crate) mod desk;
 pub(crate) mod place;
 pub(crate) mod progress;
 pub(crate) mod read;

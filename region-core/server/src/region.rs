@@ -169,6 +169,7 @@ impl Region {
         let internal = region_core_account::internal_router(self.accounts.clone())
             .merge(levels::internal_router(self.levels.clone()))
             .merge(self.borrowing.internal_router())
+            .merge(region_core_order::regions_router(self.orders.clone()))
             .merge(self.ledger.internal_router());
         let own = middleware::from_fn_with_state(self.shards.region().clone(), only_cores_of);
         let routes = self

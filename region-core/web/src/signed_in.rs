@@ -4,7 +4,7 @@ use axum::extract::{FromRequestParts, OptionalFromRequestParts};
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
-use shared::token::{Claims, Role};
+use shared::token::Claims;
 use shared::{Problem, ProblemKind, UserId};
 
 use crate::Verifier;
@@ -28,7 +28,7 @@ impl SignedIn {
     /// Whether the caller keeps the store: a merchant or an operator.
     #[must_use]
     pub fn keeps_store(&self) -> bool {
-        self.claims.has(Role::Merchant) || self.claims.has(Role::Operator)
+        self.claims.keeps_store()
     }
 }
 

@@ -52,6 +52,8 @@ const ROUTES: &[(&str, &str, For)] = &[
     ("POST", "/v1/orders", For::Users),
     ("GET", "/v1/orders", For::Users),
     ("GET", "/v1/orders/{order_id}", For::Owner),
+    ("GET", "/v1/orders/{order_id}/timeline", For::Owner),
+    ("GET", "/v1/desk/orders", For::Keepers),
     ("POST", "/v1/orders/{order_id}/cancel", For::Owner),
     ("POST", "/v1/orders/{order_id}/payment/confirm", For::Owner),
     ("POST", "/v1/orders/{order_id}/shipments", For::Keepers),

@@ -1,8 +1,9 @@
 //! What becomes of a paid order: its parcels leave and arrive, or who keeps the store calls it off.
 
 use serde_json::json;
-use shared::ProblemKind;
+use shared::api::desk::{DeskPage, Happening, Timeline, TimelineEntry};
 use shared::api::order::{Order, OrderStatus, PaymentStatus, Shipment};
+use shared::{OrderId, ProblemKind};
 use tests::shopper::key;
 use tests::{Client, Shopper, goods, until};
 
@@ -48,6 +49,47 @@ async fn parcels_leave_once_and_their_shopper_follows_them_at_both_doors() {
         assert!(seen.shipments.iter().all(|parcel| parcel.delivered_at.is_some()));
     }
     books().money_matches(shopper.tokens.user_id).await;
+}
+
+#[tokio::test]
+async fn the_desk_finds_orders_of_every_region_and_tells_what_happened_and_who_did_it() {
+    let (operator, sku) = (Shopper::operator(sites()).await, goods::plenty());
+    let email = format!("desk-{}@example.org", key());
+    let mut orders = Vec::new();
+    for shard in [1, 3] {
+        let shopper = Shopper::guest_in(pop(), shard).await;
+        let mut order = shopper.order_of(&[(&sku, 1)], "tok_success").await;
+        order.email = Some(email.parse().unwrap());
+        let placed: Order = shopper.place(&key(), &order).await.expect(201).json();
+        orders.push((shopper.decided(placed.order_id).await, shopper));
+    }
+    let desk = async |query: &str| -> Vec<OrderId> {
+        let page: DeskPage = operator.get(&format!("/v1/desk/orders?{query}")).await.expect(200).json();
+        assert!(page.missing.is_empty(), "{:?} did not answer", page.missing);
+        page.items.iter().map(|order| order.order_id).collect()
+    };
+    let newest_first: Vec<_> = orders.iter().rev().map(|(order, _)| order.order_id).collect();
+    assert_eq!(desk(&format!("find={email}")).await, newest_first);
+    assert_eq!(desk(&format!("find={email}&limit=1")).await, newest_first[..1]);
+    assert_eq!(desk(&format!("find={email}&limit=1&cursor={}", newest_first[0])).await, newest_first[1..]);
+    assert!(desk(&format!("find={email}&status=SHIPPED")).await.is_empty());
+    let (order, shopper) = &orders[1];
+    let id = order.order_id.to_string();
+    assert_eq!(desk(&format!("find={}", &id[id.len() - 8..])).await, [order.order_id]);
+    assert_eq!(desk(&format!("find={id}")).await, [order.order_id]);
+    let field = operator.get("/v1/desk/orders?find=somebody").await.expect(422).problem();
+    assert_eq!(field.members["field"], "find");
+
+    let parcels = format!("/v1/orders/{id}/shipments");
+    operator.post_once(&parcels, &key(), &json!({ "carrier": CARRIER })).await.expect(201);
+    let timeline = format!("/v1/orders/{id}/timeline");
+    let told =
+        async |who: &Shopper| -> Vec<TimelineEntry> { who.get(&timeline).await.expect(200).json::<Timeline>().items };
+    let steps = [Happening::Placed, Happening::Authorized, Happening::Paid, Happening::Sent];
+    assert_eq!(told(shopper).await.iter().map(|entry| entry.what).collect::<Vec<_>>(), steps);
+    let all = told(&operator).await;
+    let desk: Vec<_> = all.iter().filter(|entry| entry.what == Happening::Desk).collect();
+    assert_eq!((all.len(), desk.len(), desk[0].actor), (5, 1, Some(operator.tokens.user_id)));
 }
 
 #[tokio::test]

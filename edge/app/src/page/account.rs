@@ -21,6 +21,7 @@ use crate::session::Visit;
 struct AccountPage {
     shell: Shell,
     account: Account,
+    keeps_store: bool,
 }
 
 #[derive(Template)]
@@ -51,6 +52,7 @@ fn next(name: &str) -> (&'static str, &'static str) {
         "checkout" => ("checkout", "/checkout"),
         "orders" => ("orders", "/orders"),
         "cart" => ("cart", "/cart"),
+        "desk" => ("desk", "/desk"),
         _ => ("", "/account"),
     }
 }
@@ -75,7 +77,8 @@ pub(crate) async fn show<P: Platform>(
 ) -> Result<Response, Problem> {
     let Some(user) = visit.member() else { return Ok(Redirect::to("/sign-in").into_response()) };
     let account = Call::get("/v1/account").bearer(&user.token).json(&app.platform, visit.client).await?;
-    answer(&AccountPage { shell: Shell::personal(&app, &visit, "Your account").await, account })
+    let keeps_store = user.claims.keeps_store();
+    answer(&AccountPage { shell: Shell::personal(&app, &visit, "Your account").await, account, keeps_store })
 }
 
 /// `GET /sign-in`.

@@ -51,12 +51,12 @@ struct Step {
 }
 
 /// A parcel as its shopper reads it.
-struct Parcel {
-    carrier: String,
-    code: Option<String>,
-    url: Option<String>,
-    holds: String,
-    said: String,
+pub(super) struct Parcel {
+    pub(super) carrier: String,
+    pub(super) code: Option<String>,
+    pub(super) url: Option<String>,
+    pub(super) holds: String,
+    pub(super) said: String,
 }
 
 #[derive(Template)]
@@ -304,7 +304,7 @@ fn units_sent(order: &Order) -> u64 {
     items.map(|item| u64::from(item.quantity.units())).sum()
 }
 
-fn parcel(shipment: &Shipment, order: &Order) -> Parcel {
+pub(super) fn parcel(shipment: &Shipment, order: &Order) -> Parcel {
     let title = |sku: &Sku| {
         let line = order.lines.iter().find(|line| line.sku == *sku);
         line.map_or_else(|| sku.to_string(), |line| line.title.clone())
@@ -350,7 +350,7 @@ fn steps(status: OrderStatus) -> [Step; 4] {
     })
 }
 
-fn lines_of(address: &Address) -> Vec<String> {
+pub(super) fn lines_of(address: &Address) -> Vec<String> {
     let all = [
         Some(&address.name),
         Some(&address.line1),
@@ -363,7 +363,7 @@ fn lines_of(address: &Address) -> Vec<String> {
     all.into_iter().flatten().cloned().chain([country]).collect()
 }
 
-const fn tone(status: OrderStatus) -> &'static str {
+pub(super) const fn tone(status: OrderStatus) -> &'static str {
     match status {
         OrderStatus::Pending => "waiting",
         OrderStatus::Confirmed | OrderStatus::Shipped | OrderStatus::Delivered => "good",
@@ -371,7 +371,7 @@ const fn tone(status: OrderStatus) -> &'static str {
     }
 }
 
-const fn status_name(status: OrderStatus) -> &'static str {
+pub(super) const fn status_name(status: OrderStatus) -> &'static str {
     match status {
         OrderStatus::Pending => "Being paid",
         OrderStatus::Confirmed => "Paid",
@@ -398,7 +398,7 @@ fn payment_code(payment: PaymentStatus) -> String {
 }
 
 /// The last eight characters: enough to tell one's own orders apart.
-fn short(id: OrderId) -> String {
+pub(super) fn short(id: OrderId) -> String {
     let text = id.to_string();
     text[text.len() - 8..].to_uppercase()
 }
@@ -409,7 +409,7 @@ fn day(at: OffsetDateTime) -> String {
 }
 
 /// `21 November 2026, 18:05 UTC`.
-fn moment(at: OffsetDateTime) -> String {
+pub(super) fn moment(at: OffsetDateTime) -> String {
     format!("{}, {:02}:{:02} UTC", day(at), at.hour(), at.minute())
 }
 

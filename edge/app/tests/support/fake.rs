@@ -21,9 +21,10 @@ use shared::api::catalog::{
     Category, CategoryFacet, CategoryList, CategoryRef, PriceFacet, Product, ProductSummary, SearchOrder, SearchQuery,
     SearchResults, StockLevel, StockLevels, Variant,
 };
+use shared::api::desk::{DeskOrder, DeskPage, DeskQuery, Happening, Timeline, TimelineEntry};
 use shared::api::order::{
-    LineItem, Order, OrderItem, OrderPage, OrderStatus, OrderSummary, PaymentStatus, PlaceOrder, Quote, QuoteRequest,
-    Shipment,
+    CancelOrder, LineItem, NewShipment, Order, OrderItem, OrderPage, OrderStatus, OrderSummary, PaymentStatus,
+    PlaceOrder, Quote, QuoteRequest, Shipment,
 };
 use shared::id::{Slot, USER_EPOCH_MS};
 use shared::token::{self, Claims, KeyId, KeySet, PublicKey, Role};
@@ -219,6 +220,8 @@ pub struct Core {
 struct UserState {
     id: UserId,
     guest: bool,
+    /// Whoever signs up as `keeper@…` keeps the store.
+    keeper: bool,
     lines: Vec<(Sku, u32)>,
     version: u64,
     orders: Vec<(String, Order)>,
@@ -312,7 +315,47 @@ impl Core {
             ("GET", ["orders", id]) => {
                 let at = self.user(request, now_ms)?;
                 self.settle(at, now_ms);
-                ok(&self.find_order(at, id)?)
+                ok(&self.any_order(request, now_ms, id)?.clone())
+            }
+            ("GET", ["desk", "orders"]) => {
+                self.keeper(request, now_ms)?;
+                self.desk(query)
+            }
+            ("GET", ["orders", id, "timeline"]) => {
+                let order = self.any_order(request, now_ms, id)?;
+                let placed = TimelineEntry { at: order.created_at, what: Happening::Placed, detail: None, actor: None };
+                ok(&Timeline { items: vec![placed] })
+            }
+            ("POST", ["orders", id, "shipments"]) => {
+                self.keeper(request, now_ms)?;
+                let asked: NewShipment = read(request)?;
+                if asked.carrier.is_empty() {
+                    return Err(Problem::invalid("carrier", "1 to 60 characters"));
+                }
+                let number = self.number();
+                let order = self.any_order(request, now_ms, id)?;
+                let shipment = Shipment {
+                    shipment_id: ShipmentId::mint(now_ms, order.order_id.slot(), number.to_be_bytes()),
+                    carrier: asked.carrier,
+                    tracking_code: asked.tracking_code,
+                    tracking_url: asked.tracking_url,
+                    items: asked.items.unwrap(),
+                    sent_at: order.created_at,
+                    delivered_at: None,
+                };
+                order.shipments.push(shipment.clone());
+                order.status = OrderStatus::Shipped;
+                order.version += 1;
+                ok(&shipment)
+            }
+            ("POST", ["orders", id, "shipments", shipment, "delivered"]) => {
+                self.keeper(request, now_ms)?;
+                let order = self.any_order(request, now_ms, id)?;
+                let created_at = order.created_at;
+                let parcel = order.shipments.iter_mut().find(|parcel| parcel.shipment_id.to_string() == *shipment);
+                parcel.ok_or(Problem::not_found())?.delivered_at = Some(created_at);
+                order.status = OrderStatus::Delivered;
+                ok(&order.clone())
             }
             ("POST", ["orders", id, "payment", "confirm"]) => {
                 let at = self.user(request, now_ms)?;
@@ -327,13 +370,12 @@ impl Core {
                 ok(&order.clone())
             }
             ("POST", ["orders", id, "cancel"]) => {
-                let at = self.user(request, now_ms)?;
-                let order = self.users[at].orders.iter_mut().find(|(_, order)| order.order_id.to_string() == *id);
-                let order = &mut order.ok_or(Problem::not_found())?.1;
+                let asked: CancelOrder = read(request)?;
+                let order = self.any_order(request, now_ms, id)?;
                 match order.status {
                     OrderStatus::Pending | OrderStatus::Confirmed => {
                         order.status = OrderStatus::Cancelled;
-                        order.cancel_reason = Some("you cancelled this order".to_owned());
+                        order.cancel_reason = Some(asked.reason.unwrap_or("you cancelled this order".to_owned()));
                         order.version += 1;
                     }
                     OrderStatus::Shipped | OrderStatus::Delivered => return Err(ProblemKind::OrderState.into()),
@@ -423,6 +465,7 @@ impl Core {
         self.users.push(UserState {
             id,
             guest: true,
+            keeper: false,
             lines: Vec::new(),
             version: 0,
             orders: Vec::new(),
@@ -440,7 +483,11 @@ impl Core {
             aud: token::AUDIENCE.to_owned(),
             sub: user.id,
             sid: SessionId::mint(now_ms, user.id.slot(), number.to_be_bytes()),
-            roles: vec![if user.guest { Role::Guest } else { Role::Customer }],
+            roles: match (user.guest, user.keeper) {
+                (true, _) => vec![Role::Guest],
+                (false, false) => vec![Role::Customer],
+                (false, true) => vec![Role::Customer, Role::Operator],
+            },
             epoch: 0,
             iat: now,
             nbf: now,
@@ -483,6 +530,7 @@ impl Core {
         }
         let at = self.user(request, now_ms).unwrap_or_else(|_| self.new_user(now_ms));
         self.users[at].guest = false;
+        self.users[at].keeper = asked.email.as_str().starts_with("keeper@");
         self.accounts.insert(asked.email.as_str().to_owned(), (at, asked.password.0, asked.name));
         Ok((StatusCode::CREATED, self.tokens(at, now_ms)))
     }
@@ -659,9 +707,38 @@ impl Core {
         }
     }
 
-    fn find_order(&self, at: usize, id: &str) -> Result<Order, Problem> {
-        let found = self.users[at].orders.iter().find(|(_, order)| order.order_id.to_string() == id);
-        found.map(|(_, order)| order.clone()).ok_or(Problem::not_found())
+    /// The caller's order, or anybody's for who keeps the store.
+    fn any_order(&mut self, request: &Request<Bytes>, now_ms: u64, id: &str) -> Result<&mut Order, Problem> {
+        let at = self.user(request, now_ms)?;
+        let keeper = self.users[at].keeper;
+        let users = self.users.iter_mut().enumerate().filter(|(own, _)| keeper || *own == at);
+        let mut orders = users.flat_map(|(_, user)| &mut user.orders);
+        orders.find(|(_, order)| order.order_id.to_string() == id).map(|(_, order)| order).ok_or(Problem::not_found())
+    }
+
+    fn keeper(&self, request: &Request<Bytes>, now_ms: u64) -> Result<(), Problem> {
+        let at = self.user(request, now_ms)?;
+        if self.users[at].keeper { Ok(()) } else { Err(ProblemKind::Forbidden.into()) }
+    }
+
+    fn desk(&self, query: &str) -> Answer {
+        let asked: DeskQuery = serde_urlencoded::from_str(query).map_err(|error| Problem::invalid("limit", error))?;
+        if asked.find.as_ref().is_some_and(|find| !find.contains(['@', '-'])) {
+            return Err(Problem::invalid("find", "an order's number or an e-mail address"));
+        }
+        let item = |order: &Order| DeskOrder {
+            order_id: order.order_id,
+            status: order.status,
+            payment: order.payment,
+            total: order.total,
+            units: order.lines.iter().map(|line| u64::from(line.quantity.units())).sum(),
+            name: order.shipping_address.name.clone(),
+            email: order.email.clone(),
+            created_at: order.created_at,
+        };
+        let items = self.users.iter().flat_map(|user| user.orders.iter().map(|(_, order)| item(order)));
+        let wanted = |order: &DeskOrder| asked.status.is_none_or(|status| order.status == status);
+        ok(&DeskPage { items: items.filter(wanted).collect(), next_cursor: None, missing: vec!["us".parse().unwrap()] })
     }
 
     fn orders(&self, request: &Request<Bytes>, now_ms: u64) -> Answer {

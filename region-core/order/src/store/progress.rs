@@ -74,7 +74,8 @@ pub(crate) async fn confirm(conn: &mut PgConnection, orders: &[OrderId]) -> Resu
             SELECT order_id FROM orders WHERE order_id = ANY ($1) AND status = 'PENDING' AND claimed_at IS NOT NULL
             ORDER BY order_id FOR NO KEY UPDATE
         )
-        UPDATE orders SET status = 'CONFIRMED', payment = 'captured', version = version + 1
+        UPDATE orders SET status = 'CONFIRMED', payment = 'captured', version = version + 1, confirmed_at = shard_now(),
+            payment_at = shard_now()
         FROM due WHERE orders.order_id = due.order_id AND status = 'PENDING' AND claimed_at IS NOT NULL
         RETURNING orders.order_id, version
         "#,
@@ -99,7 +100,8 @@ pub(crate) async fn cancel(
             JOIN unnest($1::uuid[], $2::text[]) AS failed (order_id, reason) USING (order_id)
             WHERE status = 'PENDING' ORDER BY order_id FOR NO KEY UPDATE OF orders
         )
-        UPDATE orders SET status = 'CANCELLED', cancel_reason = due.reason, payment = $3, version = version + 1
+        UPDATE orders SET status = 'CANCELLED', cancel_reason = due.reason, payment = $3, version = version + 1,
+            cancelled_at = shard_now(), payment_at = shard_now()
         FROM due WHERE orders.order_id = due.order_id AND status = 'PENDING'
         RETURNING orders.order_id, version
         "#,
@@ -120,7 +122,7 @@ pub(crate) async fn call_off(
 ) -> Result<Option<Moved>, StoreError> {
     let row = sqlx::query!(
         r#"
-        UPDATE orders SET status = 'CANCELLED', cancel_reason = $2, version = version + 1
+        UPDATE orders SET status = 'CANCELLED', cancel_reason = $2, version = version + 1, cancelled_at = shard_now()
         WHERE order_id = $1 AND status IN ('PENDING', 'CONFIRMED')
         RETURNING order_id, version
         "#,
@@ -169,7 +171,7 @@ pub(crate) async fn expire(conn: &mut PgConnection, most: i64, reason: &str) -> 
             SELECT order_id FROM orders WHERE may_expire AND expires_at <= (SELECT shard_now())
             ORDER BY expires_at LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED
         )
-        UPDATE orders SET status = 'CANCELLED', cancel_reason = $2, version = version + 1
+        UPDATE orders SET status = 'CANCELLED', cancel_reason = $2, version = version + 1, cancelled_at = shard_now()
         FROM due WHERE orders.order_id = due.order_id
         RETURNING orders.order_id, version
         "#,
@@ -194,7 +196,7 @@ pub(crate) async fn expire_these(
                 AND expires_at <= shard_now()
             ORDER BY order_id FOR NO KEY UPDATE
         )
-        UPDATE orders SET status = 'CANCELLED', cancel_reason = $2, version = version + 1
+        UPDATE orders SET status = 'CANCELLED', cancel_reason = $2, version = version + 1, cancelled_at = shard_now()
         FROM due WHERE orders.order_id = due.order_id
         RETURNING orders.order_id, version
         "#,
@@ -211,7 +213,7 @@ pub(crate) async fn note_payment(conn: &mut PgConnection, orders: &[OrderId], pa
     sqlx::query!(
         r#"
         WITH due AS MATERIALIZED (SELECT order_id FROM orders WHERE order_id = ANY ($1) ORDER BY order_id FOR NO KEY UPDATE)
-        UPDATE orders SET payment = $2 FROM due WHERE orders.order_id = due.order_id
+        UPDATE orders SET payment = $2, payment_at = shard_now() FROM due WHERE orders.order_id = due.order_id
         "#,
         &uuids(orders),
         payment,

@@ -151,11 +151,11 @@ pub(crate) async fn list(
         .collect()
 }
 
-fn currency(code: &str) -> Result<Currency, StoreError> {
+pub(crate) fn currency(code: &str) -> Result<Currency, StoreError> {
     code.parse().map_err(|error| StoreError::corrupt("orders.currency", error))
 }
 
-fn money(what: &'static str, minor: i64, currency: Currency) -> Result<Money, StoreError> {
+pub(crate) fn money(what: &'static str, minor: i64, currency: Currency) -> Result<Money, StoreError> {
     Money::new(minor, currency).map_err(|error| StoreError::corrupt(what, error))
 }
 
@@ -178,7 +178,7 @@ pub(crate) fn status(text: &str) -> Result<OrderStatus, StoreError> {
     }
 }
 
-fn payment(text: &str) -> Result<PaymentStatus, StoreError> {
+pub(crate) fn payment(text: &str) -> Result<PaymentStatus, StoreError> {
     match text {
         "processing" => Ok(PaymentStatus::Processing),
         "challenge_required" => Ok(PaymentStatus::ChallengeRequired),

@@ -5,6 +5,11 @@ use shared::api::order::{NewShipment, Order};
 
 use super::*;
 
+/// Who keeps the store.
+fn keeper() -> UserId {
+    UserId::mint(USER_EPOCH_MS + 1, Slot::new(77).unwrap(), 1).unwrap()
+}
+
 fn parcel(units: Option<i64>) -> NewShipment {
     let item = |units| OrderItem { sku: sku("MUG"), quantity: Quantity::new(units).unwrap() };
     NewShipment {
@@ -27,7 +32,7 @@ impl Shop {
 
     async fn deliver(&self, order: OrderId, parcel: usize) -> Order {
         let shipments = self.orders.find_any(order).await.unwrap().shipments;
-        self.orders.deliver(order, shipments[parcel].shipment_id).await.unwrap()
+        self.orders.deliver(order, shipments[parcel].shipment_id, keeper()).await.unwrap()
     }
 
     /// Everything said about an order from its first parcel on.
@@ -45,9 +50,9 @@ async fn an_order_is_shipped_with_its_first_parcel_and_delivered_with_its_last()
     let shop = shop(&[("MUG", 10)]).await;
     let ada = shop.shopper(1).await;
     let order = shop.paid(ada, "k", 3).await;
-    shop.orders.ship(order, key("first"), parcel(Some(1))).await.unwrap();
+    shop.orders.ship(order, key("first"), keeper(), parcel(Some(1))).await.unwrap();
     assert_eq!(shop.deliver(order, 0).await.status, OrderStatus::Shipped, "two mugs have not left");
-    shop.orders.ship(order, key("rest"), parcel(None)).await.unwrap();
+    shop.orders.ship(order, key("rest"), keeper(), parcel(None)).await.unwrap();
     let seen = shop.orders.find(ada.user_id, order).await.unwrap();
     let held: Vec<u32> = seen.shipments.iter().map(|parcel| parcel.items[0].quantity.units()).collect();
     assert_eq!((seen.status, held), (OrderStatus::Shipped, vec![1, 2]));
@@ -68,7 +73,8 @@ async fn parcels_asked_for_at_once_never_hold_more_than_was_ordered() {
     let mut tasks = JoinSet::new();
     for number in 0..12 {
         let shop = Arc::clone(&shop);
-        tasks.spawn(async move { shop.orders.ship(order, key(&format!("p{number}")), parcel(Some(1))).await });
+        tasks
+            .spawn(async move { shop.orders.ship(order, key(&format!("p{number}")), keeper(), parcel(Some(1))).await });
     }
     let answers = tasks.join_all().await;
     assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 3);
@@ -90,12 +96,12 @@ async fn a_parcel_asked_for_again_under_its_key_is_the_same_parcel() {
     let mut tasks = JoinSet::new();
     for _ in 0..20 {
         let shop = Arc::clone(&shop);
-        tasks.spawn(async move { shop.orders.ship(order, key("same"), parcel(Some(1))).await.unwrap() });
+        tasks.spawn(async move { shop.orders.ship(order, key("same"), keeper(), parcel(Some(1))).await.unwrap() });
     }
     let answers = tasks.join_all().await;
     assert!(answers.iter().all(|answer| answer.shipment == answers[0].shipment));
     assert_eq!(answers.iter().filter(|answer| !answer.replayed).count(), 1);
-    let other = shop.orders.ship(order, key("same"), parcel(Some(2))).await.unwrap_err();
+    let other = shop.orders.ship(order, key("same"), keeper(), parcel(Some(2))).await.unwrap_err();
     assert!(matches!(other, OrderError::KeyReused), "{other}");
     assert_eq!(shop.count("SELECT count(*) FROM shipments").await, 1);
 }
@@ -108,7 +114,8 @@ async fn an_order_leaves_or_is_called_off_and_never_both() {
         let shopper = shop.shopper(number).await;
         let order = shop.paid(shopper, "k", 1).await;
         let cancelling = shop.orders.cancel(shopper.user_id, order);
-        let (sent, cancelled) = tokio::join!(shop.orders.ship(order, key("parcel"), parcel(None)), cancelling);
+        let (sent, cancelled) =
+            tokio::join!(shop.orders.ship(order, key("parcel"), keeper(), parcel(None)), cancelling);
         match (sent, cancelled) {
             (Ok(_), Err(OrderError::Left(OrderStatus::Shipped))) => left += 1,
             (Err(OrderError::NotPaid(OrderStatus::Cancelled)), Ok(_)) => called_off += 1,
@@ -124,17 +131,20 @@ async fn only_what_was_paid_and_ordered_is_sent() {
     let shop = shop(&[("MUG", 10)]).await;
     let ada = shop.shopper(1).await;
     let pending = shop.place(ada, "k", wanting(&[("MUG", 1)], 250)).await.unwrap().order.order_id;
-    let refused = shop.orders.ship(pending, key("a"), parcel(None)).await.unwrap_err();
+    let refused = shop.orders.ship(pending, key("a"), keeper(), parcel(None)).await.unwrap_err();
     assert!(matches!(refused, OrderError::NotPaid(OrderStatus::Pending)), "{refused}");
     let order = shop.paid(ada, "paid", 1).await;
     let heart = vec![OrderItem { sku: sku("HEART"), quantity: Quantity::new(1).unwrap() }];
-    let refused =
-        shop.orders.ship(order, key("a"), NewShipment { items: Some(heart), ..parcel(None) }).await.unwrap_err();
+    let refused = shop
+        .orders
+        .ship(order, key("a"), keeper(), NewShipment { items: Some(heart), ..parcel(None) })
+        .await
+        .unwrap_err();
     assert!(matches!(refused, OrderError::Parcel(_)), "{refused}");
     let nobodys = OrderId::mint(1_800_000_000_000, order.slot(), [9; 8]);
     for unknown in [
-        shop.orders.ship(nobodys, key("a"), parcel(None)).await.err(),
-        shop.orders.deliver(order, ShipmentId::mint(1, order.slot(), [9; 8])).await.err(),
+        shop.orders.ship(nobodys, key("a"), keeper(), parcel(None)).await.err(),
+        shop.orders.deliver(order, ShipmentId::mint(1, order.slot(), [9; 8]), keeper()).await.err(),
     ] {
         assert!(matches!(unknown, Some(OrderError::NotFound)), "{unknown:?}");
     }
@@ -146,9 +156,9 @@ async fn who_keeps_the_store_cancels_with_a_reason_that_the_shopper_reads() {
     let shop = shop(&[("MUG", 10)]).await;
     let ada = shop.shopper(1).await;
     let order = shop.paid(ada, "k", 2).await;
-    let silent = shop.orders.cancel_any(order, "  ").await.unwrap_err();
+    let silent = shop.orders.cancel_any(order, keeper(), "  ").await.unwrap_err();
     assert!(matches!(silent, OrderError::Invalid(_)), "{silent}");
-    shop.orders.cancel_any(order, "the last of them is cracked").await.unwrap();
+    shop.orders.cancel_any(order, keeper(), "the last of them is cracked").await.unwrap();
     let seen = shop.orders.find(ada.user_id, order).await.unwrap();
     assert_eq!(
         (seen.status, seen.cancel_reason.as_deref()),

@@ -1,0 +1,386 @@
+//! The order desk, for who keeps the store: finding orders, sending their parcels, cancelling them. To everybody else there is
+//! no such page. The cores check every call's token again.
+
+use std::collections::BTreeMap;
+
+use askama::Template;
+use axum::Extension;
+use axum::extract::{Form, Path, Query, State};
+use axum::response::{IntoResponse, Redirect, Response};
+use http::StatusCode;
+use serde::Deserialize;
+use shared::api::desk::{DeskOrder, DeskPage, Happening, Timeline, TimelineEntry};
+use shared::api::order::{CancelOrder, LineItem, NewShipment, Order, OrderItem, OrderStatus, Shipment};
+use shared::{Money, OrderId, Problem, ProblemKind, Quantity, RegionName, ShipmentId, Sku};
+
+use super::order::{Parcel, lines_of, moment, parcel, short, status_name, tone};
+use super::{Shell, answer, write};
+use crate::app::App;
+use crate::core::Call;
+use crate::platform::Platform;
+use crate::session::{User, Visit};
+
+/// What the list may be narrowed to: as the API spells it, and as people read it.
+const STATUSES: [(&str, OrderStatus); 5] = [
+    ("PENDING", OrderStatus::Pending),
+    ("CONFIRMED", OrderStatus::Confirmed),
+    ("SHIPPED", OrderStatus::Shipped),
+    ("DELIVERED", OrderStatus::Delivered),
+    ("CANCELLED", OrderStatus::Cancelled),
+];
+/// What the fields of a form are called that say how many of a SKU a parcel holds.
+const UNITS: &str = "units:";
+
+#[derive(Template)]
+#[template(path = "desk.html")]
+struct DeskList {
+    shell: Shell,
+    find: String,
+    statuses: Vec<(&'static str, &'static str, bool)>,
+    orders: Vec<Row>,
+    next: Option<String>,
+    notice: Option<String>,
+}
+
+struct Row {
+    id: OrderId,
+    short_id: String,
+    placed: String,
+    name: String,
+    email: String,
+    status: &'static str,
+    tone: &'static str,
+    units: u64,
+    total: Money,
+}
+
+impl From<DeskOrder> for Row {
+    fn from(order: DeskOrder) -> Self {
+        Self {
+            id: order.order_id,
+            short_id: short(order.order_id),
+            placed: moment(order.created_at),
+            name: order.name,
+            email: order.email.map(|email| email.as_str().to_owned()).unwrap_or_default(),
+            status: status_name(order.status),
+            tone: tone(order.status),
+            units: order.units,
+            total: order.total,
+        }
+    }
+}
+
+#[derive(Template)]
+#[template(path = "desk_order.html")]
+struct DeskDetail {
+    shell: Shell,
+    order: Order,
+    short_id: String,
+    status: &'static str,
+    tone: &'static str,
+    notice: Option<String>,
+    lines: Vec<Line>,
+    address: Vec<String>,
+    parcels: Vec<Open>,
+    happened: Vec<Happened>,
+    key: String,
+    may_send: bool,
+    may_cancel: bool,
+}
+
+/// A line of the order, and how much of it has not left.
+struct Line {
+    item: LineItem,
+    left: u32,
+}
+
+/// A parcel, and where to say that it has arrived.
+struct Open {
+    parcel: Parcel,
+    arrival: Option<String>,
+}
+
+struct Happened {
+    at: String,
+    what: &'static str,
+    detail: String,
+}
+
+/// What the list is asked for; whatever cannot be is said by the core.
+#[derive(Deserialize)]
+pub(crate) struct Asked {
+    #[serde(default)]
+    find: String,
+    #[serde(default)]
+    status: String,
+    cursor: Option<OrderId>,
+}
+
+/// Who keeps the store, if the visitor does.
+fn keeper(visit: &Visit) -> Result<User, Problem> {
+    visit.user().filter(|user| user.claims.keeps_store()).ok_or_else(Problem::not_found)
+}
+
+/// `GET /desk`.
+pub(crate) async fn list<P: Platform>(
+    State(app): State<App<P>>,
+    Extension(visit): Extension<Visit>,
+    Query(asked): Query<Asked>,
+) -> Result<Response, Problem> {
+    if visit.member().is_none() {
+        return Ok(Redirect::to("/sign-in?next=desk").into_response());
+    }
+    let user = keeper(&visit)?;
+    let path = path_of(&asked, asked.cursor);
+    let found = Call::get(&format!("/v1/desk/orders{path}")).bearer(&user.token);
+    let (page, notice) = match found.json::<DeskPage>(&app.platform, visit.client).await {
+        Ok(page) => {
+            let missing = missing(&page);
+            (page, missing)
+        }
+        Err(problem) if problem.status == 422 => (empty(), Some(said(&problem))),
+        Err(problem) => return Err(problem),
+    };
+    let status = |(code, status): (&'static str, OrderStatus)| (code, status_name(status), asked.status == code);
+    answer(&DeskList {
+        shell: Shell::personal(&app, &visit, "Order desk").await,
+        statuses: STATUSES.map(status).into(),
+        next: page.next_cursor.map(|cursor| format!("/desk{}", path_of(&asked, Some(cursor)))),
+        orders: page.items.into_iter().map(Row::from).collect(),
+        notice,
+        find: asked.find,
+    })
+}
+
+const fn empty() -> DeskPage {
+    DeskPage { items: Vec::new(), next_cursor: None, missing: Vec::new() }
+}
+
+fn missing(page: &DeskPage) -> Option<String> {
+    let regions: Vec<&str> = page.missing.iter().map(RegionName::as_str).collect();
+    (!regions.is_empty()).then(|| format!("Orders of {} are missing here: it does not answer.", regions.join(" and ")))
+}
+
+fn path_of(asked: &Asked, cursor: Option<OrderId>) -> String {
+    let cursor = cursor.map(|cursor| cursor.to_string()).unwrap_or_default();
+    let pairs = [("find", asked.find.trim()), ("status", asked.status.as_str()), ("cursor", cursor.as_str())];
+    let given: Vec<_> = pairs.into_iter().filter(|(_, value)| !value.is_empty()).collect();
+    // Names and values are text: writing them cannot fail.
+    format!("?{}", serde_urlencoded::to_string(given).unwrap_or_default())
+}
+
+/// `GET /desk/orders/{order_id}`.
+pub(crate) async fn show<P: Platform>(
+    State(app): State<App<P>>,
+    Extension(visit): Extension<Visit>,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let (user, id) = (keeper(&visit)?, order_id(&id)?);
+    answer(&detail(&app, &visit, &user, id, None).await?)
+}
+
+fn order_id(id: &str) -> Result<OrderId, Problem> {
+    id.parse().map_err(|_| Problem::not_found())
+}
+
+async fn detail<P: Platform>(
+    app: &App<P>,
+    visit: &Visit,
+    user: &User,
+    id: OrderId,
+    notice: Option<String>,
+) -> Result<DeskDetail, Problem> {
+    let ask = |path: String| Call::get(&path).bearer(&user.token);
+    let order: Order = ask(format!("/v1/orders/{id}")).json(&app.platform, visit.client).await?;
+    let Timeline { items } = ask(format!("/v1/orders/{id}/timeline")).json(&app.platform, visit.client).await?;
+    let lines = left_of(&order);
+    let mut random = [0; 16];
+    app.platform.fill_random(&mut random);
+    Ok(DeskDetail {
+        shell: Shell::personal(app, visit, &format!("Desk: order {}", short(id))).await,
+        short_id: short(id),
+        status: status_name(order.status),
+        tone: tone(order.status),
+        notice,
+        may_send: matches!(order.status, OrderStatus::Confirmed | OrderStatus::Shipped)
+            && lines.iter().any(|line| line.left > 0),
+        may_cancel: matches!(order.status, OrderStatus::Pending | OrderStatus::Confirmed),
+        lines,
+        address: lines_of(&order.shipping_address),
+        parcels: parcels(&order),
+        happened: items.into_iter().map(happened).collect(),
+        key: random.iter().map(|byte| format!("{byte:02x}")).collect(),
+        order,
+    })
+}
+
+fn left_of(order: &Order) -> Vec<Line> {
+    let mut sent: BTreeMap<&Sku, u32> = BTreeMap::new();
+    for item in order.shipments.iter().flat_map(|shipment| &shipment.items) {
+        *sent.entry(&item.sku).or_default() += item.quantity.units();
+    }
+    let left = |line: &LineItem| line.quantity.units().saturating_sub(sent.get(&line.sku).copied().unwrap_or_default());
+    order.lines.iter().map(|line| Line { left: left(line), item: line.clone() }).collect()
+}
+
+fn parcels(order: &Order) -> Vec<Open> {
+    let open = |shipment: &Shipment| {
+        let arrival = format!("/desk/orders/{}/shipments/{}/delivered", order.order_id, shipment.shipment_id);
+        Open { parcel: parcel(shipment, order), arrival: shipment.delivered_at.is_none().then_some(arrival) }
+    };
+    order.shipments.iter().map(open).collect()
+}
+
+fn happened(entry: TimelineEntry) -> Happened {
+    let what = match entry.what {
+        Happening::Placed => "Placed",
+        Happening::Authorized => "Amount kept ready by the bank",
+        Happening::Paid => "Paid",
+        Happening::Sent => "Parcel sent",
+        Happening::Arrived => "Parcel arrived",
+        Happening::Cancelled => "Cancelled",
+        Happening::Declined => "Declined by the bank",
+        Happening::Voided => "Amount let go",
+        Happening::Refunded => "Money given back",
+        Happening::Desk => "Desk",
+    };
+    let by = entry.actor.map(|actor| format!("by {actor}"));
+    let detail = [entry.detail, by].into_iter().flatten().collect::<Vec<_>>().join(", ");
+    Happened { at: moment(entry.at), what, detail }
+}
+
+/// `POST /desk/orders/{order_id}/shipments`: a parcel leaves.
+pub(crate) async fn send<P: Platform>(
+    State(app): State<App<P>>,
+    Extension(visit): Extension<Visit>,
+    Path(id): Path<String>,
+    Form(fields): Form<Vec<(String, String)>>,
+) -> Result<Response, Problem> {
+    let id = order_id(&id)?;
+    let call = match packed(&fields) {
+        Ok(parcel) => {
+            Ok(Call::post(&format!("/v1/orders/{id}/shipments"), &parcel).idempotency_key(&field(&fields, "key")))
+        }
+        Err(what) => Err(what),
+    };
+    act(&app, &visit, id, call).await
+}
+
+fn field(fields: &[(String, String)], name: &str) -> String {
+    fields.iter().find(|(own, _)| own == name).map(|(_, value)| value.trim().to_owned()).unwrap_or_default()
+}
+
+/// The parcel that the form describes, or what a person must mend.
+fn packed(fields: &[(String, String)]) -> Result<NewShipment, String> {
+    let mut items = Vec::new();
+    for (name, value) in fields.iter().filter_map(|(name, value)| Some((name.strip_prefix(UNITS)?, value.trim()))) {
+        if value.is_empty() || value == "0" {
+            continue;
+        }
+        let quantity = value.parse::<i64>().ok().and_then(|units| Quantity::new(units).ok());
+        let item = (name.parse::<Sku>().ok()).zip(quantity).map(|(sku, quantity)| OrderItem { sku, quantity });
+        items.push(item.ok_or_else(|| format!("How many of {name}? A number, please."))?);
+    }
+    if items.is_empty() {
+        return Err("A parcel holds something: say how many of what.".to_owned());
+    }
+    let optional = |name| Some(field(fields, name)).filter(|value| !value.is_empty());
+    Ok(NewShipment {
+        items: Some(items),
+        carrier: field(fields, "carrier"),
+        tracking_code: optional("tracking_code"),
+        tracking_url: optional("tracking_url"),
+    })
+}
+
+/// `POST /desk/orders/{order_id}/shipments/{shipment_id}/delivered`: a parcel arrived.
+pub(crate) async fn deliver<P: Platform>(
+    State(app): State<App<P>>,
+    Extension(visit): Extension<Visit>,
+    Path((id, shipment)): Path<(String, String)>,
+) -> Result<Response, Problem> {
+    let (id, shipment) = (order_id(&id)?, shipment.parse::<ShipmentId>().map_err(|_| Problem::not_found())?);
+    let path = format!("/v1/orders/{id}/shipments/{shipment}/delivered");
+    act(&app, &visit, id, Ok(Call::post(&path, &serde_json::Map::new()))).await
+}
+
+/// What the form for a cancellation sent.
+#[derive(Deserialize)]
+pub(crate) struct Why {
+    #[serde(default)]
+    reason: String,
+}
+
+/// `POST /desk/orders/{order_id}/cancel`.
+pub(crate) async fn cancel<P: Platform>(
+    State(app): State<App<P>>,
+    Extension(visit): Extension<Visit>,
+    Path(id): Path<String>,
+    Form(Why { reason }): Form<Why>,
+) -> Result<Response, Problem> {
+    let id = order_id(&id)?;
+    let call = Call::post(&format!("/v1/orders/{id}/cancel"), &CancelOrder { reason: Some(reason) });
+    act(&app, &visit, id, Ok(call)).await
+}
+
+/// Has the core do it and leads back to the order, or shows the order with what is in the way.
+async fn act<P: Platform>(
+    app: &App<P>,
+    visit: &Visit,
+    id: OrderId,
+    call: Result<Call, String>,
+) -> Result<Response, Problem> {
+    let user = keeper(visit)?;
+    let (status, notice) = match call {
+        Err(what) => (422, what),
+        Ok(call) => match call.bearer(&user.token).send(&app.platform, visit.client).await {
+            Ok(_) => return Ok(Redirect::to(&format!("/desk/orders/{id}")).into_response()),
+            Err(problem) if matches!(problem.status, 400 | 409 | 422) => (problem.status, said(&problem)),
+            Err(problem) if problem.is(ProblemKind::NotFound) => return Err(problem),
+            Err(problem) => {
+                (problem.status, "That could not be done just now; nobody knows why. Look at the order.".to_owned())
+            }
+        },
+    };
+    let html = write(&detail(app, visit, &user, id, Some(notice)).await?)?;
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+    Ok((status, axum::response::Html(html)).into_response())
+}
+
+/// A refusal in a sentence.
+fn said(problem: &Problem) -> String {
+    let field = problem.members.get("field").and_then(|field| field.as_str());
+    let detail = problem.detail.as_deref().unwrap_or(&problem.title);
+    match field {
+        Some(field) => format!("{field}: {detail}."),
+        None => format!("{detail}."),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn form(fields: &[(&str, &str)]) -> Vec<(String, String)> {
+        fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn a_parcel_holds_what_its_form_counts() {
+        let fields = form(&[
+            ("carrier", " Post "),
+            ("units:MUG", "2"),
+            ("units:CUP", "0"),
+            ("units:CAP", ""),
+            ("tracking_url", ""),
+        ]);
+        let parcel = packed(&fields).unwrap();
+        let items: Vec<_> =
+            parcel.items.unwrap().iter().map(|item| (item.sku.to_string(), item.quantity.units())).collect();
+        assert_eq!((items, parcel.carrier.as_str(), parcel.tracking_url), (vec![("MUG".to_owned(), 2)], "Post", None));
+        for bad in [&[("units:MUG", "some")][..], &[("units:MUG", "-1")], &[("units:MUG", "0")], &[("carrier", "Post")]]
+        {
+            assert!(packed(&form(bad)).is_err(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! What the order desk reads and writes down.
+
+use region_core_store::StoreError;
+use shared::api::desk::{DeskOrder, Happening, TimelineEntry};
+use shared::api::order::{OrderStatus, PaymentStatus};
+use shared::{EmailAddress, OrderId, UserId};
+use sqlx::PgConnection;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::read;
+
+/// What the desk looks for.
+#[derive(Clone, Debug)]
+pub(crate) enum Wanted<'a> {
+    /// The newest.
+    All,
+    /// This one.
+    Order(OrderId),
+    /// Those whose number ends so, in lower case.
+    Ending(&'a str),
+    /// Those whose news go there.
+    Email(&'a EmailAddress),
+}
+
+/// Which part of them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Part {
+    pub(crate) status: Option<OrderStatus>,
+    pub(crate) before: Option<OrderId>,
+    pub(crate) most: i64,
+}
+
+struct DeskRow {
+    order_id: Uuid,
+    status: String,
+    payment: String,
+    currency: String,
+    total_minor: i64,
+    units: i64,
+    name: String,
+    email: Option<String>,
+    created_at: OffsetDateTime,
+}
+
+/// Each way of looking has a statement of its own, so that each has the index that fits it.
+macro_rules! orders {
+    ($condition:literal, $part:expr $(, $argument:expr)?) => {
+        sqlx::query_as!(
+            DeskRow,
+            r#"SELECT order_id, status, payment, currency, total_minor, email, created_at,
+                   (SELECT coalesce(sum(quantity), 0) FROM line_items WHERE line_items.order_id = orders.order_id) AS "units!",
+                   coalesce(shipping_address ->> 'name', '') AS "name!"
+               FROM orders
+               WHERE ($1::text IS NULL OR status = $1) AND ($2::uuid IS NULL OR order_id < $2) AND "#
+                + $condition
+                + " ORDER BY order_id DESC LIMIT $3",
+            $part.status.map(name),
+            $part.before.map(OrderId::as_uuid),
+            $part.most
+            $(, $argument)?
+        )
+    };
+}
+
+/// The newest orders of this shard that are wanted.
+pub(crate) async fn find(
+    conn: &mut PgConnection,
+    wanted: &Wanted<'_>,
+    part: Part,
+) -> Result<Vec<DeskOrder>, StoreError> {
+    let rows = match wanted {
+        Wanted::All => orders!("true", part).fetch_all(conn).await?,
+        Wanted::Order(order) => orders!("order_id = $4", part, order.as_uuid()).fetch_all(conn).await?,
+        Wanted::Ending(ending) => orders!("right(order_id::text, 8) = $4", part, *ending).fetch_all(conn).await?,
+        Wanted::Email(email) => orders!("email = $4", part, email.as_str()).fetch_all(conn).await?,
+    };
+    rows.into_iter().map(DeskRow::into_order).collect()
+}
+
+impl DeskRow {
+    fn into_order(self) -> Result<DeskOrder, StoreError> {
+        let email = self.email.map(|email| email.parse()).transpose();
+        Ok(DeskOrder {
+            order_id: OrderId::from_uuid(self.order_id),
+            status: read::status(&self.status)?,
+            payment: read::payment(&self.payment)?,
+            total: read::money("orders.total_minor", self.total_minor, read::currency(&self.currency)?)?,
+            units: u64::try_from(self.units).map_err(|_| StoreError::corrupt("line_items.quantity", self.units))?,
+            name: self.name,
+            email: email.map_err(|error| StoreError::corrupt("orders.email", error))?,
+            created_at: self.created_at,
+        })
+    }
+}
+
+const fn name(status: OrderStatus) -> &'static str {
+    match status {
+        OrderStatus::Pending => "PENDING",
+        OrderStatus::Confirmed => "CONFIRMED",
+        OrderStatus::Shipped => "SHIPPED",
+        OrderStatus::Delivered => "DELIVERED",
+        OrderStatus::Cancelled => "CANCELLED",
+    }
+}
+
+/// What somebody of the store does to an order.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Action {
+    Ship,
+    Deliver,
+    Cancel,
+}
+
+/// Writes down who did what, in the transaction that does it.
+pub(crate) async fn note(
+    conn: &mut PgConnection,
+    order: OrderId,
+    actor: UserId,
+    action: Action,
+    detail: &str,
+) -> Result<(), StoreError> {
+    let action = match action {
+        Action::Ship => "ship",
+        Action::Deliver => "deliver",
+        Action::Cancel => "cancel",
+    };
+    sqlx::query!(
+        "INSERT INTO desk_actions (order_id, actor, action, detail) VALUES ($1, $2, $3, $4)",
+        order.as_uuid(),
+        actor.as_i64(),
+        action,
+        detail,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// All that happened to an order, oldest first; what the store's people did, too, if asked for.
+pub(crate) async fn timeline(
+    conn: &mut PgConnection,
+    order: OrderId,
+    with_desk: bool,
+) -> Result<Vec<TimelineEntry>, StoreError> {
+    let steps = sqlx::query!(
+        "SELECT created_at, claimed_at, confirmed_at, cancelled_at, cancel_reason, payment, payment_at
+         FROM orders WHERE order_id = $1",
+        order.as_uuid(),
+    )
+    .fetch_optional(&mut *conn)
+    .await?;
+    let Some(steps) = steps else { return Ok(Vec::new()) };
+    let entry = |at: Option<OffsetDateTime>, what, detail| Some(TimelineEntry { at: at?, what, detail, actor: None });
+    let moved = match read::payment(&steps.payment)? {
+        PaymentStatus::Declined => Some(Happening::Declined),
+        PaymentStatus::Voided => Some(Happening::Voided),
+        PaymentStatus::Refunded => Some(Happening::Refunded),
+        PaymentStatus::Processing | PaymentStatus::ChallengeRequired | PaymentStatus::Captured => None,
+    };
+    let mut all: Vec<TimelineEntry> = [
+        entry(Some(steps.created_at), Happening::Placed, None),
+        entry(steps.claimed_at, Happening::Authorized, None),
+        entry(steps.confirmed_at, Happening::Paid, None),
+        entry(steps.cancelled_at, Happening::Cancelled, steps.cancel_reason),
+        moved.and_then(|moved| entry(steps.payment_at, moved, None)),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    for parcel in region_core_shipping::list(conn, order).await? {
+        let told = [Some(parcel.carrier), parcel.tracking_code].into_iter().flatten().collect::<Vec<_>>().join(", ");
+        all.extend(entry(Some(parcel.sent_at), Happening::Sent, Some(told.clone())));
+        all.extend(entry(parcel.delivered_at, Happening::Arrived, Some(told)));
+    }
+    if with_desk {
+        all.extend(actions(conn, order).await?);
+    }
+    all.sort_by_key(|entry| entry.at);
+    Ok(all)
+}
+
+async fn actions(conn: &mut PgConnection, order: OrderId) -> Result<Vec<TimelineEntry>, StoreError> {
+    let rows = sqlx::query!(
+        "SELECT actor, action, detail, at FROM desk_actions WHERE order_id = $1 ORDER BY action_id",
+        order.as_uuid(),
+    );
+    let entry = |(at, actor, action, detail): (OffsetDateTime, i64, String, String)| {
+        let actor = UserId::from_i64(actor).map_err(|error| StoreError::corrupt("desk_actions.actor", error))?;
+        let detail = if detail.is_empty() { action } else { format!("{action}: {detail}") };
+        Ok(TimelineEntry { at, what: Happening::Desk, detail: Some(detail), actor: Some(actor) })
+    };
+    let rows = rows.fetch_all(conn).await?;
+    rows.into_iter().map(|row| entry((row.at, row.actor, row.action, row.detail))).collect()
+}

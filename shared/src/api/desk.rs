@@ -1,0 +1,125 @@
+//! The order desk: orders of all shoppers, for who keeps the store, and what has happened to one of them.
+
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+
+use super::order::{OrderStatus, PaymentStatus};
+use crate::{EmailAddress, Money, OrderId, RegionName, UserId};
+
+/// Which orders: `GET /v1/desk/orders`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema, utoipa::IntoParams))]
+pub struct DeskQuery {
+    /// An order's number, its last eight characters, or the e-mail address that its news go to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub find: Option<String>,
+    /// Only those that stand so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<OrderStatus>,
+    /// Only those older than this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<OrderId>,
+    /// Most on a page, 1 to 100.
+    #[serde(default = "default_limit")]
+    pub limit: u32,
+}
+
+const fn default_limit() -> u32 {
+    50
+}
+
+impl Default for DeskQuery {
+    fn default() -> Self {
+        Self { find: None, status: None, cursor: None, limit: default_limit() }
+    }
+}
+
+/// An order on the desk's list.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct DeskOrder {
+    /// The order.
+    pub order_id: OrderId,
+    /// Where it stands.
+    pub status: OrderStatus,
+    /// Where its payment stands.
+    pub payment: PaymentStatus,
+    /// What is charged.
+    pub total: Money,
+    /// Units in all.
+    pub units: u64,
+    /// Who receives it.
+    pub name: String,
+    /// Where its news go to.
+    pub email: Option<EmailAddress>,
+    /// When it was accepted.
+    #[serde(with = "time::serde::rfc3339")]
+    #[cfg_attr(feature = "openapi", schema(value_type = String, format = "date-time"))]
+    pub created_at: OffsetDateTime,
+}
+
+/// Orders of all regions, newest first.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct DeskPage {
+    /// Newest first.
+    pub items: Vec<DeskOrder>,
+    /// Where the next page starts; absent on the last.
+    pub next_cursor: Option<OrderId>,
+    /// Regions that did not answer: their orders are missing here.
+    pub missing: Vec<RegionName>,
+}
+
+/// What can happen to an order.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum Happening {
+    /// It was accepted.
+    Placed,
+    /// The bank keeps the amount ready, and its units are its own.
+    Authorized,
+    /// The money is ours.
+    Paid,
+    /// A parcel left.
+    Sent,
+    /// A parcel arrived.
+    Arrived,
+    /// It ended without a sale.
+    Cancelled,
+    /// The bank refused.
+    Declined,
+    /// The amount was let go before it was taken.
+    Voided,
+    /// The money went back.
+    Refunded,
+    /// Somebody of the store did something.
+    Desk,
+}
+
+/// One thing that happened.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct TimelineEntry {
+    /// When.
+    #[serde(with = "time::serde::rfc3339")]
+    #[cfg_attr(feature = "openapi", schema(value_type = String, format = "date-time"))]
+    pub at: OffsetDateTime,
+    /// What.
+    pub what: Happening,
+    /// In words, where there is more to say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+    /// Who of the store did it; only who keeps the store is told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub actor: Option<UserId>,
+}
+
+/// All that happened to an order, oldest first: `GET /v1/orders/{order_id}/timeline`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Timeline {
+    /// Oldest first.
+    pub items: Vec<TimelineEntry>,
+}
