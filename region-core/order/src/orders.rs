@@ -1,6 +1,6 @@
 //! The use cases: quote, place, find, list. Each loads, decides and commits once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,8 +12,9 @@ use region_core_store::{Shard, Shards, StoreError};
 use region_core_web::Peers;
 use shared::api::order::{Order, OrderPage, OrderStatus, OrderSummary, PaymentStatus, PlaceOrder, QuoteRequest};
 use shared::token::Claims;
-use shared::{EventId, IdempotencyKey, OrderId, ShardId, Sku, UserId};
+use shared::{EmailAddress, EventId, IdempotencyKey, OrderId, ShardId, Sku, UserId};
 use shared_clock::{Clock, Entropy};
+use sqlx::PgConnection;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
@@ -343,6 +344,26 @@ impl Orders {
     pub async fn find(&self, caller: UserId, order: OrderId) -> Result<Order, OrderError> {
         let shard = self.0.parts.shards.here(order.slot())?;
         read::find(&mut *shard.read().await?, order, caller).await?.ok_or(OrderError::NotFound)
+    }
+
+    /// The order, whoever's it is: for what the shop does by itself, never for a request.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn find_anyones(&self, order: OrderId) -> Result<Option<Order>, StoreError> {
+        let shard = self.0.parts.shards.here(order.slot())?;
+        read::find_anyones(&mut *shard.read().await?, order).await
+    }
+
+    /// Where to write to about these orders of the shard that `conn` leads to; those that named no address are left out.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn addresses(
+        conn: &mut PgConnection,
+        orders: &[OrderId],
+    ) -> Result<HashMap<OrderId, EmailAddress>, StoreError> {
+        read::addresses(conn, orders).await
     }
 
     /// A page of the caller's orders in this region, newest first: his own and those of guests that he was.

@@ -1,8 +1,10 @@
 //! Orders as their owner sees them.
 
+use std::collections::HashMap;
+
 use region_core_store::StoreError;
 use shared::api::order::{Address, LineItem, Order, OrderStatus, OrderSummary, PaymentStatus};
-use shared::{Currency, Money, OrderId, Quantity, Sku, UserId};
+use shared::{Currency, EmailAddress, Money, OrderId, Quantity, Sku, UserId};
 use sqlx::PgConnection;
 use sqlx::types::Json;
 use time::OffsetDateTime;
@@ -44,6 +46,32 @@ pub(crate) async fn find(conn: &mut PgConnection, order: OrderId, caller: UserId
     let currency = currency(&row.currency)?;
     let lines = lines(conn, order, currency).await?;
     row.into_order(currency, lines).map(Some)
+}
+
+/// The order, whoever's it is.
+pub(crate) async fn find_anyones(conn: &mut PgConnection, order: OrderId) -> Result<Option<Order>, StoreError> {
+    let owner = sqlx::query_scalar!("SELECT user_id FROM orders WHERE order_id = $1", order.as_uuid())
+        .fetch_optional(&mut *conn)
+        .await?;
+    let Some(owner) = owner else { return Ok(None) };
+    let owner = UserId::from_i64(owner).map_err(|error| StoreError::corrupt("orders.user_id", error))?;
+    find(conn, order, owner).await
+}
+
+/// Where to write to about these orders; those that named no address are left out.
+pub(crate) async fn addresses(
+    conn: &mut PgConnection,
+    orders: &[OrderId],
+) -> Result<HashMap<OrderId, EmailAddress>, StoreError> {
+    let ids: Vec<_> = orders.iter().map(|order| order.as_uuid()).collect();
+    let rows = sqlx::query!(
+        r#"SELECT order_id, email AS "email!" FROM orders WHERE order_id = ANY ($1) AND email IS NOT NULL"#,
+        &ids,
+    )
+    .fetch_all(conn)
+    .await?;
+    let address = |email: String| email.parse().map_err(|error| StoreError::corrupt("orders.email", error));
+    rows.into_iter().map(|row| Ok((OrderId::from_uuid(row.order_id), address(row.email)?))).collect()
 }
 
 async fn lines(conn: &mut PgConnection, order: OrderId, currency: Currency) -> Result<Vec<LineItem>, StoreError> {
