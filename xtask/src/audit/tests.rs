@@ -110,6 +110,14 @@ each_is_found! {
     a_reference_that_the_provider_does_not_know: [PAYMENTS_PROVIDER], on 1,
         "UPDATE payments SET provider_reference = 'pay_other' WHERE state = 'voided'";
 
+    news_that_was_heard_and_not_written_down: [ORDERS_TOLD], on 1,
+        "UPDATE orders SET email = 'ada@example.org';
+         INSERT INTO inbox (consumer, event_id)
+         SELECT 'notification', event_id FROM outbox WHERE kind = 'OrderConfirmed' LIMIT 1";
+    news_about_no_order: [ORDERS_TOLD], on 2,
+        "INSERT INTO notifications (event_id, channel, order_id, template, payload, recipient, message_id)
+         SELECT event_id, 'mail', event_id, 'order_confirmed', '{}', 'ada@example.org', 'x@y' FROM outbox LIMIT 1";
+
     an_event_handled_twice: [EVENTS_INBOX], on 1,
         "ALTER TABLE inbox DROP CONSTRAINT inbox_pkey; INSERT INTO inbox SELECT * FROM inbox LIMIT 1";
     an_event_that_nobody_handled: [EVENTS_HANDLED], on 1,

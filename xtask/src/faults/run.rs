@@ -276,6 +276,7 @@ async fn programs(
         postgres,
         redis: servers::redis(&tools).await?,
         worker: None,
+        mail: None,
     })
 }
 

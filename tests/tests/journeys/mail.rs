@@ -1,0 +1,135 @@
+//! What shoppers are told by mail, read back from the mail server that it was handed to.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde::Deserialize;
+use shared::api::order::{Order, OrderStatus};
+use shared::{EmailAddress, OrderId};
+use tests::shopper::{email, key};
+use tests::{Client, Shopper, Visitor, client, goods, until};
+
+use crate::store::{pop, sites};
+
+/// How long a mail may take: the bus is looked at once a second.
+const ARRIVES_WITHIN: Duration = Duration::from_secs(60);
+
+/// A mail as the catcher read it.
+#[derive(Clone, Debug, Deserialize)]
+struct Mail {
+    subject: String,
+    text: String,
+    html: String,
+    headers: Headers,
+    envelope: Envelope,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct Headers {
+    message_id: String,
+    auto_submitted: String,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Envelope {
+    to: Vec<Recipient>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Recipient {
+    address: String,
+}
+
+/// All mails to that address, as they came.
+async fn mails(to: &EmailAddress) -> Vec<Mail> {
+    let catcher = Client::new(sites().addresses.mail.as_deref().unwrap());
+    let answer = client::try_send(catcher.request(http::Method::GET, "/email")).await.unwrap();
+    let all: Vec<Mail> = answer.expect(200).json();
+    all.into_iter().filter(|mail| mail.envelope.to.iter().any(|own| own.address == to.as_str())).collect()
+}
+
+/// The mails to that address, once there are so many.
+async fn arrived(to: &EmailAddress, count: usize) -> Vec<Mail> {
+    let there = async || Some(mails(to).await).filter(|mails| mails.len() >= count);
+    until(&format!("{count} mails to {to}"), ARRIVES_WITHIN, there).await
+}
+
+fn subjects(mails: &[Mail]) -> Vec<&str> {
+    mails.iter().map(|mail| mail.subject.as_str()).collect()
+}
+
+fn message_ids(mails: &[Mail]) -> BTreeSet<&str> {
+    mails.iter().map(|mail| mail.headers.message_id.as_str()).collect()
+}
+
+/// Where a mail leads to.
+fn link(order: OrderId) -> String {
+    let addresses = &sites().addresses;
+    format!("{}/orders/{order}", addresses.worker.as_ref().unwrap_or(&addresses.shop))
+}
+
+#[tokio::test]
+async fn whoever_buys_on_the_pages_is_told_once_what_he_bought() {
+    let (visitor, address) = (Visitor::new(pop()), email());
+    visitor.add(&goods::plenty()).await;
+    let form =
+        visitor.checkout("tok_success").await.with("email", address.as_str()).with("name", "Ada <b>Lovelace</b>");
+    let order = visitor.order(&form).await;
+    let mail = arrived(&address, 1).await.remove(0);
+    assert_eq!(mail.subject, format!("Your order {} is confirmed", order.short()));
+    assert!(mail.headers.message_id.ends_with(".mail@meridian.test>"), "{}", mail.headers.message_id);
+    assert_eq!(mail.headers.auto_submitted, "auto-generated");
+    let page = visitor.open(&format!("/orders/{order}")).await.expect(200);
+    let total = page.texts(".sum-total .price").remove(0);
+    for form in [&mail.text, &mail.html] {
+        for told in [total.as_str(), "London", "United Kingdom", &link(order), &order.short()] {
+            assert!(form.contains(told), "{told} is not told: {form}");
+        }
+    }
+    assert!(mail.text.contains("Ada <b>Lovelace</b>") && !mail.html.contains("<b>Lovelace"));
+    // A second order's mail is sent after whatever there was to send about the first.
+    let second = Shopper::guest(pop()).await;
+    let other = email();
+    bought(&second, &other, "tok_success").await;
+    arrived(&other, 1).await;
+    assert_eq!(message_ids(&mails(&address).await).len(), 1);
+}
+
+/// An order to that address that is decided.
+async fn bought(shopper: &Shopper, address: &EmailAddress, payment_token: &str) -> Order {
+    let mut order = shopper.order_of(&[(&goods::plenty(), 1)], payment_token).await;
+    order.email = Some(address.clone());
+    let placed: Order = shopper.place(&key(), &order).await.expect(201).json();
+    shopper.decided(placed.order_id).await
+}
+
+#[tokio::test]
+async fn a_cancelled_order_is_told_about_to_its_end_in_order_and_once_each() {
+    let (shopper, address) = (Shopper::guest(pop()).await, email());
+    let order = bought(&shopper, &address, "tok_success").await;
+    let path = format!("/v1/orders/{}/cancel", order.order_id);
+    shopper.post(&path, &serde_json::json!({})).await.expect(200);
+    let told = arrived(&address, 3).await;
+    let number = order.order_id.short();
+    let wanted = [
+        format!("Your order {number} is confirmed"),
+        format!("Your order {number} is cancelled"),
+        format!("Your money for order {number} is on its way back"),
+    ];
+    assert_eq!(subjects(&told), wanted);
+    assert_eq!(message_ids(&told).len(), 3);
+    assert!(told[1].text.contains("You cancelled this order."), "{}", told[1].text);
+    assert!(told[2].text.contains(&format!("We have given back {}.", order.total)), "{}", told[2].text);
+}
+
+#[tokio::test]
+async fn a_bank_that_says_no_is_told_about_without_a_word_that_was_typed() {
+    let (shopper, address) = (Shopper::guest(pop()).await, email());
+    let order = bought(&shopper, &address, "tok_decline").await;
+    assert_eq!(order.status, OrderStatus::Cancelled);
+    let mail = arrived(&address, 1).await.remove(0);
+    assert_eq!(mail.subject, format!("Your order {} is cancelled", order.order_id.short()));
+    assert!(mail.text.contains("nothing was charged"), "{}", mail.text);
+    assert!(!mail.text.contains("Ada") && !mail.html.contains("Ada"));
+}
