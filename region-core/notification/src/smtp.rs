@@ -14,13 +14,13 @@ use lettre::transport::smtp::commands::{Data, Mail as MailFrom, Rcpt};
 use lettre::transport::smtp::extension::{ClientId, Extension, MailParameter};
 use percent_encoding::percent_decode_str;
 use secrecy::{ExposeSecret, SecretString};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use url::Url;
 
 use crate::mail::Mail;
 use crate::rules::{Outcome, Stage};
 
-/// How long a connection may take to be made.
+/// How long a connection may take to be made, or to show that it still stands.
 const CONNECTED_WITHIN: Duration = Duration::from_secs(10);
 /// How long an unused connection is kept: less than the shortest patience of common servers.
 const IDLE: Duration = Duration::from_secs(20);
@@ -126,7 +126,7 @@ impl Smtp {
     /// A connection on which nothing is under way.
     async fn connection(&self) -> Result<AsyncSmtpConnection, Error> {
         while let Some(mut connection) = self.fresh() {
-            if connection.test_connected().await {
+            if let Ok(true) = timeout(CONNECTED_WITHIN, connection.test_connected()).await {
                 return Ok(connection);
             }
         }
