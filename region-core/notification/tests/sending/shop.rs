@@ -173,8 +173,7 @@ impl Shop {
     pub(crate) async fn events(&self) -> Vec<Event> {
         let scribe = Arc::new(Scribe::default());
         self.runner(vec![Arc::clone(&scribe) as Arc<dyn Consumer>]).settle().await.unwrap();
-        let heard = scribe.0.lock().unwrap().clone();
-        heard
+        scribe.0.lock().unwrap().clone()
     }
 
     /// Gives events to the consumer past the bus, which would not give them twice.

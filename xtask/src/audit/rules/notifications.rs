@@ -4,7 +4,7 @@ use super::{Check, LocalRule, ORDERS_TOLD};
 
 pub(super) const RULES: &[LocalRule] = &[LocalRule {
     rule: ORDERS_TOLD,
-    looks_at: &["notifications"],
+    looks_at: &["inbox", "notifications"],
     checks: &[
         Check {
             table: "notifications",
