@@ -1,4 +1,4 @@
-//! Countries that an address may name.
+//! Countries that an address may name, and what people call those that we deliver to.
 
 /// ISO 3166-1 alpha-2, officially assigned codes.
 const CODES: &str = "AD AE AF AG AI AL AM AO AQ AR AS AT AU AW AX AZ BA BB BD BE BF BG BH BI BJ BL BM BN BO BQ BR BS BT \
@@ -15,6 +15,52 @@ pub fn is_country(code: &str) -> bool {
     code.len() == 2 && CODES.split(' ').any(|known| known == code)
 }
 
+/// Code and English name of the countries that we deliver to, the shop's own first.
+pub const NAMES: &[(&str, &str)] = &[
+    ("GB", "United Kingdom"),
+    ("AU", "Australia"),
+    ("AT", "Austria"),
+    ("BH", "Bahrain"),
+    ("BE", "Belgium"),
+    ("BR", "Brazil"),
+    ("CA", "Canada"),
+    ("CY", "Cyprus"),
+    ("CZ", "Czechia"),
+    ("DK", "Denmark"),
+    ("FI", "Finland"),
+    ("FR", "France"),
+    ("DE", "Germany"),
+    ("GR", "Greece"),
+    ("HK", "Hong Kong"),
+    ("IS", "Iceland"),
+    ("IE", "Ireland"),
+    ("IL", "Israel"),
+    ("IT", "Italy"),
+    ("JP", "Japan"),
+    ("LB", "Lebanon"),
+    ("LT", "Lithuania"),
+    ("MT", "Malta"),
+    ("NL", "Netherlands"),
+    ("NZ", "New Zealand"),
+    ("NO", "Norway"),
+    ("PL", "Poland"),
+    ("PT", "Portugal"),
+    ("SA", "Saudi Arabia"),
+    ("SG", "Singapore"),
+    ("ZA", "South Africa"),
+    ("ES", "Spain"),
+    ("SE", "Sweden"),
+    ("CH", "Switzerland"),
+    ("AE", "United Arab Emirates"),
+    ("US", "United States"),
+];
+
+/// The country's name, or the code where we know none.
+#[must_use]
+pub fn name(code: &str) -> &str {
+    NAMES.iter().find(|(own, _)| *own == code).map_or(code, |(_, name)| name)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -26,5 +72,11 @@ mod tests {
         for bad in ["", "gb", "UK", "XX", "GBR", "B ", " A"] {
             assert!(!is_country(bad), "{bad:?} was taken");
         }
+    }
+
+    #[test]
+    fn a_country_that_we_deliver_to_has_a_code_and_a_name() {
+        assert!(NAMES.iter().all(|(code, name)| is_country(code) && name.len() > 2));
+        assert_eq!((name("GB"), name("ZW")), ("United Kingdom", "ZW"));
     }
 }

@@ -298,6 +298,15 @@ plain_id!(
     OperationId
 );
 
+impl OrderId {
+    /// What people call the order: its last eight characters, enough to tell one's own orders apart.
+    #[must_use]
+    pub fn short(self) -> String {
+        let text = self.to_string();
+        text[text.len() - 8..].to_uppercase()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

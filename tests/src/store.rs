@@ -35,6 +35,8 @@ pub struct Options {
     pub cores: u16,
     /// Whether the Worker runs beside the PoP.
     pub worker: bool,
+    /// Whether a mail catcher runs, and orders are written about.
+    pub mail: bool,
     /// Whether the demo shop's catalog is imported beside the goods for tests.
     pub demo_catalog: bool,
     /// Whether there is an operator.
@@ -42,12 +44,18 @@ pub struct Options {
 }
 
 impl Options {
-    /// Two regions, the Worker, the demo shop's catalog and an operator.
-    pub const WHOLE: Self =
-        Self { regions: &[("eu", &[1, 2]), ("us", &[3])], cores: 1, worker: true, demo_catalog: true, operator: true };
+    /// Two regions, the Worker, a mail catcher, the demo shop's catalog and an operator.
+    pub const WHOLE: Self = Self {
+        regions: &[("eu", &[1, 2]), ("us", &[3])],
+        cores: 1,
+        worker: true,
+        mail: true,
+        demo_catalog: true,
+        operator: true,
+    };
     /// One region, one shard, one core.
     pub const SMALL: Self =
-        Self { regions: &[("eu", &[1])], cores: 1, worker: false, demo_catalog: false, operator: false };
+        Self { regions: &[("eu", &[1])], cores: 1, worker: false, mail: false, demo_catalog: false, operator: false };
 
     fn shards(&self) -> usize {
         self.regions.iter().map(|(_, shards)| shards.len()).sum()
@@ -59,6 +67,7 @@ impl Options {
         plan.regions = self.regions.iter().map(region).collect();
         plan.cores = self.cores;
         plan.worker = self.worker;
+        plan.mail = self.mail;
         plan.exempt = vec!["127.0.0.0/8".to_owned()];
         plan
     }
@@ -124,7 +133,7 @@ impl Store {
         // Held until the guardian of an earlier run of this test has ended its processes.
         let guardian = guardian(&root.with_extension("lock"));
         let layout = emptied(&root);
-        let system = System::start(&options.plan(), programs(options.worker).await, layout, guardian, &()).await;
+        let system = System::start(&options.plan(), programs(options).await, layout, guardian, &()).await;
         let system = system.unwrap_or_else(|error| panic!("the store {name} did not start: {error}"));
         let file = system.layout.path("goods.csv");
         goods::write(&file, options.shards());
@@ -245,22 +254,24 @@ fn emptied(root: &Path) -> Layout {
     Layout::create(root, user.as_ref()).unwrap()
 }
 
-async fn programs(worker: bool) -> Programs {
+async fn programs(options: &Options) -> Programs {
     let tools = Tools::new(|line| eprintln!("{line}")).unwrap();
+    let node = if options.worker || options.mail {
+        Some(NodeTools::install(&tools, place::repository()).await.unwrap())
+    } else {
+        None
+    };
+    let config = place::repository().join("wrangler.toml");
+    let worker = node.clone().filter(|_| options.worker).map(|node| WorkerPrograms { node, config });
     Programs {
         region_core: place::program("region-core"),
         edge_pop: place::program("edge-pop"),
         payment_sandbox: place::program("payment-sandbox"),
         postgres: PostgresPrograms::find().expect("Postgres' server programs; `cargo xtask test` installs them"),
         redis: servers::redis(&tools).await.unwrap(),
-        worker: if worker { Some(worker_programs(&tools).await) } else { None },
+        worker,
+        mail: node,
     }
-}
-
-async fn worker_programs(tools: &Tools) -> WorkerPrograms {
-    let root = place::repository();
-    let node = NodeTools::install(tools, root).await.unwrap();
-    WorkerPrograms { node, config: root.join("wrangler.toml") }
 }
 
 fn sites(system: &System) -> Sites {

@@ -1,5 +1,7 @@
 //! Those who hear events.
 
+use std::time::Duration;
+
 use futures::future::BoxFuture;
 use region_core_store::{HasStoreError, StoreError};
 use shared::ShardId;
@@ -32,6 +34,12 @@ pub trait Consumer: Send + Sync + 'static {
     /// Whether its effects change allotments: then each batch is written in the shard's turn ([`region_core_store::Turn`]).
     fn changes_stock(&self) -> bool {
         false
+    }
+
+    /// The least time between two looks at the bus that find less than a full batch. Whoever is in no hurry costs the shard
+    /// little: what comes meanwhile is one batch.
+    fn rest(&self) -> Duration {
+        Duration::ZERO
     }
 }
 

@@ -1,5 +1,7 @@
 //! Events on their way: what a service hands in and what a consumer is given.
 
+use std::time::Duration;
+
 use serde_json::Value;
 use shared::{EventId, OrderId};
 
@@ -101,6 +103,12 @@ pub struct Event {
 }
 
 impl Event {
+    /// How long ago it was written, by the shard's clock.
+    #[must_use]
+    pub fn age(&self) -> Duration {
+        Duration::try_from_secs_f64(self.age_seconds).unwrap_or_default()
+    }
+
     /// Whether this event carries a `P`.
     #[must_use]
     pub fn is<P: Payload>(&self) -> bool {

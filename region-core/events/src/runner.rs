@@ -176,9 +176,14 @@ impl Listener {
         while !shutdown.is_cancelled() {
             let began = Instant::now();
             let step = self.step().await;
+            let rest = self.delivery.consumer.rest();
             let pause = async {
+                let full = matches!(step, Ok(Step::Handled(events)) if self.delivery.is_full(events));
+                if !full && !rest.is_zero() {
+                    tokio::time::sleep(rest).await;
+                }
                 match step {
-                    Ok(Step::Handled(events)) if self.delivery.is_full(events) => {}
+                    Ok(Step::Handled(_)) if full => {}
                     Ok(Step::Handled(_)) => tokio::time::sleep((REST * began.elapsed()).min(LONGEST_REST)).await,
                     Ok(Step::Soon) => tokio::time::sleep(SHORT_PAUSE).await,
                     Ok(Step::Elsewhere) => tokio::time::sleep(ELSEWHERE_PAUSE).await,

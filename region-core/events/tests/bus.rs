@@ -357,3 +357,63 @@ async fn two_processes_share_the_work_and_double_nothing() {
         assert_eq!(version, before + 1, "{order} went from {before} to {version}");
     }
 }
+
+/// Looks once, and then rests for longer than any test takes. Tells how many events came at a time.
+struct Unhurried(mpsc::UnboundedSender<usize>);
+
+impl Consumer for Unhurried {
+    fn name(&self) -> &'static str {
+        "unhurried"
+    }
+
+    fn kinds(&self) -> &'static [&'static str] {
+        &[OrderClaimed::KIND]
+    }
+
+    fn handle<'a>(
+        &'a self,
+        _shard: ShardId,
+        _conn: &'a mut PgConnection,
+        events: &'a [Event],
+    ) -> BoxFuture<'a, Result<AfterCommit, HandleError>> {
+        let (heard, count) = (self.0.clone(), events.len());
+        Box::pin(async move {
+            Ok(AfterCommit::run(move || {
+                let _ = heard.send(count);
+            }))
+        })
+    }
+
+    fn rest(&self) -> Duration {
+        Duration::from_secs(3600)
+    }
+}
+
+#[tokio::test]
+async fn who_rests_is_given_full_batches_at_once_and_what_comes_in_his_rest_as_one() {
+    let bench = Bench::new().await;
+    let order = bench.order();
+    bench.say(&(1..=9).map(|version| bench.claimed(order, version)).collect::<Vec<_>>()).await;
+    bench.settle(Fault::None).await.unwrap(); // all of it is safe to read from here on
+    let (heard, mut hears) = mpsc::unbounded_channel();
+    let (committed, mut commits) = mpsc::unbounded_channel();
+    let hurried = Arc::new(Scribe { fault: Fault::None, calls: AtomicU32::new(0), committed });
+    let unhurried: Arc<dyn Consumer> = Arc::new(Unhurried(heard));
+    let runner = |consumers| {
+        let settings = Settings { batch: 7, ..Settings::default() };
+        Runner::new(bench.shards.clone(), bench.wakes.clone(), consumers, settings)
+    };
+    let shutdown = CancellationToken::new();
+    let running = tokio::spawn(runner(vec![hurried, Arc::clone(&unhurried)]).run(shutdown.clone()));
+    assert_eq!((hears.recv().await, hears.recv().await), (Some(7), Some(2)));
+    for version in 10..=14 {
+        bench.say(&[bench.claimed(order, version)]).await;
+        bench.wakes.of(bench.shard().id()).notify();
+        commits.recv().await.unwrap();
+    }
+    assert!(hears.try_recv().is_err(), "the rest was broken");
+    shutdown.cancel();
+    running.await.unwrap();
+    runner(vec![unhurried]).settle().await.unwrap();
+    assert_eq!(hears.recv().await, Some(5));
+}

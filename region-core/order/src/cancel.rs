@@ -33,7 +33,7 @@ impl Orders {
     /// [`OrderError::Invalid`] for a reason that says nothing or too much, [`OrderError::NotFound`], [`OrderError::Left`].
     pub async fn cancel_any(&self, order: OrderId, by: UserId, reason: &str) -> Result<Order, OrderError> {
         let reason = checked_reason(reason)?;
-        let seen = self.find_any(order).await?;
+        let seen = self.existing(order).await?;
         self.call_off(seen, reason, Some(by)).await
     }
 
@@ -51,7 +51,7 @@ impl Orders {
             let by = if keeper.is_some() { "store" } else { "shopper" };
             metrics::counter!("orders_cancelled_total", "by" => by).increment(1);
         }
-        let now = self.find_any(order).await?;
+        let now = self.existing(order).await?;
         if now.status == OrderStatus::Cancelled { Ok(now) } else { Err(OrderError::Left(now.status)) }
     }
 }

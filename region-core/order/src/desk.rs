@@ -65,7 +65,7 @@ impl Orders {
     /// [`OrderError::NotFound`] for absent orders and, unless `keeps_store`, for other people's.
     pub async fn timeline(&self, caller: UserId, keeps_store: bool, order: OrderId) -> Result<Timeline, OrderError> {
         if keeps_store {
-            self.find_any(order).await?;
+            self.existing(order).await?;
         } else {
             self.find(caller, order).await?;
         }

@@ -1,6 +1,6 @@
 //! The use cases: quote, place, find, list. Each loads, decides and commits once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,8 +12,9 @@ use region_core_store::{Shard, Shards, StoreError};
 use region_core_web::Peers;
 use shared::api::order::{Order, OrderPage, OrderStatus, OrderSummary, PaymentStatus, PlaceOrder, QuoteRequest};
 use shared::token::Claims;
-use shared::{EventId, IdempotencyKey, OrderId, ShardId, ShipmentId, Sku, UserId};
+use shared::{EmailAddress, EventId, IdempotencyKey, OrderId, ShardId, ShipmentId, Sku, UserId};
 use shared_clock::{Clock, Entropy};
+use sqlx::PgConnection;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
@@ -353,13 +354,29 @@ impl Orders {
         read::find(&mut *shard.read().await?, order, caller).await?.ok_or(OrderError::NotFound)
     }
 
-    /// The order, whosever it is: for who keeps the store, which the caller has checked.
+    /// The order, whosever it is: for what the shop does by itself, and for who keeps the store, which the caller has checked.
     ///
     /// # Errors
-    /// [`OrderError::NotFound`].
-    pub async fn find_any(&self, order: OrderId) -> Result<Order, OrderError> {
+    /// Those of the store.
+    pub async fn find_any(&self, order: OrderId) -> Result<Option<Order>, StoreError> {
         let shard = self.0.parts.shards.here(order.slot())?;
-        read::find_any(&mut *shard.read().await?, order).await?.ok_or(OrderError::NotFound)
+        read::find_any(&mut *shard.read().await?, order).await
+    }
+
+    /// The same, of one that must be there.
+    pub(crate) async fn existing(&self, order: OrderId) -> Result<Order, OrderError> {
+        self.find_any(order).await?.ok_or(OrderError::NotFound)
+    }
+
+    /// Where to write to about these orders of the shard that `conn` leads to; those that named no address are left out.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn addresses(
+        conn: &mut PgConnection,
+        orders: &[OrderId],
+    ) -> Result<HashMap<OrderId, EmailAddress>, StoreError> {
+        read::addresses(conn, orders).await
     }
 
     /// A page of the caller's orders in this region, newest first: his own and those of guests that he was.

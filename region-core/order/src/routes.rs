@@ -120,7 +120,7 @@ async fn find(
     Path(order_id): Path<OrderId>,
 ) -> Result<Json<Order>, Problem> {
     match orders.find(caller.user_id(), order_id).await {
-        Err(OrderError::NotFound) if caller.keeps_store() => Ok(Json(orders.find_any(order_id).await?)),
+        Err(OrderError::NotFound) if caller.keeps_store() => Ok(Json(orders.existing(order_id).await?)),
         found => Ok(Json(found?)),
     }
 }

@@ -76,7 +76,7 @@ impl Orders {
             self.parts().wakes.of(shard.id()).notify();
             metrics::counter!("shipments_delivered_total").increment(1);
         }
-        self.find_any(order).await
+        self.existing(order).await
     }
 
     fn say<P: region_core_events::contract::Payload>(&self, version: i64, payload: &P) -> NewEvent {

@@ -31,6 +31,10 @@ pub(crate) struct Config {
     pub(crate) redis: Redis,
     pub(crate) token: Token,
     pub(crate) payment: Payment,
+    #[serde(default)]
+    pub(crate) mail: Mail,
+    #[serde(default)]
+    pub(crate) store: Store,
     /// Cores of the other regions, `host:port`.
     #[serde(default)]
     pub(crate) peers: BTreeMap<RegionName, Vec<String>>,
@@ -111,6 +115,36 @@ pub(crate) enum ProviderKind {
     Sandbox,
 }
 
+/// How shoppers are written to.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Mail {
+    /// `smtps://USER:PASSWORD@HOST`, or `smtp://` for STARTTLS, which is in clear on this machine alone. Without it no mail
+    /// is written; whoever had one and will not have one again deletes the row `notification` of `consumer_cursors` on each
+    /// shard, else events are kept for it.
+    pub(crate) url: Option<SecretString>,
+    /// Who writes: `Name <name@domain>`.
+    pub(crate) from: String,
+    /// The certificate of an authority that the mail server's is checked against beside the machine's own.
+    pub(crate) ca: Option<PathBuf>,
+}
+
+/// The shop, as shoppers know it.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Store {
+    /// What it is called.
+    pub(crate) name: String,
+    /// Where its pages are, such as `https://shop.example`: what mails lead to.
+    pub(crate) public_url: String,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self { name: "Meridian".to_owned(), public_url: String::new() }
+    }
+}
+
 /// What an order is held to.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -161,9 +195,9 @@ impl Config {
             .map_err(|error| anyhow::anyhow!("{}: {}", file.display(), describe(&error)))?;
         config.check().with_context(|| file.display().to_string())?;
         let folder = file.parent().unwrap_or(Path::new("."));
-        for path in
-            [&mut config.tls.ca, &mut config.tls.certificate, &mut config.tls.key, &mut config.token.signing_key]
-        {
+        let Self { tls, token, mail, .. } = &mut config;
+        let paths = [&mut tls.ca, &mut tls.certificate, &mut tls.key, &mut token.signing_key];
+        for path in paths.into_iter().chain(&mut mail.ca) {
             *path = folder.join(&*path);
         }
         Ok(config)
@@ -248,6 +282,15 @@ mod tests {
     }
 
     #[test]
+    fn mail_is_written_if_there_is_a_server_for_it() {
+        assert!(read(GOOD).unwrap().mail.url.is_none());
+        let mail = "[mail]\nurl = \"smtp://127.0.0.1:1025\"\nfrom = \"orders@shop.example\"\nca = \"mail.pem\"";
+        let config = read(&format!("{GOOD}\n{mail}\n[store]\npublic_url = \"https://shop.example\"")).unwrap();
+        assert!(config.mail.url.is_some() && config.mail.ca.unwrap().is_absolute());
+        assert_eq!((config.store.name.as_str(), config.mail.from.as_str()), ("Meridian", "orders@shop.example"));
+    }
+
+    #[test]
     fn a_bad_key_is_named() {
         let cases = [
             (GOOD.replace("name = \"eu-1\"", "name = \"eu-1\"\ncolour = 1"), "colour"),
@@ -263,6 +306,7 @@ mod tests {
                 "dev.plain_api",
             ),
             (GOOD.replace("[redis]", "[reddis]"), "reddis"),
+            (format!("{GOOD}\n[mail]\nuri = \"smtp://127.0.0.1\""), "mail.uri"),
             (format!("{GOOD}\n[neighbours]\neu-1 = \"127.0.0.1:1\""), "neighbours.eu-1"),
         ];
         for (text, key) in cases {

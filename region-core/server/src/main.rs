@@ -6,6 +6,7 @@
 mod command;
 mod config;
 mod directory;
+mod mail;
 mod ops;
 mod peers;
 mod prices;

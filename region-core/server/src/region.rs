@@ -15,6 +15,7 @@ use region_core_events::{Consumer, Runner, Settings, Wakes};
 use region_core_inventory::levels::{self, StockLevels};
 use region_core_inventory::transfer::desk::ChangedFn;
 use region_core_inventory::{Borrowing, Ledger, balance};
+use region_core_notification::Notifications;
 use region_core_order::{Orders, PaymentNews, PriceList};
 use region_core_payment::{FindOrder, Payments};
 use region_core_search::Search;
@@ -33,6 +34,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::{Config, ProviderKind, ShardAddress};
+use crate::mail::Post;
 use crate::peers::LinkedPeers;
 use crate::prices::CatalogPrices;
 use crate::{directory, refresh};
@@ -59,6 +61,8 @@ pub(crate) struct Region {
     accounts: Accounts,
     orders: Orders,
     payments: Payments,
+    /// None without a mail server.
+    notifications: Option<Notifications>,
     levels: StockLevels,
     borrowing: Borrowing,
     ledger: Ledger,
@@ -76,6 +80,7 @@ impl Region {
     /// Shards and Redis may still be away: they are reached at first use.
     pub(crate) async fn build(config: &Config, tls: &Arc<Tls>) -> anyhow::Result<Self> {
         let (clock, entropy) = (Clock::system(), Entropy::system());
+        let post = Post::read(config)?;
         let control = catalog_pool(&config.catalog.url, ANSWERS_WITHIN).context("catalog.url")?;
         let map = patiently("the slot map", async || slot_map(&control).await).await?;
         let signer = signer(config)?;
@@ -124,6 +129,7 @@ impl Region {
             entropy: entropy.clone(),
             hold: time::Duration::seconds(i64::from(config.order.reservation_seconds)),
         });
+        let notifications = post.map(|post| post.notifications(&shards, &orders));
         let search = Search::start(catalog.snapshot()).await.context("the search index")?;
         Ok(Self {
             shards,
@@ -133,6 +139,7 @@ impl Region {
             accounts,
             orders,
             payments,
+            notifications,
             levels,
             borrowing,
             ledger,
@@ -199,8 +206,13 @@ impl Region {
             self.own_key.clone(),
             stop(),
         ));
-        let consumers: Vec<Arc<dyn Consumer>> =
+        let mut consumers: Vec<Arc<dyn Consumer>> =
             vec![Arc::new(PaymentNews::new(self.orders.clone())), Arc::new(self.payments.news())];
+        // Who would send nothing must not hear: what is to be sent would pile up.
+        if let Some(notifications) = self.notifications.clone() {
+            consumers.push(Arc::new(notifications.news()));
+            tasks.spawn(notifications.drive(stop()));
+        }
         for shard in self.shards.all() {
             let (turn, name, stop) = (shard.turn().clone(), self.name.clone(), stop());
             tasks.spawn(async move { stop.run_until_cancelled(turn.stand(&name)).await });

@@ -84,7 +84,7 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<WholeWay> {
         faults.extend(site.faults().await?);
     }
     faults.iter().for_each(|fault| eprintln!("whole way  WRONG: {fault}"));
-    site.close().await?;
+    Box::pin(site.close()).await?;
     let passages = flows.into_iter().map(|((disk, goods), runs)| Passage::of(disk, goods, runs)).collect();
     Ok(WholeWay { passages, faults })
 }

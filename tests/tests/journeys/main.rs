@@ -10,6 +10,7 @@ mod caching;
 mod checkout_refusals;
 mod forms;
 mod link;
+mod mail;
 mod operator;
 mod privacy;
 mod regions;

@@ -8,6 +8,7 @@
 //! must compile without it. Each has a test that breaks a real shard by hand.
 
 mod events;
+mod notifications;
 mod orders;
 mod payments;
 mod quiet;
@@ -77,6 +78,7 @@ rules! {
     ORDERS_ORPHANS = "orders.orphans", "no line, reservation or payment is without its order, no order without its user";
     ORDERS_ONCE = "orders.once", "no order and no key of a user lives on two shards";
     ORDERS_ACKNOWLEDGED = "orders.acknowledged", "every order that a client was told of exists once, as he was told";
+    ORDERS_TOLD = "orders.told", "whoever named an address is to be told of what was heard about his order";
     PRICES_HISTORY = "prices.history", "each line has the price that the catalog had at the order's version";
     PAYMENTS_ORDERS = "payments.orders", "captured = total if CONFIRMED or later, captured = refunded if CANCELLED";
     PAYMENTS_PROVIDER = "payments.provider", "the provider's own log knows one live capture an order, and none that we do not";
@@ -96,7 +98,7 @@ rules! {
 
 /// Every rule that a shard is asked about.
 fn local() -> impl Iterator<Item = &'static LocalRule> {
-    let services = [stock::RULES, orders::RULES, payments::RULES, shipments::RULES];
+    let services = [stock::RULES, orders::RULES, notifications::RULES, payments::RULES, shipments::RULES];
     services.into_iter().chain([events::RULES, slots::RULES, quiet::RULES]).flatten()
 }
 

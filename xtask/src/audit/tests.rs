@@ -121,6 +121,13 @@ each_is_found! {
         "UPDATE orders SET status = 'SHIPPED' WHERE status = 'CONFIRMED'";
     an_order_that_arrived_without_its_parcel: [SHIPMENTS_STATES], on 1,
         "UPDATE shipments SET delivered_at = NULL WHERE delivered_at IS NOT NULL";
+    news_that_was_heard_and_not_written_down: [ORDERS_TOLD], on 1,
+        "UPDATE orders SET email = 'ada@example.org';
+         INSERT INTO inbox (consumer, event_id)
+         SELECT 'notification', event_id FROM outbox WHERE kind = 'OrderConfirmed' LIMIT 1";
+    news_about_no_order: [ORDERS_TOLD], on 2,
+        "INSERT INTO notifications (event_id, channel, order_id, template, payload, recipient, message_id)
+         SELECT event_id, 'mail', event_id, 'order_confirmed', '{}', 'ada@example.org', 'x@y' FROM outbox LIMIT 1";
 
     an_event_handled_twice: [EVENTS_INBOX], on 1,
         "ALTER TABLE inbox DROP CONSTRAINT inbox_pkey; INSERT INTO inbox SELECT * FROM inbox LIMIT 1";

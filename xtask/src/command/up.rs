@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
+use futures::TryFutureExt as _;
 use futures::future::join_all;
 use shared_clock::{Clock, Entropy};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 use xtask_system::operator::{self, OperatorError};
+use xtask_system::tools::node::NodeTools;
 use xtask_system::tools::{Tools, servers};
 use xtask_system::{Guardian, Layout, Part, Plan, Ports, Programs, ServiceUser, System, SystemError};
 
@@ -153,6 +155,7 @@ fn plan(options: &Options) -> Plan {
     let mut plan = Plan::two_regions(ports);
     plan.cores = options.cores;
     plan.worker = !options.no_worker;
+    plan.mail = true;
     plan.plain_api = options.plain_api;
     plan
 }
@@ -175,7 +178,8 @@ async fn programs(
     let servers = async { anyhow::Ok((servers::postgres(&tools).await?, servers::redis(&tools).await?)) };
     let natives =
         async { if options.no_build { Ok(()) } else { console.step("programs", build::natives(workspace)).await } };
-    let ((postgres, redis), (), worker) = tokio::try_join!(servers, natives, worker)?;
+    let mail = NodeTools::install(&tools, &workspace.root).map_err(anyhow::Error::from);
+    let ((postgres, redis), (), worker, mail) = tokio::try_join!(servers, natives, worker, mail)?;
     let own = |name: &str| workspace.programs.join(name);
     Ok(Programs {
         region_core: own("region-core"),
@@ -184,6 +188,7 @@ async fn programs(
         postgres,
         redis,
         worker,
+        mail: Some(mail),
     })
 }
 
@@ -192,6 +197,9 @@ fn announce(instance: &Instance, system: &System, operator: &str, took: Duration
     println!("  shop (PoP)     {}", system.addresses.shop);
     if let Some(worker) = &system.addresses.worker {
         println!("  shop (Worker)  {worker}");
+    }
+    if let Some(mail) = &system.addresses.mail {
+        println!("  mail           {mail}");
     }
     println!("  metrics        {}/ops/metrics", system.addresses.pop_ops);
     for core in &system.cores {

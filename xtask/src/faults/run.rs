@@ -43,6 +43,16 @@ pub(crate) async fn run(
     scenario: &Scenario,
     build: bool,
 ) -> anyhow::Result<Report> {
+    // A whole store is a large value: it stays out of the callers' futures.
+    Box::pin(run_on_a_store(workspace, console, scenario, build)).await
+}
+
+async fn run_on_a_store(
+    workspace: &Workspace,
+    console: &Arc<Console>,
+    scenario: &Scenario,
+    build: bool,
+) -> anyhow::Result<Report> {
     let programs = programs(workspace, console, scenario, build).await?;
     let folder = workspace.target().join(scenario.name());
     std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
@@ -276,6 +286,7 @@ async fn programs(
         postgres,
         redis: servers::redis(&tools).await?,
         worker: None,
+        mail: None,
     })
 }
 

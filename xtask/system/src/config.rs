@@ -29,6 +29,11 @@ pub struct CoreConfig {
     pub token: Token,
     /// Who moves the money.
     pub payment: Payment,
+    /// How shoppers are written to, if they are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mail: Option<Mail>,
+    /// The shop as shoppers know it.
+    pub store: Store,
     /// The cores of the other regions.
     pub peers: BTreeMap<String, Vec<String>>,
     /// The other cores of its region by name.
@@ -114,6 +119,22 @@ pub struct Payment {
     pub provider: String,
     /// Where it is.
     pub url: String,
+}
+
+/// How shoppers are written to.
+#[derive(Clone, Debug, Serialize)]
+pub struct Mail {
+    /// The mail server.
+    pub url: String,
+    /// Who writes.
+    pub from: String,
+}
+
+/// The shop as shoppers know it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Store {
+    /// Where its pages are.
+    pub public_url: String,
 }
 
 /// Rules of the shop.

@@ -43,6 +43,7 @@ pub fn programs() -> Result<Programs, SystemError> {
         postgres: PostgresPrograms::find().ok_or_else(|| missing("Postgres", RUN))?,
         redis: redis::find().ok_or_else(|| missing("Redis", RUN))?,
         worker: worker().ok(),
+        mail: node().ok(),
     })
 }
 
@@ -60,8 +61,12 @@ pub fn guardian() -> Result<GuardianProgram, SystemError> {
 /// # Errors
 /// [`SystemError::Missing`] if one of its variables is not set.
 pub fn worker() -> Result<WorkerPrograms, SystemError> {
-    let node = NodeTools { modules: variable(NODE_MODULES)?.into(), node: variable(NODE)?.into() };
-    Ok(WorkerPrograms { node, config: variable(WRANGLER_CONFIG)?.into() })
+    Ok(WorkerPrograms { node: node()?, config: variable(WRANGLER_CONFIG)?.into() })
+}
+
+/// Node and what it runs.
+fn node() -> Result<NodeTools, SystemError> {
+    Ok(NodeTools { modules: variable(NODE_MODULES)?.into(), node: variable(NODE)?.into() })
 }
 
 const RUN: &str = "run the tests with `cargo xtask test`";

@@ -35,6 +35,7 @@ mod error;
 pub mod guardian;
 pub mod layout;
 mod links;
+pub mod mail;
 pub mod operator;
 mod part;
 mod plan;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use crate::error::SystemError;
 use crate::ports::{Port, Ports};
 use crate::postgres::PostgresPrograms;
+use crate::tools::node::NodeTools;
 use crate::worker::WorkerPrograms;
 
 /// Each region's cores listen from here on, two ports each.
@@ -36,6 +37,8 @@ pub struct Plan {
     pub ports: Ports,
     /// Whether to run the Worker beside the PoP.
     pub worker: bool,
+    /// Whether orders are written about, to a mail catcher.
+    pub mail: bool,
     /// `/v1` on the cores' plain listeners too.
     pub plain_api: bool,
     /// How long units are held for an unpaid order, in seconds.
@@ -60,6 +63,7 @@ impl Plan {
             cores: 1,
             ports,
             worker: true,
+            mail: false,
             plain_api: false,
             reservation_seconds: 900,
             currency: "GBP".to_owned(),
@@ -85,6 +89,8 @@ pub struct Programs {
     pub redis: PathBuf,
     /// The Worker's; needed only if the plan has one.
     pub worker: Option<WorkerPrograms>,
+    /// What runs the mail catcher; needed only if the plan has one.
+    pub mail: Option<NodeTools>,
 }
 
 /// The ports of everything, ours as long as the system is.
@@ -96,6 +102,8 @@ pub(crate) struct Sites {
     pub(crate) pop_ops: Port,
     pub(crate) sandbox: Port,
     pub(crate) redis: Port,
+    /// Of the mail catcher: SMTP and its web address.
+    pub(crate) mail: Option<(Port, Port)>,
     pub(crate) regions: Vec<RegionSites>,
 }
 
@@ -120,6 +128,7 @@ impl Sites {
     pub(crate) fn choose(plan: &Plan) -> Result<Self, SystemError> {
         let get = |part: &str, offset| plan.ports.get(part, offset);
         let worker = if plan.worker { Some((get("worker", 0)?, get("worker's inspector", 6)?)) } else { None };
+        let mail = if plan.mail { Some((get("mail", 7)?, get("mail's web", 8)?)) } else { None };
         let regions = plan.regions.iter().zip(0..).map(|(region, index)| RegionSites::choose(region, index, plan));
         Ok(Self {
             worker,
@@ -128,6 +137,7 @@ impl Sites {
             pop_ops: get("pop's ops", 3)?,
             sandbox: get("payment-sandbox", 4)?,
             redis: get("redis", 5)?,
+            mail,
             regions: regions.collect::<Result<_, _>>()?,
         })
     }

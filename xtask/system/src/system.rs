@@ -21,10 +21,12 @@ use crate::probe::Probe;
 use crate::process::ProcessSpec;
 use crate::user::ServiceUser;
 use crate::worker::{self, WorkerPlan};
-use crate::{redis, store};
+use crate::{mail, redis, store};
 
 /// The one PoP.
 const POP: &str = "pop-1";
+/// Who writes to shoppers; nothing is delivered anywhere.
+const SHOP: &str = "Meridian <orders@meridian.test>";
 /// The databases' names.
 const CATALOG: &str = "catalog";
 const SHARD: &str = "shard";
@@ -71,6 +73,8 @@ pub struct System {
     pub sandbox: Part,
     /// Redis.
     pub redis: Part,
+    /// The mail catcher, if the plan had one.
+    pub mail: Option<Part>,
     /// The catalogs' databases by region, named `catalog-eu` and so on.
     pub catalogs: BTreeMap<String, PostgresServer>,
     /// The shards' databases by number, named `shard-1` and so on.
@@ -103,6 +107,8 @@ pub struct Addresses {
     pub sandbox: String,
     /// Redis, with its password.
     pub redis: String,
+    /// The mail catcher's page, if there is one.
+    pub mail: Option<String>,
     /// The key with which a Worker signs, as `ID:HEX`.
     pub uplink_key: String,
 }
@@ -136,7 +142,7 @@ impl System {
         let edge = self.worker.iter().chain([&self.pop]);
         let cores = self.cores.iter().map(|core| &core.part);
         let databases = self.catalogs.values().chain(self.shards.values()).map(|server| &server.part);
-        edge.chain(cores).chain([&self.sandbox, &self.redis]).chain(databases)
+        edge.chain(cores).chain([&self.sandbox, &self.redis]).chain(&self.mail).chain(databases)
     }
 
     /// Every part, to be stopped, killed or started again.
@@ -144,7 +150,7 @@ impl System {
         let edge = self.worker.iter_mut().chain([&mut self.pop]);
         let cores = self.cores.iter_mut().map(|core| &mut core.part);
         let databases = self.catalogs.values_mut().chain(self.shards.values_mut()).map(|server| &mut server.part);
-        edge.chain(cores).chain([&mut self.sandbox, &mut self.redis]).chain(databases)
+        edge.chain(cores).chain([&mut self.sandbox, &mut self.redis]).chain(&mut self.mail).chain(databases)
     }
 
     /// The part of that name.
@@ -160,7 +166,8 @@ impl System {
         let edge = self.worker.iter_mut().chain([&mut self.pop]).map(Part::stop);
         let mut ends = join_all(edge).await;
         ends.extend(join_all(self.cores.iter_mut().map(|core| core.part.stop())).await);
-        ends.extend(join_all([self.sandbox.stop(), self.redis.stop()]).await);
+        let beside = [&mut self.sandbox, &mut self.redis].into_iter().chain(&mut self.mail);
+        ends.extend(join_all(beside.map(Part::stop)).await);
         let databases = self.catalogs.values_mut().chain(self.shards.values_mut());
         ends.extend(join_all(databases.map(|server| server.part.stop())).await);
         ends.into_iter().find_map(Result::err).map_or(Ok(()), Err)
@@ -250,7 +257,9 @@ impl<'a> Builder<'a> {
             self.links = Links::open(&self.sites, seed).await?;
         }
         self.write_configs()?;
+        // What takes long to start is started first, and waited for last.
         let worker = self.worker()?.map(|spec| spec.spawn(&self.guardian)).transpose()?;
+        let mail = self.mail()?.map(|spec| spec.spawn(&self.guardian)).transpose()?;
         let redis = redis::prepare(&self.programs.redis, &self.sites.redis, &self.redis_password, &self.layout)?;
         let (servers, redis, sandbox) = tokio::try_join!(
             try_join_all(self.database_plans().into_iter().map(|plan| self.database(plan))),
@@ -261,10 +270,11 @@ impl<'a> Builder<'a> {
             servers.into_iter().map(|server| (server.name().to_owned(), server)).collect();
         self.migrate(&servers).await?;
         let cores = self.sites.regions.iter().flat_map(|region| region.cores.iter().map(move |core| (region, core)));
-        let (cores, pop, worker) = tokio::try_join!(
+        let (cores, pop, worker, mail) = tokio::try_join!(
             try_join_all(cores.map(|(region, core)| self.core(region, core))),
             self.timed(self.pop()),
             self.answering(worker),
+            self.answering(mail),
         )?;
         let shards = self.plan.regions.iter().flat_map(|region| &region.shards);
         let shards = shards.filter_map(|&id| Some((id, servers.remove(&format!("shard-{id}"))?))).collect();
@@ -278,6 +288,7 @@ impl<'a> Builder<'a> {
             cores,
             sandbox,
             redis,
+            mail,
             catalogs,
             shards,
             links,
@@ -298,7 +309,7 @@ impl<'a> Builder<'a> {
         Ok(part)
     }
 
-    /// The Worker is started first and answers last: it needs the PoP for a page.
+    /// Waits for a part that was started before the others: the Worker answers last, for it needs the PoP for a page.
     async fn answering(&self, part: Option<Part>) -> Result<Option<Part>, SystemError> {
         let Some(mut part) = part else { return Ok(None) };
         let begun = Instant::now();
@@ -363,6 +374,15 @@ impl<'a> Builder<'a> {
         let pop_url = format!("http://{}", self.sites.uplink.address());
         let plan = WorkerPlan { port, inspector, pop_url, uplink_key: &self.uplink_key };
         worker::prepare(programs, &plan, &self.layout).map(Some)
+    }
+
+    fn mail(&self) -> Result<Option<PartSpec>, SystemError> {
+        let Some((smtp, web)) = &self.sites.mail else { return Ok(None) };
+        let node = self.programs.mail.as_ref().ok_or_else(|| SystemError::Missing {
+            tool: "maildev",
+            advice: "the plan has a mail catcher, but no program to run it was given".to_owned(),
+        })?;
+        mail::prepare(node, smtp, web, &self.layout).map(Some)
     }
 
     async fn database(&self, plan: PostgresPlan) -> Result<PostgresServer, SystemError> {
@@ -450,6 +470,12 @@ impl<'a> Builder<'a> {
                 provider: "sandbox".to_owned(),
                 url: format!("http://{}", self.sites.sandbox.address()),
             },
+            mail: self
+                .sites
+                .mail
+                .as_ref()
+                .map(|(smtp, _)| config::Mail { url: format!("smtp://{}", smtp.address()), from: SHOP.to_owned() }),
+            store: config::Store { public_url: self.public_url() },
             peers: others.map(|other| (other.name.clone(), self.quic(&from, other))).collect(),
             neighbours: neighbours
                 .map(|other| (other.name.clone(), self.way(&from, &other.part(), &other.quic)))
@@ -497,6 +523,12 @@ impl<'a> Builder<'a> {
         config::Limits { exempt: self.plan.exempt.clone() }
     }
 
+    /// Where shoppers meet the shop: at the Worker, if there is one.
+    fn public_url(&self) -> String {
+        let port = self.sites.worker.as_ref().map_or(&self.sites.public, |(port, _)| port);
+        format!("http://{}", port.address())
+    }
+
     fn addresses(&self) -> Addresses {
         let http = |port: &Port| format!("http://{}", port.address());
         Addresses {
@@ -506,6 +538,7 @@ impl<'a> Builder<'a> {
             pop_ops: http(&self.sites.pop_ops),
             sandbox: http(&self.sites.sandbox),
             redis: redis::url(&self.sites.redis, &self.redis_password),
+            mail: self.sites.mail.as_ref().map(|(_, web)| http(web)),
             uplink_key: self.uplink_key.clone(),
         }
     }

@@ -13,7 +13,7 @@ use shared::api::desk::{DeskOrder, DeskPage, Happening, Timeline, TimelineEntry}
 use shared::api::order::{CancelOrder, LineItem, NewShipment, Order, OrderItem, OrderStatus, Shipment};
 use shared::{Money, OrderId, Problem, ProblemKind, Quantity, RegionName, ShipmentId, Sku};
 
-use super::order::{Parcel, lines_of, moment, parcel, short, status_name, tone};
+use super::order::{Parcel, lines_of, moment, parcel, status_name, tone};
 use super::{Shell, answer, write};
 use crate::app::App;
 use crate::core::Call;
@@ -58,7 +58,7 @@ impl From<DeskOrder> for Row {
     fn from(order: DeskOrder) -> Self {
         Self {
             id: order.order_id,
-            short_id: short(order.order_id),
+            short_id: order.order_id.short(),
             placed: moment(order.created_at),
             name: order.name,
             email: order.email.map(|email| email.as_str().to_owned()).unwrap_or_default(),
@@ -197,8 +197,8 @@ async fn detail<P: Platform>(
     let mut random = [0; 16];
     app.platform.fill_random(&mut random);
     Ok(DeskDetail {
-        shell: Shell::personal(app, visit, &format!("Desk: order {}", short(id))).await,
-        short_id: short(id),
+        shell: Shell::personal(app, visit, &format!("Desk: order {}", id.short())).await,
+        short_id: id.short(),
         status: status_name(order.status),
         tone: tone(order.status),
         notice,

@@ -81,7 +81,7 @@ struct Row {
 impl From<OrderSummary> for Row {
     fn from(order: OrderSummary) -> Self {
         Self {
-            short_id: short(order.order_id),
+            short_id: order.order_id.short(),
             id: order.order_id,
             placed: day(order.created_at),
             status: status_name(order.status),
@@ -131,7 +131,7 @@ pub(crate) async fn show<P: Platform>(
     Query(led): Query<Led>,
 ) -> Result<Response, Problem> {
     let order = find(&app, &visit, &id).await?.1;
-    let shell = Shell::personal(&app, &visit, &format!("Order {}", short(order.order_id))).await;
+    let shell = Shell::personal(&app, &visit, &format!("Order {}", order.order_id.short())).await;
     // The bank's answer to a confirmation takes a moment; asking again meanwhile would look like a failure.
     let confirmed = led.notice == "confirmed";
     let cancelled = order.status == OrderStatus::Cancelled;
@@ -240,7 +240,7 @@ fn detail(shell: Shell, order: Order, notice: Option<&'static str>, confirmed: b
     let (headline, explanation) = words(&order, confirmed);
     OrderDetail {
         shell,
-        short_id: short(order.order_id),
+        short_id: order.order_id.short(),
         tone: tone(order.status),
         headline,
         explanation,
@@ -395,12 +395,6 @@ const fn payment_name(payment: PaymentStatus) -> &'static str {
 /// The payment's state as the API spells it, for the page's script to compare.
 fn payment_code(payment: PaymentStatus) -> String {
     serde_json::to_value(payment).ok().and_then(|code| code.as_str().map(ToOwned::to_owned)).unwrap_or_default()
-}
-
-/// The last eight characters: enough to tell one's own orders apart.
-pub(super) fn short(id: OrderId) -> String {
-    let text = id.to_string();
-    text[text.len() - 8..].to_uppercase()
 }
 
 /// `21 November 2026`.

@@ -1,10 +1,10 @@
 //! Orders as their owner sees them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use region_core_store::StoreError;
 use shared::api::order::{Address, LineItem, Order, OrderStatus, OrderSummary, PaymentStatus};
-use shared::{Currency, Money, OrderId, Quantity, Sku, UserId};
+use shared::{Currency, EmailAddress, Money, OrderId, Quantity, Sku, UserId};
 use sqlx::PgConnection;
 use sqlx::types::Json;
 use time::OffsetDateTime;
@@ -69,6 +69,22 @@ async fn find_for(
 pub(crate) async fn ordered(conn: &mut PgConnection, order: OrderId) -> Result<BTreeMap<Sku, Quantity>, StoreError> {
     let rows = sqlx::query!("SELECT sku, quantity FROM line_items WHERE order_id = $1", order.as_uuid());
     rows.fetch_all(conn).await?.into_iter().map(|row| Ok((sku(&row.sku)?, quantity(row.quantity)?))).collect()
+}
+
+/// Where to write to about these orders; those that named no address are left out.
+pub(crate) async fn addresses(
+    conn: &mut PgConnection,
+    orders: &[OrderId],
+) -> Result<HashMap<OrderId, EmailAddress>, StoreError> {
+    let ids: Vec<_> = orders.iter().map(|order| order.as_uuid()).collect();
+    let rows = sqlx::query!(
+        r#"SELECT order_id, email AS "email!" FROM orders WHERE order_id = ANY ($1) AND email IS NOT NULL"#,
+        &ids,
+    )
+    .fetch_all(conn)
+    .await?;
+    let address = |email: String| email.parse().map_err(|error| StoreError::corrupt("orders.email", error));
+    rows.into_iter().map(|row| Ok((OrderId::from_uuid(row.order_id), address(row.email)?))).collect()
 }
 
 async fn lines(conn: &mut PgConnection, order: OrderId, currency: Currency) -> Result<Vec<LineItem>, StoreError> {

@@ -31,7 +31,7 @@ impl Shop {
     }
 
     async fn deliver(&self, order: OrderId, parcel: usize) -> Order {
-        let shipments = self.orders.find_any(order).await.unwrap().shipments;
+        let shipments = self.orders.find_any(order).await.unwrap().unwrap().shipments;
         self.orders.deliver(order, shipments[parcel].shipment_id, keeper()).await.unwrap()
     }
 

@@ -300,6 +300,7 @@ async fn programs(options: &Options) -> anyhow::Result<Programs> {
         postgres: ground::postgres().await?,
         redis: servers::redis(&tools).await?,
         worker: None,
+        mail: None,
     })
 }
 

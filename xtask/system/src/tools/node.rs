@@ -1,4 +1,4 @@
-//! Tools that npm brings: Node itself, wrangler, esbuild, wasm-opt and Playwright's driver, all pinned by
+//! Tools that npm brings: Node itself, wrangler, esbuild, wasm-opt, maildev and Playwright's driver, all pinned by
 //! `xtask/node/package-lock.json`. No install script of a package is run.
 
 use std::path::{Path, PathBuf};
@@ -37,7 +37,7 @@ impl NodeTools {
             if on_path("npm").is_none() {
                 apt::install(tools, "npm", &["nodejs", "npm"]).await?;
             }
-            tools.say("installing Node, wrangler, esbuild, wasm-opt and Playwright's driver from npm");
+            tools.say("installing Node, wrangler, esbuild, wasm-opt, maildev and Playwright's driver from npm");
             for name in ["package.json", "package-lock.json"] {
                 std::fs::copy(from.join(name), partial.join(name)).map_err(file("copy", &from))?;
             }

@@ -1,0 +1,250 @@
+//! Notifications: what becomes of an order is told to its shopper, by mail.
+//!
+//! A consumer of the bus writes down what is to be told, one row for each event and channel, in the transaction that enters
+//! the event into its inbox. A driver on each shard leases what is due, has it written from the order as it stands now,
+//! hands it to a mail server and keeps what came of that. No connection to the database is held while the server talks. A
+//! mail is sent at least once, under one Message-ID; an order's news is told in order; to an address that came back nothing
+//! more is sent about that order.
+//!
+//! An order without an address to write to gets no row: nothing would ever come of it, and an address is never added later.
+//! News of more than [`Settings::old_news`] is not told, so that a shop which begins or resumes to write mail does not begin
+//! with what everybody knows.
+//!
+//! Deliberately absent: preferences and unsubscribing, for these mails belong to an order and advertise nothing; bounces
+//! that come back later as mail; other channels.
+
+mod driver;
+mod events;
+pub mod letter;
+mod mail;
+pub mod rules;
+mod smtp;
+mod store;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use lettre::message::Mailbox;
+use region_core_events::Wakes;
+use region_core_store::{Shard, Shards, StoreError};
+use shared::api::order::Order;
+use shared::{EmailAddress, OrderId};
+use sqlx::PgConnection;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use url::Url;
+
+pub use events::News;
+pub use smtp::{Smtp, SmtpUrlError};
+
+use crate::driver::{Driver, Post};
+use crate::rules::Patience;
+
+/// What notifications ask about orders: handed in by the wiring, since this crate knows nothing of that service.
+pub trait OrderBook: Send + Sync + 'static {
+    /// Where to write to about these orders, inside the caller's transaction; those that named no address are left out.
+    ///
+    /// # Errors
+    /// When the shard fails.
+    fn addresses<'a>(
+        &'a self,
+        conn: &'a mut PgConnection,
+        orders: &'a [OrderId],
+    ) -> BoxFuture<'a, Result<HashMap<OrderId, EmailAddress>, StoreError>>;
+
+    /// The order as it stands now, if there is one.
+    ///
+    /// # Errors
+    /// When its shard fails.
+    fn find(&self, order: OrderId) -> BoxFuture<'_, Result<Option<Order>, StoreError>>;
+}
+
+/// Who writes: the shop, to its shoppers.
+#[derive(Clone, Debug)]
+pub struct Shop {
+    name: String,
+    origin: String,
+    from: Mailbox,
+}
+
+/// What the shop is called, or where it is, cannot stand in a mail.
+#[derive(Debug, thiserror::Error)]
+pub enum ShopError {
+    /// Empty, too long or with control characters.
+    #[error("store.name: 1 to 100 characters on one line")]
+    Name,
+    /// Not an origin.
+    #[error("store.public_url: not an http or https origin such as https://shop.example")]
+    PublicUrl,
+    /// Not a mailbox.
+    #[error("mail.from: not of the form Name <name@domain> or name@domain")]
+    From,
+}
+
+impl Shop {
+    /// The shop of that name at `public_url`, an origin, which writes as `from`.
+    ///
+    /// # Errors
+    /// [`ShopError`] names the key that is wrong.
+    pub fn new(name: &str, public_url: &str, from: &str) -> Result<Self, ShopError> {
+        let good = |text: &str| (1..=100).contains(&text.chars().count()) && !text.contains(char::is_control);
+        if !good(name) {
+            return Err(ShopError::Name);
+        }
+        let url = Url::parse(public_url).map_err(|_| ShopError::PublicUrl)?;
+        let is_origin = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
+        if !matches!(url.scheme(), "http" | "https") || !is_origin || url.username() != "" || url.password().is_some() {
+            return Err(ShopError::PublicUrl);
+        }
+        let from: Mailbox =
+            Some(from).filter(|from| good(from)).and_then(|from| from.parse().ok()).ok_or(ShopError::From)?;
+        Ok(Self { name: name.to_owned(), origin: url.origin().ascii_serialization(), from })
+    }
+
+    /// What it is called.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// `https://shop.example`, without a slash at the end.
+    #[must_use]
+    pub fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    /// The domain that it writes from.
+    #[must_use]
+    pub fn domain(&self) -> &str {
+        self.from.email.domain()
+    }
+
+    fn from(&self) -> &Mailbox {
+        &self.from
+    }
+}
+
+/// The bounds of notification.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Most mails under way at a time, for each shard and process.
+    pub concurrency: usize,
+    /// Longest time without looking for what is due.
+    pub poll: Duration,
+    /// How long an exchange with the mail server may take.
+    pub exchange: Duration,
+    /// How long a mail is kept off other workers; longer than reading the order, the exchange and its commit. A lease that
+    /// ran out early would have the mail sent twice.
+    pub lease: Duration,
+    /// How often an attempt is repeated.
+    pub patience: Patience,
+    /// The least time between two looks at the bus: nobody waits for mail as for a page.
+    pub rest: Duration,
+    /// Age at which news is not told any more.
+    pub old_news: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            concurrency: 8,
+            poll: Duration::from_secs(5),
+            exchange: Duration::from_secs(60),
+            lease: Duration::from_secs(120),
+            patience: Patience::default(),
+            rest: Duration::from_secs(1),
+            old_news: Duration::from_secs(2 * 24 * 3600),
+        }
+    }
+}
+
+/// The notifications of this region's shards. Cheap to clone.
+#[derive(Clone)]
+pub struct Notifications {
+    shards: Shards,
+    post: Arc<Post>,
+    wakes: Wakes,
+    settings: Settings,
+}
+
+impl std::fmt::Debug for Notifications {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Notifications").field("smtp", &self.post.smtp).finish_non_exhaustive()
+    }
+}
+
+impl Notifications {
+    /// Notifications by `shop` about the orders of `book`, through the mail server `smtp`.
+    #[must_use]
+    pub fn new(shards: Shards, book: Arc<dyn OrderBook>, shop: Shop, smtp: Smtp) -> Self {
+        let wakes = Wakes::new(shards.all().map(Shard::id));
+        Self { shards, post: Arc::new(Post { book, shop, smtp }), wakes, settings: Settings::default() }
+    }
+
+    /// The same under other bounds.
+    #[must_use]
+    pub fn bounded_by(self, settings: Settings) -> Self {
+        Self { settings, ..self }
+    }
+
+    /// What hears of orders and payments: for the bus's [`region_core_events::Runner`].
+    #[must_use]
+    pub fn news(&self) -> News {
+        News {
+            post: Arc::clone(&self.post),
+            wakes: self.wakes.clone(),
+            rest: self.settings.rest,
+            old_news: self.settings.old_news,
+        }
+    }
+
+    /// Sends what is due on every shard until `shutdown`; mails under way are finished.
+    ///
+    /// # Panics
+    /// If a driver does.
+    pub async fn drive(self, shutdown: CancellationToken) {
+        let mut drivers = JoinSet::new();
+        for shard in self.shards.all() {
+            let (post, settings) = (Arc::clone(&self.post), self.settings.clone());
+            let driver = Driver::new(shard.clone(), post, settings, self.wakes.of(shard.id()));
+            drivers.spawn(driver.run(shutdown.clone()));
+        }
+        while let Some(ended) = drivers.join_next().await {
+            if let Err(error) = ended {
+                std::panic::resume_unwind(error.into_panic());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_usual_lease_outlasts_an_exchange() {
+        let Settings { exchange, lease, .. } = Settings::default();
+        assert!(lease >= exchange + driver::BESIDES);
+    }
+
+    #[test]
+    fn a_shop_that_cannot_stand_in_a_header_is_refused_by_name() {
+        let (name, url, from) = ("Meridian", "https://shop.example", "Meridian <orders@shop.example>");
+        let shop = Shop::new(name, url, from).unwrap();
+        assert_eq!((shop.origin(), shop.domain()), ("https://shop.example", "shop.example"));
+        assert_eq!(Shop::new(name, "http://127.0.0.1:7100/", from).unwrap().origin(), "http://127.0.0.1:7100");
+        for (bad, key) in [
+            (Shop::new("", url, from), "store.name"),
+            (Shop::new("Mer\r\nBcc: x@y.example", url, from), "store.name"),
+            (Shop::new(name, "ftp://shop.example", from), "store.public_url"),
+            (Shop::new(name, "https://shop.example/de", from), "store.public_url"),
+            (Shop::new(name, "https://ada:pw@shop.example", from), "store.public_url"),
+            (Shop::new(name, url, "orders"), "mail.from"),
+            (Shop::new(name, url, "Meridian <orders@shop.example>\r\nBcc: x@y.example"), "mail.from"),
+        ] {
+            assert!(bad.unwrap_err().to_string().starts_with(key), "{key}");
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! A region with one shard whose orders are told about.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use region_core_events::contract::{OrderCancelled, OrderConfirmed, Payload, PaymentRefunded};
+use region_core_events::{AfterCommit, Consumer, Event, HandleError, NewEvent, Runner, Wakes, append};
+use region_core_notification::rules::Patience;
+use region_core_notification::{Notifications, OrderBook, Settings, Shop as Identity, Smtp};
+use region_core_store::{Shard, Shards, StoreError, test_support};
+use secrecy::SecretString;
+use shared::api::order::{Address, Order, OrderStatus, PaymentStatus};
+use shared::id::Slot;
+use shared::{Currency, EmailAddress, EventId, Money, OrderId, PaymentId, ShardId, UserId};
+use shared_clock::{Clock, Entropy};
+use sqlx::PgConnection;
+use tokio_util::sync::CancellationToken;
+
+const MS: u64 = 1_800_000_000_000;
+/// No attempt of these tests takes longer.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// The order service, as far as notification can tell.
+#[derive(Default)]
+struct Orders(Mutex<HashMap<OrderId, Order>>);
+
+impl OrderBook for Orders {
+    fn addresses<'a>(
+        &'a self,
+        _: &'a mut PgConnection,
+        orders: &'a [OrderId],
+    ) -> BoxFuture<'a, Result<HashMap<OrderId, EmailAddress>, StoreError>> {
+        let known = self.0.lock().unwrap();
+        let address = |order: &OrderId| Some((*order, known.get(order)?.email.clone()?));
+        std::future::ready(Ok(orders.iter().filter_map(address).collect())).boxed()
+    }
+
+    fn find(&self, order: OrderId) -> BoxFuture<'_, Result<Option<Order>, StoreError>> {
+        std::future::ready(Ok(self.0.lock().unwrap().get(&order).cloned())).boxed()
+    }
+}
+
+/// Keeps every event that it is given, to be given again.
+#[derive(Default)]
+struct Scribe(Mutex<Vec<Event>>);
+
+impl Consumer for Scribe {
+    fn name(&self) -> &'static str {
+        "scribe"
+    }
+
+    fn kinds(&self) -> &'static [&'static str] {
+        &[OrderConfirmed::KIND, OrderCancelled::KIND, PaymentRefunded::KIND]
+    }
+
+    fn handle<'a>(
+        &'a self,
+        _: ShardId,
+        _: &'a mut PgConnection,
+        events: &'a [Event],
+    ) -> BoxFuture<'a, Result<AfterCommit, HandleError>> {
+        self.0.lock().unwrap().extend_from_slice(events);
+        std::future::ready(Ok(AfterCommit::default())).boxed()
+    }
+}
+
+pub(crate) struct Shop {
+    shards: Shards,
+    wakes: Wakes,
+    orders: Arc<Orders>,
+    entropy: Entropy,
+    notifications: Notifications,
+}
+
+impl Shop {
+    /// One that sends through the server at `url` and waits milliseconds where it usually waits minutes.
+    pub(crate) async fn open(url: &str, authority: Option<&[u8]>) -> Self {
+        let shards = test_support::one_shard().await;
+        let wakes = Wakes::new(shards.all().map(Shard::id));
+        let orders = Arc::new(Orders::default());
+        let smtp = Smtp::new(&SecretString::from(url), "shop.example", authority).unwrap();
+        let shop = Identity::new("Meridian", "https://shop.example", "Meridian Café <orders@shop.example>").unwrap();
+        let patience = Patience {
+            first_pause: Duration::from_millis(5),
+            longest_pause: Duration::from_millis(20),
+            most_attempts: 4,
+        };
+        let settings = Settings {
+            concurrency: 4,
+            poll: Duration::from_millis(10),
+            patience,
+            rest: Duration::from_millis(1),
+            ..Settings::default()
+        };
+        let book = Arc::clone(&orders) as Arc<dyn OrderBook>;
+        let notifications = Notifications::new(shards.clone(), book, shop, smtp).bounded_by(settings);
+        Self { shards, wakes, orders, entropy: Entropy::seeded(7), notifications }
+    }
+
+    pub(crate) fn shard(&self) -> &Shard {
+        self.shards.all().next().unwrap()
+    }
+
+    /// An order whose shopper can be reached at `email`, if at all.
+    pub(crate) fn order(&self, email: Option<&str>) -> OrderId {
+        let slot = Slot::new(9).unwrap();
+        let total = Money::new(1250, Currency::GBP).unwrap();
+        let order = Order {
+            order_id: OrderId::mint(MS, slot, self.entropy.bytes()),
+            user_id: UserId::mint(MS, slot, 1).unwrap(),
+            status: OrderStatus::Confirmed,
+            cancel_reason: None,
+            payment: PaymentStatus::Captured,
+            lines: Vec::new(),
+            subtotal: total,
+            shipping: Money::zero(Currency::GBP),
+            total,
+            shipping_address: Address {
+                name: "Ada Lovelace".to_owned(),
+                line1: "12 St James's Square".to_owned(),
+                line2: None,
+                city: "London".to_owned(),
+                region: None,
+                postal_code: None,
+                country: "GB".to_owned(),
+            },
+            email: email.map(|email| email.parse().unwrap()),
+            shipments: Vec::new(),
+            version: 3,
+            created_at: Clock::turned(MS).now(),
+            expires_at: Clock::turned(MS).now(),
+        };
+        let order_id = order.order_id;
+        self.orders.0.lock().unwrap().insert(order_id, order);
+        order_id
+    }
+
+    /// Says on the bus what became of an order.
+    pub(crate) async fn said(&self, payload: &impl Payload) -> EventId {
+        let id = EventId::mint(MS, self.entropy.bytes());
+        let mut conn = self.shard().read().await.unwrap();
+        append(&mut conn, &[NewEvent::new(id, 1, payload)]).await.unwrap();
+        self.wakes.of(self.shard().id()).notify();
+        id
+    }
+
+    pub(crate) async fn confirmed(&self, order_id: OrderId) -> EventId {
+        self.said(&OrderConfirmed { order_id }).await
+    }
+
+    pub(crate) async fn cancelled(&self, order_id: OrderId) -> EventId {
+        self.said(&OrderCancelled { order_id, reason: "you cancelled this order".to_owned() }).await
+    }
+
+    pub(crate) async fn refunded(&self, order_id: OrderId) -> EventId {
+        let payment_id = PaymentId::mint(MS, order_id.slot(), self.entropy.bytes());
+        let amount = Money::new(1250, Currency::GBP).unwrap();
+        self.said(&PaymentRefunded { order_id, payment_id, amount }).await
+    }
+
+    fn runner(&self, consumers: Vec<Arc<dyn Consumer>>) -> Runner {
+        Runner::new(self.shards.clone(), self.wakes.clone(), consumers, region_core_events::Settings::default())
+    }
+
+    /// Has everything that was said written down, once.
+    pub(crate) async fn hear(&self) {
+        self.runner(vec![Arc::new(self.notifications.news())]).settle().await.unwrap();
+    }
+
+    /// Every event that was said, as a consumer is given it.
+    pub(crate) async fn events(&self) -> Vec<Event> {
+        let scribe = Arc::new(Scribe::default());
+        self.runner(vec![Arc::clone(&scribe) as Arc<dyn Consumer>]).settle().await.unwrap();
+        scribe.0.lock().unwrap().clone()
+    }
+
+    /// Gives events to the consumer past the bus, which would not give them twice.
+    pub(crate) async fn give(&self, events: &[Event]) {
+        let mut conn = self.shard().read().await.unwrap();
+        drop(self.notifications.news().handle(self.shard().id(), &mut conn, events).await.unwrap());
+    }
+
+    /// Starts a process that sends; it stops when the token is cancelled.
+    pub(crate) fn process(&self) -> (CancellationToken, tokio::task::JoinHandle<()>) {
+        let shutdown = CancellationToken::new();
+        (shutdown.clone(), tokio::spawn(self.notifications.clone().drive(shutdown)))
+    }
+
+    /// Sends until nothing is left to send.
+    pub(crate) async fn send(&self) {
+        let (shutdown, process) = self.process();
+        self.until_settled().await;
+        shutdown.cancel();
+        process.await.unwrap();
+    }
+
+    /// Until nothing is left to send. The driver tells nobody when it has committed: its rows are looked at.
+    pub(crate) async fn until_settled(&self) {
+        let settled = async {
+            while self.states().await.iter().any(|(_, state, ..)| state == "to_send") {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(LIMIT, settled).await.unwrap();
+    }
+
+    /// Recipient, state, attempts and last error of everything that was written down, in order.
+    pub(crate) async fn states(&self) -> Vec<(String, String, i32, Option<String>)> {
+        let sql = "SELECT recipient, state, attempts, last_error FROM notifications ORDER BY sequence";
+        sqlx::query_as(sql).fetch_all(&mut *self.shard().read().await.unwrap()).await.unwrap()
+    }
+}
