@@ -655,6 +655,24 @@ async fn the_api_takes_tokens_and_json_but_never_cookies_or_forms() {
 }
 
 #[tokio::test]
+async fn a_payment_providers_signed_event_reaches_a_core_byte_for_byte() {
+    let (platform, router) = shop();
+    // As it was signed: neither the order of the fields nor a space may change.
+    let body = "{ \"type\":\"payment_intent.succeeded\",\n  \"id\": \"evt_1\" }\n";
+    let request = Request::post("/v1/webhooks/stripe")
+        .header("content-type", "application/json; charset=utf-8")
+        .header("stripe-signature", "t=1,v1=ab")
+        .header("cookie", "__Host-session=x");
+    platform.take_calls();
+    Browser::new(&router).send(request.body(Body::from(body)).unwrap()).await;
+    let calls = platform.inner().calls.lock().unwrap();
+    assert_eq!(calls.len(), 1);
+    assert_eq!((calls[0].uri().path(), calls[0].body().as_ref()), ("/v1/webhooks/stripe", body.as_bytes()));
+    assert_eq!(calls[0].headers()["stripe-signature"], "t=1,v1=ab");
+    assert!(!calls[0].headers().contains_key("cookie"));
+}
+
+#[tokio::test]
 async fn nobody_ever_sees_anothers_name_basket_or_orders() {
     let (_, router) = shop();
     let mut ada = Browser::new(&router);

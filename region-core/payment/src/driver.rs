@@ -292,8 +292,8 @@ impl Desk {
     ) -> Result<Committed, StoreError> {
         let ids: Vec<_> = results.iter().map(|(payment, _)| payment.payment_id).collect();
         // By what was asked: the order's events or another lease may have come in between, and then the answer is to a
-        // question that no longer stands.
-        let asked = |payment: &Payment| (payment.payment_id, payment.state, payment.attempts);
+        // question that no longer stands. A payment that comes to be voided once more has said something in between.
+        let asked = |payment: &Payment| (payment.payment_id, payment.state, payment.attempts, payment.version);
         let answers: HashMap<_, _> = results.iter().map(|(payment, answer)| (asked(payment), answer)).collect();
         let (mut changes, mut said) = (Vec::new(), Vec::new());
         for payment in store::lock(conn, &ids).await? {

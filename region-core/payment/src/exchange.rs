@@ -1,14 +1,15 @@
 //! One exchange with the provider about one payment. No database here: nothing is held while the provider thinks.
 
 use region_core_store::{Bug, planted};
-use shared::PaymentId;
+use shared::{Money, PaymentId};
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::provider::{NewPayment, Provider, ProviderError, ProviderPayment, Shown};
 use crate::rules::{self, Answer, Call, Payment};
 
-/// Most calls of one exchange: read first, ask, and read again what was refused. Leases are longer than they can take.
+/// Most calls of one exchange: read first, ask, and read again what was refused, or what a refund made of it. Leases are
+/// longer than they can take.
 #[cfg(test)]
 pub(crate) const MOST_CALLS: u32 = 3;
 
@@ -69,7 +70,11 @@ async fn make<P: Provider>(provider: &P, payment: &Payment, call: &Call) -> Show
         }
         Call::Capture => provider.capture(reference, &key).await,
         Call::Void => provider.void(reference, &key).await,
-        Call::Refund { amount_minor } => provider.refund(reference, *amount_minor, &key).await,
+        Call::Refund { amount_minor } => {
+            let amount = Money::new(*amount_minor, payment.amount.currency());
+            let amount = amount.map_err(|error| ProviderError::Refused(error.to_string()))?;
+            provider.refund(reference, amount, &key).await
+        }
     }
 }
 

@@ -5,33 +5,46 @@
 //! for ever, and an outcome that nobody knows is read back by reference before anything is repeated. No connection is
 //! held while the provider thinks.
 //!
-//! Deliberately absent: card numbers, webhooks (the sandbox sends none), partial refunds.
+//! A provider that tells us something by itself (`notice.rs`) only has us look sooner.
+//!
+//! Deliberately absent: card numbers, hosted pages, partial refunds.
 
+mod any;
+mod client;
 mod confirm;
 mod driver;
 mod events;
 mod exchange;
 mod handover;
+
+mod notice;
 pub mod provider;
 mod routes;
 pub mod rules;
 mod sandbox;
 mod store;
+mod stripe;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderMap;
 use region_core_events::Wakes;
 use region_core_store::{Shard, Shards};
+use region_core_web::Peers;
 use shared::OrderId;
 use shared_clock::{Clock, Entropy};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+pub use any::AnyProvider;
+pub use client::Deadlines;
 pub use confirm::ConfirmError;
 pub use events::OrderNews;
-pub use routes::{FindOrder, router};
-pub use sandbox::{Deadlines, Sandbox, SandboxError};
+pub use notice::{News, Notice, NoticeError};
+pub use routes::{FindOrder, internal_router, router};
+pub use sandbox::{Sandbox, SandboxError};
+pub use stripe::{Account, STRIPE_URL, Stripe, StripeError};
 
 use crate::driver::Driver;
 use crate::events::Mint;
@@ -76,6 +89,7 @@ pub struct Payments<P = Sandbox> {
     wakes: Wakes,
     handovers: Handovers,
     mint: Mint,
+    peers: Peers,
     settings: Settings,
 }
 
@@ -88,6 +102,7 @@ impl<P> Clone for Payments<P> {
             wakes: self.wakes.clone(),
             handovers: self.handovers.clone(),
             mint: self.mint.clone(),
+            peers: self.peers.clone(),
             settings: self.settings.clone(),
         }
     }
@@ -100,7 +115,13 @@ impl<P: Provider> Payments<P> {
         let wakes = Wakes::new(shards.all().map(Shard::id));
         let handovers = Handovers::new(shards.all().map(Shard::id));
         let mint = Mint { clock, entropy };
-        Self { shards, provider, events, wakes, handovers, mint, settings: Settings::default() }
+        Self { shards, provider, events, wakes, handovers, mint, peers: Peers::none(), settings: Settings::default() }
+    }
+
+    /// The same with a way to the cores of other regions, to whose payments a provider's notices are passed on.
+    #[must_use]
+    pub fn linked_by(self, peers: Peers) -> Self {
+        Self { peers, ..self }
     }
 
     /// The same under other bounds.
@@ -154,6 +175,29 @@ impl<P: Provider> Payments<P> {
     pub async fn confirm_challenge(&self, order: OrderId) -> Result<(), ConfirmError> {
         confirm::confirm(&self.shards, order).await?;
         self.wakes.of(self.shards.here(order.slot()).map_err(ConfirmError::from)?.id()).notify();
+        Ok(())
+    }
+
+    /// Takes what `provider` says of one of its payments, here or in the region that owns it. `body` as it came: its bytes are
+    /// what was signed. Repeats are harmless.
+    ///
+    /// # Errors
+    /// [`NoticeError`]; nothing is changed then, and the provider should say it again.
+    pub async fn take_notice(&self, provider: &str, headers: &HeaderMap, body: &[u8]) -> Result<(), NoticeError> {
+        if provider != self.provider.name() {
+            return Err(NoticeError::NotSent);
+        }
+        let Some(notice) = self.provider.notice(headers, body, self.mint.clock.unix_seconds())? else { return Ok(()) };
+        if notice::pass_on(&self.shards, &self.peers, &notice).await? { Ok(()) } else { self.hear(notice).await }
+    }
+
+    /// Has a payment of this region looked at.
+    ///
+    /// # Errors
+    /// [`NoticeError`].
+    async fn hear(&self, notice: Notice) -> Result<(), NoticeError> {
+        let (shard, _) = notice::hear(&self.shards, self.provider.name(), notice).await?;
+        self.wakes.of(shard.id()).notify();
         Ok(())
     }
 }

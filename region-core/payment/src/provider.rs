@@ -2,8 +2,11 @@
 
 use std::future::Future;
 
+use http::HeaderMap;
 use serde::Deserialize;
 use shared::{Money, PaymentId};
+
+use crate::notice::{Notice, NoticeError};
 
 /// Where a payment stands at the provider.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
@@ -105,11 +108,21 @@ pub trait Provider: Send + Sync + 'static {
     fn void(&self, reference: &str, key: &str) -> impl Future<Output = Shown> + Send;
 
     /// Moves money back.
-    fn refund(&self, reference: &str, amount_minor: i64, key: &str) -> impl Future<Output = Shown> + Send;
+    fn refund(&self, reference: &str, amount: Money, key: &str) -> impl Future<Output = Shown> + Send;
 
     /// How the payment of that name of the provider's stands.
     fn get(&self, reference: &str) -> impl Future<Output = Shown> + Send;
 
-    /// How the payment of that name of ours stands, if the provider knows it.
+    /// How the payment of that name of ours stands, if the provider knows it and can say so. `None` has the create repeated
+    /// under its key.
     fn find(&self, payment: PaymentId) -> impl Future<Output = Result<Option<ProviderPayment>, ProviderError>> + Send;
+
+    /// What the provider has told us by itself, if the sender proves to be the provider; `None` if it is nothing to us.
+    ///
+    /// # Errors
+    /// [`NoticeError::Forged`], [`NoticeError::Unreadable`], [`NoticeError::NotSent`].
+    fn notice(&self, headers: &HeaderMap, body: &[u8], now_seconds: u64) -> Result<Option<Notice>, NoticeError> {
+        let _ = (headers, body, now_seconds);
+        Err(NoticeError::NotSent)
+    }
 }

@@ -1,17 +1,22 @@
-//! `POST /v1/orders/{order_id}/payment/confirm`: the shopper answered the provider.
+//! `POST /v1/orders/{order_id}/payment/confirm`: the shopper answered the provider. `POST /v1/webhooks/{provider}`: the
+//! provider tells us something.
 
 use std::sync::Arc;
 
 use axum::Router;
+use axum::body::Bytes;
 use axum::extract::State;
+use axum::extract::rejection::BytesRejection;
 use axum::routing::post;
 use futures::future::BoxFuture;
+use http::{HeaderMap, StatusCode};
 use region_core_web::{Json, Path, SignedIn};
 use shared::api::order::Order;
-use shared::{OrderId, Problem, UserId};
+use shared::{OrderId, Problem, ProblemKind, UserId};
 
-use crate::Payments;
+use crate::notice::{self, Notice};
 use crate::provider::Provider;
+use crate::{NoticeError, Payments};
 
 /// Finds the caller's own order, or says 404: handed in by the wiring, since payment knows nothing of orders.
 pub type FindOrder = Arc<dyn Fn(UserId, OrderId) -> BoxFuture<'static, Result<Order, Problem>> + Send + Sync>;
@@ -20,7 +25,13 @@ pub type FindOrder = Arc<dyn Fn(UserId, OrderId) -> BoxFuture<'static, Result<Or
 pub fn router<P: Provider>(payments: Payments<P>, find: FindOrder) -> Router {
     Router::new()
         .route("/v1/orders/{order_id}/payment/confirm", post(confirm::<P>))
+        .route("/v1/webhooks/{provider}", post(webhook::<P>))
         .with_state(Confirming { payments, find })
+}
+
+/// For cores of other regions: a provider told them of this region's payment.
+pub fn internal_router<P: Provider>(payments: Payments<P>) -> Router {
+    Router::new().route(notice::PATH, post(passed_on::<P>)).with_state(payments)
 }
 
 struct Confirming<P> {
@@ -43,4 +54,32 @@ async fn confirm<P: Provider>(
     find(caller.user_id(), order_id).await?;
     payments.confirm_challenge(order_id).await?;
     Ok(Json(find(caller.user_id(), order_id).await?))
+}
+
+/// 200 once it is kept, whether for the first time or not. Anything else has the provider say it again. No token: it is signed.
+async fn webhook<P: Provider>(
+    State(Confirming { payments, .. }): State<Confirming<P>>,
+    Path(provider): Path<String>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<StatusCode, Problem> {
+    let body = body.map_err(|rejection| unread(rejection.status()))?;
+    let taken = payments.take_notice(&provider, &headers, &body).await;
+    if let Err(error @ (NoticeError::Forged(_) | NoticeError::Unreadable(_))) = &taken {
+        tracing::warn!(payment.provider = provider, %error, "a notice was refused");
+    }
+    Ok(taken.map(|()| StatusCode::OK)?)
+}
+
+fn unread(status: StatusCode) -> Problem {
+    let too_large = status == StatusCode::PAYLOAD_TOO_LARGE;
+    Problem::new(if too_large { ProblemKind::BodyTooLarge } else { ProblemKind::Malformed })
+}
+
+async fn passed_on<P: Provider>(
+    State(payments): State<Payments<P>>,
+    Json(notice): Json<Notice>,
+) -> Result<Json<()>, Problem> {
+    payments.hear(notice).await?;
+    Ok(Json(()))
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use shared::{Money, OrderId, PaymentId};
 
+use crate::notice::News;
 use crate::provider::{ProviderPayment, ProviderStatus};
 
 macro_rules! states {
@@ -85,7 +86,7 @@ pub struct Payment {
     pub refunded_minor: i64,
     /// Where it stands.
     pub state: State,
-    /// Leases taken for this state.
+    /// Leases taken for this state; one more where the payment is to be read before anything is asked.
     pub attempts: i32,
     /// Events said about it.
     pub version: i64,
@@ -245,6 +246,52 @@ pub fn cancelled(payment: &Payment) -> Option<(Payment, Option<Said>)> {
         State::Captured => Some((payment.moved_to(State::ToRefund), None)),
         State::Declined | State::ToVoid | State::Voided | State::ToRefund | State::Refunded | State::Abandoned => None,
     }
+}
+
+/// What follows from a provider's notice.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Told {
+    /// Nothing that we do not know or shall not learn.
+    Known,
+    /// It is of another payment than the one whose reference we committed.
+    Stranger,
+    /// The call that the payment waits for is due now; it reads before it asks.
+    Due,
+    /// This is to be kept, and asked about now.
+    Look(Payment),
+}
+
+/// The provider tells of the payment that it calls `reference`. What it tells is not believed; it is read.
+///
+/// A payment that was over counts as one to void: whatever is kept ready there is let go, and a success that came too late is
+/// found by reading and goes back.
+#[must_use]
+pub fn told(payment: &Payment, reference: &str, news: News) -> Told {
+    if payment.provider_reference.as_deref().is_some_and(|known| known != reference) {
+        return Told::Stranger;
+    }
+    match payment.state {
+        State::ToCreate
+        | State::ToAuthorize
+        | State::ToConfirm
+        | State::ToCapture
+        | State::ToVoid
+        | State::ToRefund => Told::Due,
+        State::ChallengeRequired => Told::Look(payment.moved_to(State::ToConfirm)),
+        // Claims and cancellations ask, and then find what there is.
+        State::Authorized | State::Captured | State::Refunded => Told::Known,
+        State::Declined | State::Voided | State::Abandoned => match news {
+            News::Money => Told::Look(reopened(payment, reference)),
+            News::Over => Told::Known,
+        },
+    }
+}
+
+/// An attempt counts as made already: it may have been, and an answer that the provider has kept under the key of the void
+/// would hide what came after it. So the payment is read first.
+fn reopened(payment: &Payment, reference: &str) -> Payment {
+    let provider_reference = Some(reference.to_owned());
+    Payment { provider_reference, attempts: 1, ..payment.moved_to(State::ToVoid) }
 }
 
 /// What follows from the provider's answer to the call that `payment` waited for.
@@ -436,6 +483,44 @@ mod tests {
         let back = settle(&late, &shown(ProviderStatus::Refunded));
         assert_eq!((back.payment.refunded_minor, back.said), (1250, Some(Said::Refunded)));
         assert_eq!(cancelled(&payment(State::Captured)).unwrap().0.state, State::ToRefund);
+    }
+
+    #[test]
+    fn a_success_that_is_told_of_after_a_payment_was_over_goes_back() {
+        for over in [State::Declined, State::Voided, State::Abandoned] {
+            let before = Payment { provider_reference: None, ..payment(over) };
+            let Told::Look(looking) = told(&before, "pay_1", News::Money) else { panic!("{over:?}") };
+            assert_eq!((looking.state, looking.captured_minor, looking.attempts), (State::ToVoid, 0, 1), "{over:?}");
+            let late = settle(&looking, &shown(ProviderStatus::Captured)).payment;
+            assert_eq!((late.state, late.captured_minor), (State::ToRefund, 1250), "{over:?}");
+            let nothing = settle(&looking, &shown(ProviderStatus::Voided)).payment;
+            assert_eq!((nothing.state, nothing.captured_minor), (State::Voided, 0), "{over:?}");
+            assert_eq!(told(&before, "pay_1", News::Over), Told::Known, "{over:?}");
+        }
+    }
+
+    #[test]
+    fn a_notice_never_says_what_moved() {
+        for (state, news) in State::ALL.iter().flat_map(|state| [(*state, News::Money), (*state, News::Over)]) {
+            let before = payment(state);
+            match told(&before, "pay_1", news) {
+                Told::Look(after) => {
+                    let money = |payment: &Payment| (payment.amount, payment.captured_minor, payment.refunded_minor);
+                    assert_eq!(money(&after), money(&before), "{state:?}");
+                    assert!(after.call().is_some(), "{state:?}: nobody would look");
+                }
+                Told::Due => assert!(before.call().is_some(), "{state:?}: nobody would look"),
+                Told::Known => assert!(before.call().is_none(), "{state:?}"),
+                Told::Stranger => panic!("{state:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_notice_of_another_reference_changes_nothing() {
+        for state in State::ALL.iter().filter(|state| **state != State::ToCreate) {
+            assert_eq!(told(&payment(*state), "pay_2", News::Money), Told::Stranger, "{state:?}");
+        }
     }
 
     #[test]

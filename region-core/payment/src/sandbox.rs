@@ -1,34 +1,16 @@
 //! The payment sandbox as a provider, over HTTP.
 
-use std::time::Duration;
-
-use reqwest::{Client, Method, RequestBuilder, StatusCode, Url};
+use bytes::Bytes;
+use http::StatusCode;
+use http::header::CONTENT_TYPE;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use shared::PaymentId;
 use shared::idempotency::IDEMPOTENCY_KEY;
+use shared::{Money, PaymentId};
+use url::Url;
 
+use crate::client::{Deadlines, Http, request};
 use crate::provider::{NewPayment, Provider, ProviderError, ProviderPayment, Shown};
-
-/// Longest answer read.
-const ANSWER_BYTES: usize = 64 * 1024;
-/// Idle connections kept: as many as the exchanges of some shards at once, or they are opened and closed all the time.
-const IDLE_CONNECTIONS: usize = 256;
-
-/// How long the provider may take.
-#[derive(Clone, Copy, Debug)]
-pub struct Deadlines {
-    /// To be reached.
-    pub connect: Duration,
-    /// For the whole exchange.
-    pub total: Duration,
-}
-
-impl Default for Deadlines {
-    fn default() -> Self {
-        Self { connect: Duration::from_secs(2), total: Duration::from_secs(5) }
-    }
-}
 
 /// The address is not one, or no client can be made.
 #[derive(Debug, thiserror::Error)]
@@ -38,14 +20,14 @@ pub enum SandboxError {
     Url(String),
     /// The HTTP client could not be made.
     #[error("the HTTP client: {0}")]
-    Client(#[from] reqwest::Error),
+    Client(#[from] rustls::Error),
 }
 
 /// The sandbox at some origin.
 #[derive(Clone, Debug)]
 pub struct Sandbox {
     origin: Url,
-    client: Client,
+    http: Http,
 }
 
 impl Sandbox {
@@ -63,29 +45,30 @@ impl Sandbox {
     /// [`SandboxError`].
     pub fn within(origin: &str, deadlines: Deadlines) -> Result<Self, SandboxError> {
         let url = Url::parse(origin).ok().filter(|url| url.scheme() == "http" && url.path() == "/");
-        let client = Client::builder()
-            .connect_timeout(deadlines.connect)
-            .timeout(deadlines.total)
-            .pool_max_idle_per_host(IDLE_CONNECTIONS)
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .build()?;
-        Ok(Self { origin: url.ok_or_else(|| SandboxError::Url(origin.to_owned()))?, client })
+        Ok(Self { origin: url.ok_or_else(|| SandboxError::Url(origin.to_owned()))?, http: Http::new(deadlines)? })
     }
 
-    fn request(&self, method: Method, path: &[&str]) -> RequestBuilder {
+    fn url(&self, path: &[&str]) -> Url {
         let mut url = self.origin.clone();
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.clear().extend(["v1", "payments"]).extend(path);
         }
-        self.client.request(method, url)
+        url
     }
 
     async fn post(&self, path: &[&str], key: &str, body: Option<Value>) -> Shown {
-        let request = self.request(Method::POST, path).header(IDEMPOTENCY_KEY, key);
-        let request = if let Some(body) = body { request.json(&body) } else { request };
-        let (status, answer) = send(request).await?;
+        let builder = http::Request::post(self.url(path).as_str()).header(IDEMPOTENCY_KEY, key);
+        let request = match body {
+            Some(body) => request(builder.header(CONTENT_TYPE, "application/json"), body.to_string())?,
+            None => request(builder, Bytes::new())?,
+        };
+        let (status, answer) = self.http.send(request).await?;
         read(status, &answer)
+    }
+
+    async fn fetch(&self, url: &Url) -> Result<(StatusCode, Bytes), ProviderError> {
+        let builder = http::Request::get(url.as_str());
+        self.http.send(request(builder, Bytes::new())?).await
     }
 }
 
@@ -118,35 +101,21 @@ impl Provider for Sandbox {
         self.post(&[reference, "void"], key, None).await
     }
 
-    async fn refund(&self, reference: &str, amount_minor: i64, key: &str) -> Shown {
-        self.post(&[reference, "refund"], key, Some(json!({ "amount_minor": amount_minor }))).await
+    async fn refund(&self, reference: &str, amount: Money, key: &str) -> Shown {
+        self.post(&[reference, "refund"], key, Some(json!({ "amount_minor": amount.minor() }))).await
     }
 
     async fn get(&self, reference: &str) -> Shown {
-        let (status, answer) = send(self.request(Method::GET, &[reference])).await?;
+        let (status, answer) = self.fetch(&self.url(&[reference])).await?;
         read(status, &answer)
     }
 
     async fn find(&self, payment: PaymentId) -> Result<Option<ProviderPayment>, ProviderError> {
-        let query = [("reference", payment.to_string())];
-        let mut request = self.request(Method::GET, &[]).build().map_err(|error| unknown(&error))?;
-        request.url_mut().query_pairs_mut().extend_pairs(query);
-        let (status, answer) = send(RequestBuilder::from_parts(self.client.clone(), request)).await?;
+        let mut url = self.url(&[]);
+        url.query_pairs_mut().append_pair("reference", &payment.to_string());
+        let (status, answer) = self.fetch(&url).await?;
         if status == StatusCode::NOT_FOUND { Ok(None) } else { read(status, &answer).map(Some) }
     }
-}
-
-/// The whole answer, if it comes in time and is not too long.
-async fn send(request: RequestBuilder) -> Result<(StatusCode, Vec<u8>), ProviderError> {
-    let mut response = request.send().await.map_err(|error| unknown(&error))?;
-    let mut answer = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| unknown(&error))? {
-        if answer.len() + chunk.len() > ANSWER_BYTES {
-            return Err(ProviderError::Unknown("the answer is too long".to_owned()));
-        }
-        answer.extend_from_slice(&chunk);
-    }
-    Ok((response.status(), answer))
 }
 
 #[derive(Deserialize)]
@@ -171,18 +140,6 @@ fn read(status: StatusCode, answer: &[u8]) -> Shown {
     } else {
         Err(ProviderError::Unknown(said))
     }
-}
-
-/// The chain in one line; reqwest keeps the cause below its own words.
-fn unknown(error: &reqwest::Error) -> ProviderError {
-    let mut text = error.to_string();
-    let mut below = std::error::Error::source(error);
-    while let Some(cause) = below {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        below = cause.source();
-    }
-    ProviderError::Unknown(text)
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! The `payments` table, each function inside its caller's transaction. Rows are locked in the order of their ids, by
 //! everyone.
 
+pub(crate) mod notice;
+
 use std::collections::HashSet;
 use std::time::Duration;
 
@@ -242,6 +244,15 @@ impl TryFrom<PaymentRow> for Payment {
     }
 }
 
+/// An order of 12.50, for tests of its payment.
+#[cfg(test)]
+pub(crate) const AN_ORDER: &str = r"
+    INSERT INTO users (user_id) VALUES (7);
+    INSERT INTO orders (order_id, user_id, payment_token, currency, subtotal_minor, shipping_minor, total_minor,
+                        catalog_version, shipping_address, expires_at)
+    SELECT '00000000-0000-7000-8000-000000000001', 7, 'tok_success', 'GBP', 1250, 0, 1250, 1, '{}',
+           shard_now() + interval '15 minutes'";
+
 #[cfg(test)]
 mod tests {
     use region_core_store::test_support::shard_database;
@@ -250,12 +261,6 @@ mod tests {
     use super::*;
 
     const MS: u64 = 1_800_000_000_000;
-    const AN_ORDER: &str = r"
-        INSERT INTO users (user_id) VALUES (7);
-        INSERT INTO orders (order_id, user_id, payment_token, currency, subtotal_minor, shipping_minor, total_minor,
-                            catalog_version, shipping_address, expires_at)
-        SELECT '00000000-0000-7000-8000-000000000001', 7, 'tok_success', 'GBP', 1250, 0, 1250, 1, '{}',
-               shard_now() + interval '15 minutes'";
 
     /// A payment that waits for its creation at `bank`.
     async fn a_payment(conn: &mut PgConnection) -> PaymentId {

@@ -100,12 +100,14 @@ pub(crate) struct Token {
     pub(crate) signing_key: PathBuf,
 }
 
-/// The payment provider.
+/// The payment provider. Payments stay with the provider they were begun at, and wait while another one is configured.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Payment {
     pub(crate) provider: ProviderKind,
-    pub(crate) url: String,
+    /// The sandbox's origin.
+    pub(crate) url: Option<String>,
+    pub(crate) stripe: Option<Stripe>,
 }
 
 /// The providers that there are.
@@ -113,6 +115,22 @@ pub(crate) struct Payment {
 #[serde(rename_all = "snake_case")]
 pub(crate) enum ProviderKind {
     Sandbox,
+    Stripe,
+}
+
+/// An account at Stripe.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Stripe {
+    #[serde(default = "stripe_url")]
+    pub(crate) url: String,
+    pub(crate) secret_key: SecretString,
+    /// Of the endpoint that Stripe posts events to: one, or two while it is rotated.
+    pub(crate) webhook_secrets: Vec<SecretString>,
+}
+
+fn stripe_url() -> String {
+    region_core_payment::STRIPE_URL.to_owned()
 }
 
 /// How shoppers are written to.
@@ -213,6 +231,10 @@ impl Config {
         if self.dev.plain_api && !self.listen.ops.ip().is_loopback() {
             bail!("dev.plain_api: refused, for listen.ops is {}, not a loopback address", self.listen.ops);
         }
+        match self.payment.provider {
+            ProviderKind::Sandbox => ensure!(self.payment.url.is_some(), "payment.url: where is the sandbox?"),
+            ProviderKind::Stripe => ensure!(self.payment.stripe.is_some(), "payment.stripe: which account?"),
+        }
         ensure!((1..=86_400).contains(&self.order.reservation_seconds), "order.reservation_seconds: 1 to 86400");
         ensure!(!self.peers.contains_key(&self.region), "peers.{}: this is the process's own region", self.region);
         ensure!(!self.neighbours.contains_key(&self.name), "neighbours.{}: this is the process itself", self.name);
@@ -291,6 +313,15 @@ mod tests {
     }
 
     #[test]
+    fn an_account_at_stripe_is_taken_and_its_secrets_do_not_show() {
+        let stripe = "[payment.stripe]\nsecret_key = \"sk_test_4eC39H\"\nwebhook_secrets = [\"whsec_wRNft\"]";
+        let config = read(&format!("{}\n{stripe}", GOOD.replace("\"sandbox\"", "\"stripe\""))).unwrap();
+        assert_eq!(config.payment.stripe.as_ref().unwrap().url, "https://api.stripe.com");
+        let shown = format!("{config:?}");
+        assert!(!shown.contains("4eC39H") && !shown.contains("wRNft"), "{shown}");
+    }
+
+    #[test]
     fn a_bad_key_is_named() {
         let cases = [
             (GOOD.replace("name = \"eu-1\"", "name = \"eu-1\"\ncolour = 1"), "colour"),
@@ -299,6 +330,9 @@ mod tests {
             (GOOD.replace("id = 1", "id = 0"), "shards.0.id"),
             (GOOD.replace("region = \"eu\"\n        url", "region = \"us\"\n        url"), "shards"),
             (GOOD.replace("\"sandbox\"", "\"bank\""), "payment.provider"),
+            (GOOD.replace("url = \"http://127.0.0.1:1\"", ""), "payment.url"),
+            (GOOD.replace("\"sandbox\"", "\"stripe\""), "payment.stripe"),
+            (format!("{GOOD}\n[payment.stripe]\nsecret_key = \"sk_1\""), "webhook_secrets"),
             (format!("{GOOD}\n[order]\nreservation_seconds = 0"), "order.reservation_seconds"),
             (format!("{GOOD}\n[order]\ncurrency = \"POUNDS\""), "order.currency"),
             (

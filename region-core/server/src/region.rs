@@ -17,7 +17,7 @@ use region_core_inventory::transfer::desk::ChangedFn;
 use region_core_inventory::{Borrowing, Ledger, balance};
 use region_core_notification::Notifications;
 use region_core_order::{Orders, PaymentNews, PriceList};
-use region_core_payment::{FindOrder, Payments};
+use region_core_payment::{Account, AnyProvider, FindOrder, Payments, Sandbox, Stripe};
 use region_core_search::Search;
 use region_core_store::redis::Redis;
 use region_core_store::{PoolLimits, Shard, Shards};
@@ -33,7 +33,7 @@ use sqlx::postgres::PgPoolOptions;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::config::{Config, ProviderKind, ShardAddress};
+use crate::config::{Config, Payment, ProviderKind, ShardAddress};
 use crate::mail::Post;
 use crate::peers::LinkedPeers;
 use crate::prices::CatalogPrices;
@@ -60,7 +60,7 @@ pub(crate) struct Region {
     carts: Carts,
     accounts: Accounts,
     orders: Orders,
-    payments: Payments,
+    payments: Payments<AnyProvider>,
     /// None without a mail server.
     notifications: Option<Notifications>,
     levels: StockLevels,
@@ -116,7 +116,7 @@ impl Region {
             clock: clock.clone(),
             entropy: entropy.clone(),
         });
-        let payments = payments(config, &shards, &wakes, &clock, &entropy)?;
+        let payments = payments(config, &shards, &wakes, &clock, &entropy)?.linked_by(peers.clone());
         let orders = Orders::new(region_core_order::Parts {
             shards: shards.clone(),
             carts: carts.clone(),
@@ -177,7 +177,8 @@ impl Region {
             .merge(levels::internal_router(self.levels.clone()))
             .merge(self.borrowing.internal_router())
             .merge(region_core_order::regions_router(self.orders.clone()))
-            .merge(self.ledger.internal_router());
+            .merge(self.ledger.internal_router())
+            .merge(region_core_payment::internal_router(self.payments.clone()));
         let own = middleware::from_fn_with_state(self.shards.region().clone(), only_cores_of);
         let routes = self
             .public()
@@ -301,11 +302,26 @@ fn payments(
     wakes: &Wakes,
     clock: &Clock,
     entropy: &Entropy,
-) -> anyhow::Result<Payments> {
-    match config.payment.provider {
+) -> anyhow::Result<Payments<AnyProvider>> {
+    let provider = Arc::new(provider(&config.payment)?);
+    Ok(Payments::new(shards.clone(), wakes.clone(), provider, clock.clone(), entropy.clone()))
+}
+
+/// The provider's own words name the key that is wrong.
+fn provider(payment: &Payment) -> anyhow::Result<AnyProvider> {
+    match payment.provider {
         ProviderKind::Sandbox => {
-            let sandbox = region_core_payment::Sandbox::new(&config.payment.url).context("payment.url")?;
-            Ok(Payments::new(shards.clone(), wakes.clone(), Arc::new(sandbox), clock.clone(), entropy.clone()))
+            let url = payment.url.as_deref().context("payment.url: where is the sandbox?")?;
+            Ok(AnyProvider::Sandbox(Sandbox::new(url)?))
+        }
+        ProviderKind::Stripe => {
+            let stripe = payment.stripe.as_ref().context("payment.stripe: which account?")?;
+            let account = Account {
+                url: stripe.url.clone(),
+                secret_key: stripe.secret_key.clone(),
+                webhook_secrets: stripe.webhook_secrets.clone(),
+            };
+            Ok(AnyProvider::Stripe(Stripe::new(&account)?))
         }
     }
 }

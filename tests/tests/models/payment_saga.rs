@@ -13,7 +13,7 @@
 //!
 //! What a payment becomes is decided by the product's own rules, `region_core_payment::rules`. The provider here may take any call late or
 //! repeatedly, decline, let an authorization lapse, and capture by itself until it is voided. A provider that *forgets* voids sends notices of its
-//! captures; `hear_notice` is the rule that such a provider would need.
+//! captures; `rules::told` is what they come to.
 //!
 //! Deliberately absent: the challenge (it only delays) and partial refunds (there are none).
 

@@ -3,13 +3,15 @@
 //! The tests find what they need by variables whose names begin with `MERIDIAN_TEST_`; see
 //! `xtask_system::environment`. Nothing is started on a fixed port, so it may run beside `up`.
 
+use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
+use xtask_system::SystemError;
 use xtask_system::environment;
-use xtask_system::tools::{Tools, servers};
+use xtask_system::tools::{Tools, servers, stripe};
 
 use crate::build;
 use crate::console::Console;
@@ -80,7 +82,8 @@ async fn prepare(
     let browser =
         async { anyhow::Ok(if has_browser_tests(workspace) { Some(servers::chromium(&tools).await?) } else { None }) };
     let worker = build::worker(workspace, &tools, console);
-    let (worker, chromium, ()) = tokio::try_join!(worker, browser, natives)?;
+    let fakes = async { anyhow::Ok(fakes_of_stripe(&tools, console).await) };
+    let (worker, chromium, fakes, ()) = tokio::try_join!(worker, browser, fakes, natives)?;
     let mut variables = vec![
         (environment::PROGRAMS, workspace.programs.clone().into_os_string()),
         (environment::WRANGLER_CONFIG, worker.config.into_os_string()),
@@ -88,7 +91,25 @@ async fn prepare(
         (environment::NODE_MODULES, worker.node.modules.into_os_string()),
     ];
     variables.extend(chromium.map(|chromium| (environment::CHROMIUM, chromium.into_os_string())));
+    variables.extend(fakes);
     Ok(variables)
+}
+
+/// What the tests of the Stripe adapter ask. A fake that cannot be installed here has its tests counted as skipped.
+async fn fakes_of_stripe(tools: &Tools, console: &Console) -> Vec<(&'static str, std::ffi::OsString)> {
+    let world = console.step("stripe-world", stripe::world(tools)).await;
+    let localstripe = console.step("localstripe", stripe::localstripe(tools)).await;
+    let found = |(variable, program): (&'static str, Result<PathBuf, SystemError>)| match program {
+        Ok(program) => Some((variable, program.into_os_string())),
+        Err(error) => {
+            console.say(&format!("its tests are skipped: {error}"));
+            None
+        }
+    };
+    [(environment::STRIPE_WORLD, world), (environment::LOCALSTRIPE, localstripe)]
+        .into_iter()
+        .filter_map(found)
+        .collect()
 }
 
 fn has_browser_tests(workspace: &Workspace) -> bool {

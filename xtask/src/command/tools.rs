@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use xtask_system::tools::node::NodeTools;
-use xtask_system::tools::{Tools, cargo_tool, servers, wasm};
+use xtask_system::tools::{Tools, cargo_tool, servers, stripe, wasm};
 
 use crate::console::Console;
 use crate::workspace::Workspace;
@@ -20,6 +20,11 @@ pub(crate) async fn run(workspace: &Workspace) -> anyhow::Result<()> {
     let worker_build = console.step("worker-build", cargo_tool::worker_build(&tools)).await?;
     let wasm_bindgen = console.step("wasm-bindgen", cargo_tool::wasm_bindgen(&tools, root)).await?;
     let chromium = console.step("chromium", servers::chromium(&tools)).await?;
+    // Only tests want these, and do without where they cannot be had.
+    let fakes = [
+        ("stripe-world", console.step("stripe-world", stripe::world(&tools)).await),
+        ("localstripe", console.step("localstripe", stripe::localstripe(&tools)).await),
+    ];
     console.clear();
     for (name, value) in toolchain.variables {
         println!("{name}={value}");
@@ -32,5 +37,11 @@ pub(crate) async fn run(workspace: &Workspace) -> anyhow::Result<()> {
     println!("node          {}", node.node.display());
     println!("redis         {}", redis.display());
     println!("chromium      {}", chromium.display());
+    for (name, fake) in fakes {
+        match fake {
+            Ok(program) => println!("{name:<13} {}", program.display()),
+            Err(error) => println!("{name:<13} not installed: {error}"),
+        }
+    }
     Ok(())
 }

@@ -26,6 +26,11 @@ pub const NODE_MODULES: &str = "MERIDIAN_TEST_NODE_MODULES";
 /// The Chromium to use.
 pub const CHROMIUM: &str = "MERIDIAN_TEST_CHROMIUM";
 
+/// The program that starts stripe-world, a fake of Stripe, at a port. Not set where it cannot be installed.
+pub const STRIPE_WORLD: &str = "MERIDIAN_TEST_STRIPE_WORLD";
+/// The program that starts localstripe, another one, at a port. Not set where it cannot be installed.
+pub const LOCALSTRIPE: &str = "MERIDIAN_TEST_LOCALSTRIPE";
+
 /// The programs that a system runs.
 ///
 /// # Errors

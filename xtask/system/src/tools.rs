@@ -8,6 +8,7 @@ pub mod apt;
 pub mod cargo_tool;
 pub mod node;
 pub mod servers;
+pub mod stripe;
 pub mod wasm;
 
 use std::fs::File;

@@ -146,7 +146,8 @@ impl Row {
     }
 }
 
-const REFERENCE: &str = "pay_1";
+/// The provider's name for the payment.
+pub(crate) const REFERENCE: &str = "pay_1";
 
 fn amount() -> Money {
     Money::new(100, Currency::GBP).unwrap()

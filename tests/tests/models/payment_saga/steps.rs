@@ -1,8 +1,11 @@
 //! What each side does: orders, payments and the provider. The payment's own decisions are the product's (`rules`).
 
-use region_core_payment::rules::{self, Call, Said};
+use region_core_payment::News;
+use region_core_payment::rules::{self, Call, Said, Told};
 
-use super::state::{Asked, Book, Event, Message, OrderStatus, Row, Standing, State, Units, payment, row, shown};
+use super::state::{
+    Asked, Book, Event, Message, OrderStatus, REFERENCE, Row, Standing, State, Units, payment, row, shown,
+};
 use super::{Bug, Model};
 
 /// Leases of one state that are explored: the second and the third repeat what those before may or may not have done.
@@ -94,16 +97,14 @@ impl Model {
         }
     }
 
-    /// The provider tells of a capture. What a payment that is over makes of it: the money goes back.
+    /// The provider tells of a capture. The product's rule: it is read, and what moved for a payment that is over goes back.
     pub(crate) fn hear_notice(&self, state: &mut State) {
         if self.bug == Some(Bug::NoticeConfirms) {
             state.order = OrderStatus::Confirmed;
         }
-        let over = |kept: &&mut Row| matches!(kept.state, rules::State::Voided | rules::State::Declined);
-        if self.refunds_late
-            && let Some(kept) = state.row.as_mut().filter(over)
-        {
-            (kept.state, kept.attempts, kept.captured) = (rules::State::ToRefund, 0, true);
+        let Some(kept) = state.row.filter(|_| self.refunds_late) else { return };
+        if let Told::Look(next) = rules::told(&payment(kept), REFERENCE, News::Money) {
+            state.row = Some(row(&next));
         }
     }
 }

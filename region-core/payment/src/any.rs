@@ -1,0 +1,75 @@
+//! The provider that the configuration names.
+
+use http::HeaderMap;
+use shared::{Money, PaymentId};
+
+use crate::notice::{Notice, NoticeError};
+use crate::provider::{NewPayment, Provider, ProviderError, ProviderPayment, Shown};
+use crate::sandbox::Sandbox;
+use crate::stripe::Stripe;
+
+/// One of the providers that there are.
+#[derive(Clone, Debug)]
+pub enum AnyProvider {
+    /// To practise on.
+    Sandbox(Sandbox),
+    /// Stripe.
+    Stripe(Stripe),
+}
+
+macro_rules! ask {
+    ($provider:expr, $call:ident($($argument:expr),*)) => {
+        match $provider {
+            AnyProvider::Sandbox(sandbox) => sandbox.$call($($argument),*).await,
+            AnyProvider::Stripe(stripe) => stripe.$call($($argument),*).await,
+        }
+    };
+}
+
+impl Provider for AnyProvider {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Sandbox(sandbox) => sandbox.name(),
+            Self::Stripe(stripe) => stripe.name(),
+        }
+    }
+
+    async fn create(&self, new: NewPayment<'_>, key: &str) -> Shown {
+        ask!(self, create(new, key))
+    }
+
+    async fn authorize(&self, reference: &str, key: &str) -> Shown {
+        ask!(self, authorize(reference, key))
+    }
+
+    async fn confirm(&self, reference: &str, challenge_id: &str, key: &str) -> Shown {
+        ask!(self, confirm(reference, challenge_id, key))
+    }
+
+    async fn capture(&self, reference: &str, key: &str) -> Shown {
+        ask!(self, capture(reference, key))
+    }
+
+    async fn void(&self, reference: &str, key: &str) -> Shown {
+        ask!(self, void(reference, key))
+    }
+
+    async fn refund(&self, reference: &str, amount: Money, key: &str) -> Shown {
+        ask!(self, refund(reference, amount, key))
+    }
+
+    async fn get(&self, reference: &str) -> Shown {
+        ask!(self, get(reference))
+    }
+
+    async fn find(&self, payment: PaymentId) -> Result<Option<ProviderPayment>, ProviderError> {
+        ask!(self, find(payment))
+    }
+
+    fn notice(&self, headers: &HeaderMap, body: &[u8], now_seconds: u64) -> Result<Option<Notice>, NoticeError> {
+        match self {
+            Self::Sandbox(sandbox) => sandbox.notice(headers, body, now_seconds),
+            Self::Stripe(stripe) => stripe.notice(headers, body, now_seconds),
+        }
+    }
+}
