@@ -80,6 +80,10 @@ impl Template {
     }
 }
 
+/// Most cancellations that one address is told of in a day, on each shard. Whoever orders without paying may name anybody's
+/// address: all other news follows from money.
+pub const MOST_CANCELLATIONS_A_DAY: i64 = 10;
+
 /// A way to reach a shopper.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Channel {

@@ -9,7 +9,7 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::rules::{Channel, Settled, Template};
+use crate::rules::{Channel, MOST_CANCELLATIONS_A_DAY, Settled, Template};
 
 /// What somebody is to be told.
 #[derive(Clone, Debug)]
@@ -48,7 +48,8 @@ pub(crate) struct Change {
     pub(crate) settled: Settled,
 }
 
-/// Keeps what is to be told, in this order; what is kept already stays as it is.
+/// Keeps what is to be told, in this order; what is kept already stays as it is. An address that was told of
+/// [`MOST_CANCELLATIONS_A_DAY`] within a day is told of no more; their rows say why.
 pub(crate) async fn insert(conn: &mut PgConnection, new: &[New]) -> Result<(), StoreError> {
     if new.is_empty() {
         return Ok(());
@@ -62,11 +63,21 @@ pub(crate) async fn insert(conn: &mut PgConnection, new: &[New]) -> Result<(), S
     let message_ids: Vec<_> = new.iter().map(|new| new.message_id.as_str()).collect();
     sqlx::query!(
         r#"
-        INSERT INTO notifications (event_id, channel, order_id, template, payload, recipient, message_id)
-        SELECT event_id, channel, order_id, template, payload, recipient, message_id
-        FROM UNNEST($1::uuid[], $2::text[], $3::uuid[], $4::text[], $5::jsonb[], $6::text[], $7::text[])
-            WITH ORDINALITY AS new (event_id, channel, order_id, template, payload, recipient, message_id, place)
-        ORDER BY place
+        WITH new AS (
+            SELECT new.*, template = 'order_cancelled'
+                AND row_number() OVER (PARTITION BY template, recipient ORDER BY place) + (
+                    SELECT count(*) FROM notifications AS told
+                    WHERE told.template = 'order_cancelled' AND told.recipient = new.recipient
+                      AND told.created_at > shard_now() - interval '1 day') > $8 AS too_many
+            FROM UNNEST($1::uuid[], $2::text[], $3::uuid[], $4::text[], $5::jsonb[], $6::text[], $7::text[])
+                WITH ORDINALITY AS new (event_id, channel, order_id, template, payload, recipient, message_id, place)
+        )
+        INSERT INTO notifications
+            (event_id, channel, order_id, template, payload, recipient, message_id, state, last_error)
+        SELECT event_id, channel, order_id, template, payload, recipient, message_id,
+            CASE WHEN too_many THEN 'failed' ELSE 'to_send' END,
+            CASE WHEN too_many THEN 'this address was told of too many cancellations today' END
+        FROM new ORDER BY place
         ON CONFLICT (event_id, channel) DO NOTHING
         "#,
         &events,
@@ -76,6 +87,7 @@ pub(crate) async fn insert(conn: &mut PgConnection, new: &[New]) -> Result<(), S
         &payloads,
         &recipients as &[&str],
         &message_ids as &[&str],
+        MOST_CANCELLATIONS_A_DAY,
     )
     .execute(conn)
     .await?;

@@ -179,3 +179,32 @@ async fn the_oldest_due_grows_old_until_it_is_sent_and_what_waits_for_its_time_i
     assert!(came_to(&mut conn, &leased, Outcome::Deferred(no("busy"))).await);
     assert_eq!(oldest_due(&mut conn, Channel::Mail).await.unwrap(), 0.0);
 }
+
+#[tokio::test]
+async fn an_address_is_told_of_ten_cancellations_a_day_and_of_everything_that_was_paid() {
+    let (_database, mut conn) = shard().await;
+    let of = |template, number: u8| New { template, ..news(number, number) };
+    let cancelled: Vec<_> = (0..7).map(|number| of(Template::OrderCancelled, number)).collect();
+    insert(&mut conn, &cancelled).await.unwrap();
+    let more: Vec<_> = (7..14).map(|number| of(Template::OrderCancelled, number)).collect();
+    insert(&mut conn, &more).await.unwrap();
+    insert(&mut conn, &more).await.unwrap(); // heard again
+    let paid: Vec<_> = (20..26).map(|number| of(Template::OrderConfirmed, number)).collect();
+    insert(&mut conn, &paid).await.unwrap();
+    insert(&mut conn, &[New { recipient: "bob@example.org".to_owned(), ..of(Template::OrderCancelled, 40) }])
+        .await
+        .unwrap();
+    turn(&mut conn, 24 * 60 + 1).await;
+    insert(&mut conn, &[of(Template::OrderCancelled, 50)]).await.unwrap();
+    let rows = "SELECT template, recipient, state, count(*) FROM notifications GROUP BY 1, 2, 3 ORDER BY 1, 2, 3";
+    let rows: Vec<(String, String, String, i64)> = sqlx::query_as(rows).fetch_all(&mut *conn).await.unwrap();
+    let rows: Vec<_> =
+        rows.iter().map(|(what, who, state, count)| (&what[6..], &who[..3], state.as_str(), *count)).collect();
+    let expected = [
+        ("cancelled", "ada", "failed", 4),
+        ("cancelled", "ada", "to_send", 11),
+        ("cancelled", "bob", "to_send", 1),
+        ("confirmed", "ada", "to_send", 6),
+    ];
+    assert_eq!(rows, expected);
+}

@@ -39,3 +39,5 @@ CREATE TABLE notifications (
 CREATE INDEX notifications_due ON notifications (next_attempt_at) WHERE is_open;
 -- An order's news, in order.
 CREATE INDEX notifications_by_order ON notifications (order_id, sequence);
+-- How often one address was told of a cancellation lately.
+CREATE INDEX notifications_of_cancellations ON notifications (recipient, created_at) WHERE template = 'order_cancelled';
