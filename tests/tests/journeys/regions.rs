@@ -31,7 +31,7 @@ pub(crate) async fn pool(region: &str, name: &str) -> Pool {
 }
 
 /// A guest whom the cores of `us` have met first, as a PoP near them would send him.
-async fn guest_of_us(origin: &str) -> Shopper {
+pub(crate) async fn guest_of_us(origin: &str) -> Shopper {
     let request = http::Request::post("https://core/v1/guests")
         .header("content-type", "application/json")
         .body(Bytes::from_static(b"{}"))

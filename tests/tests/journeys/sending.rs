@@ -7,6 +7,7 @@ use shared::{OrderId, ProblemKind};
 use tests::shopper::key;
 use tests::{Client, Shopper, goods, until};
 
+use crate::regions::guest_of_us;
 use crate::store::{books, pop, sites, worker};
 
 const CARRIER: &str = "Royal Mail";
@@ -56,8 +57,7 @@ async fn the_desk_finds_orders_of_every_region_and_tells_what_happened_and_who_d
     let (operator, sku) = (Shopper::operator(sites()).await, goods::plenty());
     let email = format!("desk-{}@example.org", key());
     let mut orders = Vec::new();
-    for shard in [1, 3] {
-        let shopper = Shopper::guest_in(pop(), shard).await;
+    for shopper in [Shopper::guest(pop()).await, guest_of_us(pop()).await] {
         let mut order = shopper.order_of(&[(&sku, 1)], "tok_success").await;
         order.email = Some(email.parse().unwrap());
         let placed: Order = shopper.place(&key(), &order).await.expect(201).json();
