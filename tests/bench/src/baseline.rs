@@ -21,6 +21,8 @@ pub(crate) const TEMPLATE: &str = "row_per_order";
 const SCRIPT: &str = include_str!("../pg/checkout.sql");
 /// More threads than this machine has cores would only get in the way of the server.
 const MOST_THREADS: u32 = 2;
+/// Clients that are connected in a second, on a slow machine.
+const CONNECTED_IN_A_SECOND: u32 = 64;
 
 /// pgbench against the fresh databases of one cell.
 #[derive(Debug)]
@@ -68,7 +70,7 @@ impl<'a> Pgbench<'a> {
         let mut command = Command::new(program(&self.servers[shard])?);
         command.args(["-n", "-M", "prepared", "-f", "checkout.sql", "-D", &format!("nsku={}", self.cell.goods.skus())]);
         command.args(["-c", &clients.to_string(), "-j", &clients.min(MOST_THREADS).to_string()]);
-        command.args(["--log", "--log-prefix", &prefix]).args(length(span)).arg(&self.databases[shard]);
+        command.args(["--log", "--log-prefix", &prefix]).args(length(span, clients)).arg(&self.databases[shard]);
         let output = command.current_dir(&self.folder).stdin(Stdio::null()).kill_on_drop(true).output().await;
         let output = output.context("cannot run pgbench")?;
         ensure!(output.status.success(), "pgbench failed: {}", String::from_utf8_lossy(&output.stderr));
@@ -108,10 +110,13 @@ fn program(server: &PostgresServer) -> anyhow::Result<PathBuf> {
     Ok(pgbench)
 }
 
-/// pgbench knows whole seconds only.
-fn length(span: Span) -> [String; 2] {
+/// pgbench knows whole seconds only, and to it connecting is part of them, with an exchange of passwords for each client.
+fn length(span: Span, clients: u32) -> [String; 2] {
     match span {
-        Span::Time(time) => ["-T".to_owned(), time.as_millis().div_ceil(1_000).max(1).to_string()],
+        Span::Time(time) => {
+            let connecting = u128::from(clients / CONNECTED_IN_A_SECOND);
+            ["-T".to_owned(), (time.as_millis().div_ceil(1_000).max(1) + connecting).to_string()]
+        }
         Span::Orders(orders) => ["-t".to_owned(), orders.to_string()],
     }
 }
@@ -174,7 +179,8 @@ mod tests {
 
     #[test]
     fn a_part_of_a_second_is_a_whole_one_to_pgbench() {
-        assert_eq!(length(Span::Time(Duration::from_millis(1_200))), ["-T", "2"]);
-        assert_eq!(length(Span::Orders(7)), ["-t", "7"]);
+        assert_eq!(length(Span::Time(Duration::from_millis(1_200)), 1), ["-T", "2"]);
+        assert_eq!(length(Span::Time(Duration::from_millis(1_200)), 256), ["-T", "6"], "all must be connected first");
+        assert_eq!(length(Span::Orders(7), 256), ["-t", "7"]);
     }
 }
