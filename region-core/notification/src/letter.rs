@@ -7,8 +7,8 @@ use askama::Template as _;
 use region_core_events::contract::{OrderCancelled, PaymentRefunded, ShipmentDelivered, ShipmentSent};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use shared::OrderId;
 use shared::api::order::{Address, Order, PaymentStatus};
-use shared::{OrderId, country};
 use time::OffsetDateTime;
 
 use crate::Shop;
@@ -182,16 +182,7 @@ fn receipt(order: &Order) -> Receipt {
 }
 
 fn address(address: &Address) -> Vec<String> {
-    let typed = [
-        Some(&address.name),
-        Some(&address.line1),
-        address.line2.as_ref(),
-        Some(&address.city),
-        address.region.as_ref(),
-        address.postal_code.as_ref(),
-    ];
-    let typed = typed.into_iter().flatten().map(|line| one_line(line));
-    typed.chain([country::name(&address.country).to_owned()]).collect()
+    address.lines().map(one_line).collect()
 }
 
 /// Where the shopper finds the order, on whichever device he was signed in.

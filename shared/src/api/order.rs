@@ -40,6 +40,15 @@ pub struct Address {
     pub country: String,
 }
 
+impl Address {
+    /// Its lines as a letter bears them, the country's name last.
+    pub fn lines(&self) -> impl Iterator<Item = &str> {
+        let Self { name, line1, line2, city, region, postal_code, country } = self;
+        let typed = [Some(name), Some(line1), line2.as_ref(), Some(city), region.as_ref(), postal_code.as_ref()];
+        typed.into_iter().flatten().map(String::as_str).chain([crate::country::name(country)])
+    }
+}
+
 /// Ask for a total without ordering: `POST /v1/quotes`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -1,7 +1,7 @@
 //! Countries to deliver to.
 
 /// Code and name, the shop's own first.
-pub(super) use shared::country::{NAMES as COUNTRIES, name};
+pub(super) use shared::country::NAMES as COUNTRIES;
 
 /// Whether we deliver there.
 pub(super) fn is_known(code: &str) -> bool {

@@ -11,7 +11,7 @@ use shared::{Money, OrderId, Problem, ProblemKind, Sku};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::{Shell, answer, cart, country};
+use super::{Shell, answer, cart};
 use crate::app::App;
 use crate::core::Call;
 use crate::platform::Platform;
@@ -351,16 +351,7 @@ fn steps(status: OrderStatus) -> [Step; 4] {
 }
 
 pub(super) fn lines_of(address: &Address) -> Vec<String> {
-    let all = [
-        Some(&address.name),
-        Some(&address.line1),
-        address.line2.as_ref(),
-        Some(&address.city),
-        address.region.as_ref(),
-        address.postal_code.as_ref(),
-    ];
-    let country = country::name(&address.country).to_owned();
-    all.into_iter().flatten().cloned().chain([country]).collect()
+    address.lines().map(str::to_owned).collect()
 }
 
 pub(super) const fn tone(status: OrderStatus) -> &'static str {
