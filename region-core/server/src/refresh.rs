@@ -13,6 +13,8 @@ use tokio_util::sync::CancellationToken;
 
 /// How old a copy may be.
 const PERIOD: Duration = Duration::from_secs(2);
+/// How old it is at least when it is read again, though somebody misses a key.
+const SOONEST: Duration = Duration::from_millis(250);
 
 /// Keeps both copies fresh until told to stop. `own` is this region's key, just published at the primary: until the
 /// region's copy has been seen to hold it, its absence there is replication's delay and not a retirement.
@@ -24,7 +26,7 @@ pub(crate) async fn keep_fresh(
     shutdown: CancellationToken,
 ) {
     let mut arrived = false;
-    while tokio::time::timeout(PERIOD, shutdown.cancelled()).await.is_err() {
+    while shutdown.run_until_cancelled(next_look(&verifier)).await.is_some() {
         match load_slot_map(&catalog).await {
             Ok(Some(map)) => shards.adopt(map),
             Ok(None) => tracing::warn!("the control schema holds no slot map; the known one stays in use"),
@@ -35,6 +37,16 @@ pub(crate) async fn keep_fresh(
             Err(error) => tracing::warn!(%error, "the published keys could not be read; the known ones stay in use"),
         }
     }
+}
+
+/// Waits until the copies are old, or old enough for somebody who misses a key.
+async fn next_look(verifier: &Verifier) {
+    let missed = async {
+        tokio::time::sleep(SOONEST).await;
+        verifier.missed_a_key().await;
+    };
+    // Either way it is time.
+    let _ = tokio::time::timeout(PERIOD, missed).await;
 }
 
 fn with_own(mut keys: KeySet, own: &PublicKey, arrived: &mut bool) -> KeySet {

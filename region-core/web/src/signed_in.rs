@@ -59,7 +59,8 @@ impl<S: Send + Sync> FromRequestParts<S> for SignedIn {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         let verifier = verifier_of(parts)?;
         let token = bearer(&parts.headers)?.ok_or_else(|| Problem::new(ProblemKind::NotSignedIn))?;
-        let claims = verifier.verify(token).map_err(|error| Problem::new(ProblemKind::NotSignedIn).detail(error))?;
+        let claims = verifier.verify_or_look(token).await;
+        let claims = claims.map_err(|error| Problem::new(ProblemKind::NotSignedIn).detail(error))?;
         Ok(Self { claims })
     }
 }

@@ -5,6 +5,7 @@
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::routing::{get, post};
+use futures_util::FutureExt as _;
 use http::{Request, Response, StatusCode};
 use region_core_web::{
     AddressSource, ClientAddress, Front, IdempotencyKeyHeader, Json, NoPeers, Path, Peers, SignedIn, TraceParent,
@@ -14,7 +15,7 @@ use ring::signature::{Ed25519KeyPair, KeyPair};
 use serde_json::{Value, json};
 use shared::api::cart::CartOperation;
 use shared::id::USER_EPOCH_MS;
-use shared::token::{AUDIENCE, Claims, ISSUER, KeyId, KeySet, PublicKey, Role, finish, signing_input};
+use shared::token::{AUDIENCE, Claims, ISSUER, KeyId, KeySet, PublicKey, Role, TokenError, finish, signing_input};
 use shared::{OrderId, Problem, SessionId, Slot, UserId};
 use shared_clock::{Clock, Entropy};
 use tower::ServiceExt;
@@ -43,10 +44,20 @@ fn token(seed: u8, roles: Vec<Role>) -> String {
     finish(&input, &pair(seed).sign(input.as_bytes()).as_ref().try_into().unwrap())
 }
 
-fn routes(addresses: AddressSource) -> Router {
+fn published() -> KeySet {
     let public: [u8; 32] = pair(1).public_key().as_ref().try_into().unwrap();
-    let keys = KeySet { keys: vec![PublicKey::new(KeyId("k1".into()), &public)] };
-    let verifier = Verifier::new(keys, Clock::turned(NOW_MS));
+    KeySet { keys: vec![PublicKey::new(KeyId("k1".into()), &public)] }
+}
+
+fn verifier(keys: KeySet) -> Verifier {
+    Verifier::new(keys, Clock::turned(NOW_MS))
+}
+
+fn routes(addresses: AddressSource) -> Router {
+    routes_of(verifier(published()), addresses)
+}
+
+fn routes_of(verifier: Verifier, addresses: AddressSource) -> Router {
     let router = Router::new()
         .route("/who", get(async |user: SignedIn| user.user_id().to_string()))
         .route("/maybe", get(async |user: Option<SignedIn>| user.is_some().to_string()))
@@ -88,6 +99,37 @@ async fn problem(response: Response<Body>) -> Value {
     let document: Value = serde_json::from_str(&text(response).await).unwrap();
     assert_eq!(document["status"], status);
     document
+}
+
+#[tokio::test]
+async fn a_key_that_was_published_a_moment_ago_is_looked_for_before_its_token_is_refused() {
+    let verifier = verifier(KeySet { keys: vec![] });
+    let router = routes_of(verifier.clone(), AddressSource::Gateway);
+    let publishing = async {
+        // The first look began before the key was published.
+        for keys in [KeySet { keys: vec![] }, published()] {
+            verifier.missed_a_key().await;
+            verifier.replace(keys);
+        }
+    };
+    let bearer = format!("Bearer {}", token(1, vec![Role::Customer]));
+    let request = request("GET", "/who").header("authorization", bearer).body(Body::empty()).unwrap();
+    let (response, ()) = tokio::join!(router.oneshot(request), publishing);
+    assert_eq!(response.unwrap().status(), StatusCode::OK);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_of_a_key_that_nobody_published_is_refused_soon_and_a_crowd_of_them_at_once() {
+    let (verifier, token) = (verifier(KeySet { keys: vec![] }), token(1, vec![Role::Customer]));
+    let mut waiting: Vec<_> = (0..64).map(|_| Box::pin(verifier.verify_or_look(&token))).collect();
+    for waits in &mut waiting {
+        assert!(waits.as_mut().now_or_never().is_none());
+    }
+    let one_more = verifier.verify_or_look(&token).now_or_never();
+    assert!(matches!(one_more, Some(Err(TokenError::UnknownKey))), "{one_more:?}");
+    for waits in waiting {
+        assert!(matches!(waits.await, Err(TokenError::UnknownKey)));
+    }
 }
 
 #[tokio::test]
