@@ -28,6 +28,8 @@ through_both! {
 const TWO_REGIONS: Options = Options { regions: &[("eu", &[1]), ("us", &[2])], ..Options::SMALL };
 /// Time for a changed catalog, a newer slot map, or a lost region to become known.
 const KNOWN_WITHIN: Duration = Duration::from_secs(30);
+/// "At once", on a machine that is busy: half of the time that the PoP would give an answer.
+const REFUSED_WITHIN: Duration = Duration::from_secs(5);
 
 async fn a_cart_that_another_device_has_ordered_is_not_ordered_again(origin: &str) {
     let (phone, sku) = (Shopper::guest(origin).await, goods::plenty());
@@ -208,7 +210,7 @@ async fn a_region_that_is_cut_off_refuses_its_own_shoppers_at_once_and_no_others
     says_come_back(&until("the region is known to be lost", KNOWN_WITHIN, refused).await);
     let asked = Instant::now();
     says_come_back(&there.place(&key, &order).await);
-    assert!(asked.elapsed() < Duration::from_millis(2_500), "a refusal took {:?}", asked.elapsed());
+    assert!(asked.elapsed() < REFUSED_WITHIN, "a refusal took {:?}", asked.elapsed());
     assert_eq!(here.buys(&[(&sku, 1)], "tok_success").await.status, OrderStatus::Confirmed, "others buy as ever");
     here.add(&sku, 1).await;
 
