@@ -46,6 +46,7 @@ fn order(status: OrderStatus, payment: PaymentStatus) -> Order {
         },
         email: Some("ada@example.org".parse().unwrap()),
         shipments: Vec::new(),
+        returns: Vec::new(),
         version: 3,
         created_at: datetime!(2026-11-21 18:05 UTC),
         expires_at: datetime!(2026-11-21 18:20 UTC),
