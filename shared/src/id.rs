@@ -278,6 +278,14 @@ owned_id!(
     ShipmentId
 );
 owned_id!(
+    /// A part of a payment that goes back; the provider knows it as our reference.
+    RefundId
+);
+owned_id!(
+    /// Goods of an order that come back.
+    ReturnId
+);
+owned_id!(
     /// A user's cart.
     CartId
 );

@@ -169,7 +169,13 @@ async fn every_page_can_be_used_by_everybody() {
     platform.send_parcels(1, false);
     let sent = pages.last().unwrap().0.clone();
     pages.push((format!("{sent} with a parcel"), browser.get(&sent).await));
-    assert!(pages.len() > 32);
+    let units = pages.last().unwrap().1.form(&format!("{sent}/returns"));
+    let one =
+        |(name, value): (String, String)| if name.starts_with("units:") { (name, "1".into()) } else { (name, value) };
+    let units: Vec<_> = units.into_iter().map(one).collect();
+    browser.post(&format!("{sent}/returns"), &with(units, &[("reason", "too small")])).await;
+    pages.push((format!("{sent} with a return"), browser.get(&sent).await));
+    assert!(pages.len() > 33);
     let all: Vec<_> = pages
         .iter()
         .flat_map(|(path, seen)| faults(&seen.body).into_iter().map(move |fault| format!("{path}: {fault}")))

@@ -4,7 +4,7 @@
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use shared::{Money, OrderId, PaymentId, ShipmentId, UserId};
+use shared::{Money, OrderId, PaymentId, RefundId, ReturnId, ShipmentId, UserId};
 use time::OffsetDateTime;
 
 use crate::Topic;
@@ -112,6 +112,19 @@ pub struct ShipmentDelivered {
     pub shipment_id: ShipmentId,
 }
 
+/// Shipping: goods came back, and somebody has looked at them.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct OrderReturned {
+    /// The order.
+    pub order_id: OrderId,
+    /// The return.
+    pub return_id: ReturnId,
+    /// Units that are for sale again.
+    pub restocked: u64,
+    /// Units that are not.
+    pub written_off: u64,
+}
+
 /// Payment: the provider keeps the amount ready for us; nothing has moved.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct PaymentAuthorized {
@@ -170,8 +183,23 @@ pub struct PaymentRefunded {
     pub order_id: OrderId,
     /// Its payment.
     pub payment_id: PaymentId,
+    /// What was given back: whatever no [`RefundIssued`] has told of, nothing if they told of all.
+    pub amount: Money,
+}
+
+/// Payment: a part of it was given back after it was taken. Said once for each refund.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct RefundIssued {
+    /// The order.
+    pub order_id: OrderId,
+    /// Its payment.
+    pub payment_id: PaymentId,
+    /// The refund.
+    pub refund_id: RefundId,
     /// What was given back.
     pub amount: Money,
+    /// Why, for the shopper.
+    pub reason: String,
 }
 
 payload!(OrderEvents, OrderCreated);
@@ -182,12 +210,14 @@ payload!(OrderEvents, OrderShipped);
 payload!(OrderEvents, OrderDelivered);
 payload!(ShippingEvents, ShipmentSent);
 payload!(ShippingEvents, ShipmentDelivered);
+payload!(ShippingEvents, OrderReturned);
 payload!(PaymentEvents, PaymentAuthorized);
 payload!(PaymentEvents, PaymentChallengeRequired);
 payload!(PaymentEvents, PaymentFailed);
 payload!(PaymentEvents, PaymentCaptured);
 payload!(PaymentEvents, PaymentVoided);
 payload!(PaymentEvents, PaymentRefunded);
+payload!(PaymentEvents, RefundIssued);
 
 #[cfg(test)]
 mod tests {

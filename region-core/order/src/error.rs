@@ -3,6 +3,7 @@
 use region_core_cart::TakeError;
 use region_core_inventory::{NotCovered, Shortfall, WriterError};
 use region_core_shipping::ParcelError;
+use region_core_shipping::returns::ReturnError;
 use region_core_store::{HasStoreError, StoreError};
 use shared::api::order::{OrderStatus, Quote};
 use shared::{Problem, ProblemKind};
@@ -55,6 +56,9 @@ pub enum OrderError {
     /// The parcel would hold what was not ordered, or what has left.
     #[error(transparent)]
     Parcel(#[from] ParcelError),
+    /// More would come back than has left, or be sold again than came back.
+    #[error(transparent)]
+    Return(#[from] ReturnError),
     /// The core of this region that writes the shard by preference has decided so.
     #[error("{0}")]
     DecidedElsewhere(Problem),
@@ -126,6 +130,10 @@ impl From<OrderError> for Problem {
                 .with("order_status", serde_json::to_value(status).unwrap_or_default()),
             OrderError::Parcel(error @ ParcelError::NotOrdered(_)) => Self::invalid("items", error),
             OrderError::Parcel(error) => Self::new(ProblemKind::OrderState).detail(error),
+            OrderError::Return(error @ ReturnError::MoreThanCame { .. }) => Self::invalid("restock", error),
+            OrderError::Return(error @ (ReturnError::TooMany { .. } | ReturnError::Decided)) => {
+                Self::new(ProblemKind::OrderState).detail(error)
+            }
             OrderError::DecidedElsewhere(problem) => problem,
             OrderError::Writer(error) => no_answer(&error),
             OrderError::Store(error) => error.into(),

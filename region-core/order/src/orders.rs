@@ -12,7 +12,7 @@ use region_core_store::{Shard, Shards, StoreError};
 use region_core_web::Peers;
 use shared::api::order::{Order, OrderPage, OrderStatus, OrderSummary, PaymentStatus, PlaceOrder, QuoteRequest};
 use shared::token::Claims;
-use shared::{EmailAddress, EventId, IdempotencyKey, OrderId, ShardId, ShipmentId, Sku, UserId};
+use shared::{EmailAddress, EventId, IdempotencyKey, OrderId, ReturnId, ShardId, ShipmentId, Sku, UserId};
 use shared_clock::{Clock, Entropy};
 use sqlx::PgConnection;
 use tokio::sync::Semaphore;
@@ -315,6 +315,11 @@ impl Orders {
         ShipmentId::mint(clock.unix_ms(), order.slot(), entropy.bytes())
     }
 
+    pub(crate) fn mint_return(&self, order: OrderId) -> ReturnId {
+        let Parts { clock, entropy, .. } = &self.0.parts;
+        ReturnId::mint(clock.unix_ms(), order.slot(), entropy.bytes())
+    }
+
     async fn replay(&self, attempt: &Attempt<'_>, known: &KnownKey) -> Result<Placed, OrderError> {
         if known.request_hash != attempt.hash {
             return Err(OrderError::KeyReused);
@@ -424,6 +429,7 @@ fn accepted(new: &Wanted, times: Times) -> Order {
         shipping_address: checked.shipping_address.clone(),
         email: checked.email.clone(),
         shipments: Vec::new(),
+        returns: Vec::new(),
         version: 1,
         created_at: times.created_at,
         expires_at: times.expires_at,

@@ -10,9 +10,11 @@ use axum::routing::{get, post};
 use region_core_web::{IdempotencyKeyHeader, Json, Path, Query, SignedIn, StoreKeeper, TraceParent};
 use serde::Deserialize;
 use shared::api::desk::{DeskOrder, DeskPage, DeskQuery, Timeline};
-use shared::api::order::{CancelOrder, NewShipment, Order, OrderPage, PlaceOrder, Quote, QuoteRequest};
+use shared::api::order::{
+    CancelOrder, Inspection, NewReturn, NewShipment, Order, OrderPage, PlaceOrder, Quote, QuoteRequest, Return,
+};
 use shared::idempotency::IDEMPOTENCY_REPLAYED;
-use shared::{OrderId, Problem, ShipmentId};
+use shared::{OrderId, Problem, ReturnId, ShipmentId};
 
 use crate::desk;
 use crate::error::OrderError;
@@ -36,6 +38,8 @@ pub fn router(orders: Orders) -> Router {
         .route("/v1/orders/{order_id}/cancel", post(cancel))
         .route("/v1/orders/{order_id}/shipments", post(ship))
         .route("/v1/orders/{order_id}/shipments/{shipment_id}/delivered", post(deliver))
+        .route("/v1/orders/{order_id}/returns", post(take_back))
+        .route("/v1/orders/{order_id}/returns/{return_id}/inspection", post(inspect))
         .route("/v1/desk/orders", get(find_at_desk))
         .with_state(orders)
 }
@@ -163,6 +167,29 @@ async fn deliver(
     Path((order_id, shipment_id)): Path<(OrderId, ShipmentId)>,
 ) -> Result<Json<Order>, Problem> {
     Ok(Json(orders.deliver(order_id, shipment_id, keeper.claims.sub).await?))
+}
+
+/// 201 for a new return; a repeat under its key gets the same one.
+async fn take_back(
+    State(orders): State<Orders>,
+    keeper: StoreKeeper,
+    Path(order_id): Path<OrderId>,
+    IdempotencyKeyHeader(key): IdempotencyKeyHeader,
+    Json(body): Json<NewReturn>,
+) -> Result<impl IntoResponse, Problem> {
+    let back = orders.take_back(order_id, key, keeper.claims.sub, body).await?;
+    let replayed = back.replayed.then_some([(HeaderName::from_static(IDEMPOTENCY_REPLAYED), "true")]);
+    Ok((StatusCode::CREATED, replayed.map(AppendHeaders), Json(back.taken_back)))
+}
+
+/// Answers with the return as it is now: repeats are harmless.
+async fn inspect(
+    State(orders): State<Orders>,
+    keeper: StoreKeeper,
+    Path((order_id, return_id)): Path<(OrderId, ReturnId)>,
+    Json(body): Json<Inspection>,
+) -> Result<Json<Return>, Problem> {
+    Ok(Json(orders.inspect(order_id, return_id, keeper.claims.sub, body).await?))
 }
 
 #[derive(Deserialize)]

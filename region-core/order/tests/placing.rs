@@ -5,6 +5,8 @@
 mod handover;
 #[path = "placing/parcels.rs"]
 mod parcels;
+#[path = "placing/returns.rs"]
+mod returns;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;

@@ -190,6 +190,7 @@ async fn void(
 #[serde(deny_unknown_fields)]
 struct RefundBody {
     amount_minor: i64,
+    refund_reference: Option<String>,
 }
 
 async fn refund(
@@ -198,12 +199,16 @@ async fn refund(
     headers: HeaderMap,
     body: Result<Json<RefundBody>, JsonRejection>,
 ) -> Result<Json<Payment>, Failure> {
-    let Json(RefundBody { amount_minor }) = body?;
-    let key = key(&headers, || format!("refund {reference} {amount_minor}"))?;
+    let Json(RefundBody { amount_minor, refund_reference }) = body?;
+    if refund_reference.as_ref().is_some_and(|name| name.is_empty() || name.len() > 255) {
+        return Err(Failure::Parameter("refund_reference has 1 to 255 bytes".to_owned()));
+    }
+    let name = refund_reference.as_deref().map(|name| format!(" {name}")).unwrap_or_default();
+    let key = key(&headers, || format!("refund {reference} {amount_minor}{name}"))?;
     if key.is_none() {
         return Err(Failure::Parameter("a refund needs an Idempotency-Key".to_owned()));
     }
-    act(&app, reference, Operation::Refund { amount_minor }, key).await
+    act(&app, reference, Operation::Refund { amount_minor, refund_reference }, key).await
 }
 
 async fn act(app: &App, reference: String, operation: Operation, key: Option<Key>) -> Result<Json<Payment>, Failure> {

@@ -315,12 +315,12 @@ impl Desk {
                 payment.id = %payment.payment_id, payment.state = payment.state.name(), payment.attempts,
                 error = payment.last_error, "the provider gave no answer to go on with; it is asked again"
             );
-            return Change { payment, pause, leased: false };
+            return Change { pause, ..Change::now(payment) };
         }
         let leased = go_on && payment.call().is_some();
         if leased {
             payment.attempts = 1;
         }
-        Change { payment, pause: Duration::ZERO, leased }
+        Change { leased, ..Change::now(payment) }
     }
 }

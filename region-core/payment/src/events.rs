@@ -6,11 +6,11 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use region_core_events::contract::{
     OrderCancelled, OrderClaimed, OrderCreated, Payload, PaymentAuthorized, PaymentCaptured, PaymentChallengeRequired,
-    PaymentFailed, PaymentRefunded, PaymentVoided,
+    PaymentFailed, PaymentRefunded, PaymentVoided, RefundIssued,
 };
 use region_core_events::{AfterCommit, Consumer, Event, HandleError, NewEvent, Wake, Wakes, append};
 use region_core_store::StoreError;
-use shared::{EventId, OrderId, PaymentId, ShardId};
+use shared::{EventId, Money, OrderId, PaymentId, RefundId, ShardId};
 use shared_clock::{Clock, Entropy};
 use sqlx::PgConnection;
 
@@ -34,6 +34,10 @@ impl Mint {
         PaymentId::mint(self.clock.unix_ms(), order.slot(), self.entropy.bytes())
     }
 
+    pub(crate) fn refund(&self, order: OrderId) -> RefundId {
+        RefundId::mint(self.clock.unix_ms(), order.slot(), self.entropy.bytes())
+    }
+
     /// The event that tells `said`, counted in the payment's version.
     pub(crate) fn say(&self, payment: &mut Payment, said: Said) -> NewEvent {
         payment.version += 1;
@@ -47,7 +51,14 @@ impl Mint {
             Said::Failed(reason) => NewEvent::new(id, version, &PaymentFailed { order_id, payment_id, reason }),
             Said::Captured => NewEvent::new(id, version, &PaymentCaptured { order_id, payment_id, amount }),
             Said::Voided => NewEvent::new(id, version, &PaymentVoided { order_id, payment_id }),
-            Said::Refunded => NewEvent::new(id, version, &PaymentRefunded { order_id, payment_id, amount }),
+            Said::Refunded(minor) => {
+                // A part of an amount that is within its bounds.
+                let amount = Money::new(minor, amount.currency()).unwrap_or(amount);
+                NewEvent::new(id, version, &PaymentRefunded { order_id, payment_id, amount })
+            }
+            Said::PartRefunded { refund_id, amount, reason } => {
+                NewEvent::new(id, version, &RefundIssued { order_id, payment_id, refund_id, amount, reason })
+            }
         }
     }
 }
@@ -165,7 +176,7 @@ impl OrderNews {
 
 fn change(mut payment: Payment, due: &mut Due) -> Change {
     let leased = due.lease(&mut payment);
-    Change { payment, pause: Duration::ZERO, leased }
+    Change { leased, ..Change::now(payment) }
 }
 
 /// What the order's event makes of its payment.

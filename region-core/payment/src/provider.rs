@@ -4,7 +4,7 @@ use std::future::Future;
 
 use http::HeaderMap;
 use serde::Deserialize;
-use shared::{Money, PaymentId};
+use shared::{Money, PaymentId, RefundId};
 
 use crate::notice::{Notice, NoticeError};
 
@@ -73,6 +73,35 @@ pub struct NewPayment<'a> {
     pub payment_token: &'a str,
 }
 
+/// A part of a payment to move back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NewRefund {
+    /// Our name for it; the provider keeps one refund under it.
+    pub refund_id: RefundId,
+    /// How much.
+    pub amount: Money,
+}
+
+/// Where a refund stands at the provider.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum RefundStanding {
+    /// Under way.
+    Pending,
+    /// The money moved back.
+    Done,
+    /// It did not, and will not; because of this.
+    Failed(String),
+}
+
+/// A refund as the provider shows it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ProviderRefund {
+    /// How much.
+    pub amount: Money,
+    /// Where it stands.
+    pub standing: RefundStanding,
+}
+
 /// Why there is no answer.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum ProviderError {
@@ -109,6 +138,21 @@ pub trait Provider: Send + Sync + 'static {
 
     /// Moves money back.
     fn refund(&self, reference: &str, amount: Money, key: &str) -> impl Future<Output = Shown> + Send;
+
+    /// Moves a part of a captured payment back, under a name of ours.
+    fn give_back(
+        &self,
+        reference: &str,
+        new: NewRefund,
+        key: &str,
+    ) -> impl Future<Output = Result<ProviderRefund, ProviderError>> + Send;
+
+    /// How the refund of that name of ours stands, if the payment has one.
+    fn find_refund(
+        &self,
+        reference: &str,
+        refund: RefundId,
+    ) -> impl Future<Output = Result<Option<ProviderRefund>, ProviderError>> + Send;
 
     /// How the payment of that name of the provider's stands.
     fn get(&self, reference: &str) -> impl Future<Output = Shown> + Send;

@@ -2,6 +2,9 @@
 //! moved is what confirmed orders say.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "saga/refunds.rs"]
+mod refunds;
+
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -10,7 +13,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use region_core_events::contract::{
     OrderCancelled, OrderClaimed, OrderCreated, Payload, PaymentAuthorized, PaymentCaptured, PaymentFailed,
-    PaymentRefunded, PaymentVoided,
+    PaymentRefunded, PaymentVoided, RefundIssued,
 };
 use region_core_events::{AfterCommit, Consumer, Event, HandleError, NewEvent, Runner, Wakes, append};
 use region_core_payment::{ConfirmError, Deadlines, Payments, Sandbox, Settings};
@@ -128,6 +131,7 @@ impl Consumer for Clerk {
             PaymentFailed::KIND,
             PaymentVoided::KIND,
             PaymentRefunded::KIND,
+            RefundIssued::KIND,
             "PaymentChallengeRequired",
         ]
     }

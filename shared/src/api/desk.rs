@@ -94,6 +94,14 @@ pub enum Happening {
     Voided,
     /// The money went back.
     Refunded,
+    /// A part of the money went back.
+    PartRefunded,
+    /// The provider would not give a part of the money back; only who keeps the store is told.
+    RefundRefused,
+    /// Goods came back.
+    Returned,
+    /// Somebody has looked at goods that came back.
+    Inspected,
     /// Somebody of the store did something.
     Desk,
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use crate::{EmailAddress, Money, OrderId, Quantity, ShipmentId, Sku, UserId};
+use crate::{EmailAddress, Money, OrderId, Quantity, ReturnId, ShipmentId, Sku, UserId};
 
 /// One SKU that is wanted.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -179,6 +179,9 @@ pub struct Order {
     /// Its parcels, in the order in which they left.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub shipments: Vec<Shipment>,
+    /// What came back of them, in the order in which it was registered.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub returns: Vec<Return>,
     /// Rises as the order moves on.
     pub version: u64,
     /// When it was accepted.
@@ -231,6 +234,58 @@ pub struct Shipment {
     #[serde(with = "time::serde::rfc3339::option")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = "date-time"))]
     pub delivered_at: Option<OffsetDateTime>,
+}
+
+/// Goods that come back, for who keeps the store: `POST /v1/orders/{order_id}/returns` with `Idempotency-Key`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct NewReturn {
+    /// Which; no more than has left and has not come back. Repeated SKUs are summed.
+    pub items: Vec<OrderItem>,
+    /// Why, 1 to 200 characters.
+    pub reason: String,
+}
+
+/// What became of goods that came back: `POST /v1/orders/{order_id}/returns/{return_id}/inspection`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Inspection {
+    /// Units that are for sale again, perhaps none; the rest is written off. Repeated SKUs are summed.
+    pub restock: Vec<OrderItem>,
+}
+
+/// Goods of an order that came back.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Return {
+    /// The return.
+    pub return_id: ReturnId,
+    /// Why.
+    pub reason: String,
+    /// By SKU.
+    pub items: Vec<ReturnedItem>,
+    /// When it was registered.
+    #[serde(with = "time::serde::rfc3339")]
+    #[cfg_attr(feature = "openapi", schema(value_type = String, format = "date-time"))]
+    pub registered_at: OffsetDateTime,
+    /// When somebody had looked at it.
+    #[serde(with = "time::serde::rfc3339::option")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = "date-time"))]
+    pub inspected_at: Option<OffsetDateTime>,
+}
+
+/// One SKU of a return.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ReturnedItem {
+    /// What.
+    pub sku: Sku,
+    /// How many.
+    pub quantity: Quantity,
+    /// Units of them that are for sale again, once somebody has looked; the others are written off.
+    pub restocked: Option<u32>,
 }
 
 /// Why an order is cancelled, from who keeps the store: `POST /v1/orders/{order_id}/cancel`. Its shopper sends `{}`.

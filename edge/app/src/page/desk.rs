@@ -1,5 +1,7 @@
-//! The order desk, for who keeps the store: finding orders, sending their parcels, cancelling them. To everybody else there is
-//! no such page. The cores check every call's token again.
+//! The order desk, for who keeps the store: finding orders, sending their parcels, cancelling them, and what goes back. To
+//! everybody else there is no such page. The cores check every call's token again.
+
+pub(crate) mod back;
 
 use std::collections::BTreeMap;
 
@@ -11,8 +13,10 @@ use http::StatusCode;
 use serde::Deserialize;
 use shared::api::desk::{DeskOrder, DeskPage, Happening, Timeline, TimelineEntry};
 use shared::api::order::{CancelOrder, LineItem, NewShipment, Order, OrderItem, OrderStatus, Shipment};
+use shared::api::refund::Refunds;
 use shared::{Money, OrderId, Problem, ProblemKind, Quantity, RegionName, ShipmentId, Sku};
 
+use self::back::{CameBack, GivenBack, came_back, with_the_shopper};
 use super::order::{Parcel, lines_of, moment, parcel, status_name, tone};
 use super::{Shell, answer, write};
 use crate::app::App;
@@ -28,7 +32,7 @@ const STATUSES: [(&str, OrderStatus); 5] = [
     ("DELIVERED", OrderStatus::Delivered),
     ("CANCELLED", OrderStatus::Cancelled),
 ];
-/// What the fields of a form are called that say how many of a SKU a parcel holds.
+/// What the fields of a form are called that say how many of a SKU are meant.
 const UNITS: &str = "units:";
 
 #[derive(Template)]
@@ -83,15 +87,21 @@ struct DeskDetail {
     address: Vec<String>,
     parcels: Vec<Open>,
     happened: Vec<Happened>,
+    given_back: Vec<GivenBack>,
+    /// How much can still be given back, if anything can.
+    may_give_back: Option<Money>,
+    came_back: Vec<CameBack>,
+    may_come_back: bool,
     key: String,
     may_send: bool,
     may_cancel: bool,
 }
 
-/// A line of the order, and how much of it has not left.
+/// A line of the order, how much of it has not left, and how much is with the shopper.
 struct Line {
     item: LineItem,
     left: u32,
+    out: u32,
 }
 
 /// A parcel, and where to say that it has arrived.
@@ -176,11 +186,18 @@ pub(crate) async fn show<P: Platform>(
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
     let (user, id) = (keeper(&visit)?, order_id(&id)?);
-    answer(&detail(&app, &visit, &user, id, None).await?)
+    answer(&detail(&app, &visit, &user, id, Retry::default()).await?)
 }
 
 fn order_id(id: &str) -> Result<OrderId, Problem> {
     id.parse().map_err(|_| Problem::not_found())
+}
+
+/// What is in the way of something that was asked for, and the key to ask for it again under, if it may have happened.
+#[derive(Default)]
+struct Retry {
+    notice: Option<String>,
+    key: Option<String>,
 }
 
 async fn detail<P: Platform>(
@@ -188,11 +205,18 @@ async fn detail<P: Platform>(
     visit: &Visit,
     user: &User,
     id: OrderId,
-    notice: Option<String>,
+    Retry { notice, key }: Retry,
 ) -> Result<DeskDetail, Problem> {
     let ask = |path: String| Call::get(&path).bearer(&user.token);
     let order: Order = ask(format!("/v1/orders/{id}")).json(&app.platform, visit.client).await?;
     let Timeline { items } = ask(format!("/v1/orders/{id}/timeline")).json(&app.platform, visit.client).await?;
+    let refunds = ask(format!("/v1/orders/{id}/refunds")).json::<Refunds>(&app.platform, visit.client).await;
+    let refunds = match refunds {
+        Ok(refunds) => Some(refunds),
+        // Its payment is not written down yet.
+        Err(problem) if problem.is(ProblemKind::NotFound) => None,
+        Err(problem) => return Err(problem),
+    };
     let lines = left_of(&order);
     let mut random = [0; 16];
     app.platform.fill_random(&mut random);
@@ -205,11 +229,15 @@ async fn detail<P: Platform>(
         may_send: matches!(order.status, OrderStatus::Confirmed | OrderStatus::Shipped)
             && lines.iter().any(|line| line.left > 0),
         may_cancel: matches!(order.status, OrderStatus::Pending | OrderStatus::Confirmed),
+        may_come_back: lines.iter().any(|line| line.out > 0),
         lines,
         address: lines_of(&order.shipping_address),
         parcels: parcels(&order),
         happened: items.into_iter().map(happened).collect(),
-        key: random.iter().map(|byte| format!("{byte:02x}")).collect(),
+        may_give_back: refunds.as_ref().map(|refunds| refunds.left).filter(|left| left.minor() > 0),
+        given_back: refunds.into_iter().flat_map(|refunds| refunds.items).map(GivenBack::from).collect(),
+        came_back: came_back(&order),
+        key: key.unwrap_or_else(|| random.iter().map(|byte| format!("{byte:02x}")).collect()),
         order,
     })
 }
@@ -219,8 +247,14 @@ fn left_of(order: &Order) -> Vec<Line> {
     for item in order.shipments.iter().flat_map(|shipment| &shipment.items) {
         *sent.entry(&item.sku).or_default() += item.quantity.units();
     }
+    let out = with_the_shopper(order);
     let left = |line: &LineItem| line.quantity.units().saturating_sub(sent.get(&line.sku).copied().unwrap_or_default());
-    order.lines.iter().map(|line| Line { left: left(line), item: line.clone() }).collect()
+    let line = |line: &LineItem| Line {
+        left: left(line),
+        out: out.get(&line.sku).copied().unwrap_or_default(),
+        item: line.clone(),
+    };
+    order.lines.iter().map(line).collect()
 }
 
 fn parcels(order: &Order) -> Vec<Open> {
@@ -242,6 +276,10 @@ fn happened(entry: TimelineEntry) -> Happened {
         Happening::Declined => "Declined by the bank",
         Happening::Voided => "Amount let go",
         Happening::Refunded => "Money given back",
+        Happening::PartRefunded => "Part of the money given back",
+        Happening::RefundRefused => "Refund refused by the bank",
+        Happening::Returned => "Goods came back",
+        Happening::Inspected => "Looked at what came back",
         Happening::Desk => "Desk",
     };
     let by = entry.actor.map(|actor| format!("by {actor}"));
@@ -256,22 +294,18 @@ pub(crate) async fn send<P: Platform>(
     Path(id): Path<String>,
     Form(fields): Form<Vec<(String, String)>>,
 ) -> Result<Response, Problem> {
-    let id = order_id(&id)?;
-    let call = match packed(&fields) {
-        Ok(parcel) => {
-            Ok(Call::post(&format!("/v1/orders/{id}/shipments"), &parcel).idempotency_key(&field(&fields, "key")))
-        }
-        Err(what) => Err(what),
-    };
-    act(&app, &visit, id, call).await
+    let (id, key) = (order_id(&id)?, field(&fields, "key"));
+    let call = |parcel| Call::post(&format!("/v1/orders/{id}/shipments"), &parcel).idempotency_key(&key);
+    let calls = packed(&fields).map(|parcel| vec![call(parcel)]);
+    act(&app, &visit, id, calls, Some(key)).await
 }
 
 fn field(fields: &[(String, String)], name: &str) -> String {
     fields.iter().find(|(own, _)| own == name).map(|(_, value)| value.trim().to_owned()).unwrap_or_default()
 }
 
-/// The parcel that the form describes, or what a person must mend.
-fn packed(fields: &[(String, String)]) -> Result<NewShipment, String> {
+/// How many of what the form counts, or what a person must mend.
+fn counted(fields: &[(String, String)]) -> Result<Vec<OrderItem>, String> {
     let mut items = Vec::new();
     for (name, value) in fields.iter().filter_map(|(name, value)| Some((name.strip_prefix(UNITS)?, value.trim()))) {
         if value.is_empty() || value == "0" {
@@ -281,6 +315,12 @@ fn packed(fields: &[(String, String)]) -> Result<NewShipment, String> {
         let item = (name.parse::<Sku>().ok()).zip(quantity).map(|(sku, quantity)| OrderItem { sku, quantity });
         items.push(item.ok_or_else(|| format!("How many of {name}? A number, please."))?);
     }
+    Ok(items)
+}
+
+/// The parcel that the form describes, or what a person must mend.
+fn packed(fields: &[(String, String)]) -> Result<NewShipment, String> {
+    let items = counted(fields)?;
     if items.is_empty() {
         return Err("A parcel holds something: say how many of what.".to_owned());
     }
@@ -301,7 +341,7 @@ pub(crate) async fn deliver<P: Platform>(
 ) -> Result<Response, Problem> {
     let (id, shipment) = (order_id(&id)?, shipment.parse::<ShipmentId>().map_err(|_| Problem::not_found())?);
     let path = format!("/v1/orders/{id}/shipments/{shipment}/delivered");
-    act(&app, &visit, id, Ok(Call::post(&path, &serde_json::Map::new()))).await
+    act(&app, &visit, id, Ok(vec![Call::post(&path, &serde_json::Map::new())]), None).await
 }
 
 /// What the form for a cancellation sent.
@@ -320,31 +360,41 @@ pub(crate) async fn cancel<P: Platform>(
 ) -> Result<Response, Problem> {
     let id = order_id(&id)?;
     let call = Call::post(&format!("/v1/orders/{id}/cancel"), &CancelOrder { reason: Some(reason) });
-    act(&app, &visit, id, Ok(call)).await
+    act(&app, &visit, id, Ok(vec![call]), None).await
 }
 
-/// Has the core do it and leads back to the order, or shows the order with what is in the way.
+/// Has the core do one after the other and leads back to the order, or shows the order with what is in the way. What was asked
+/// for under `key` keeps it, unless that is what is wrong: it may have happened although nobody knows.
 async fn act<P: Platform>(
     app: &App<P>,
     visit: &Visit,
     id: OrderId,
-    call: Result<Call, String>,
+    calls: Result<Vec<Call>, String>,
+    key: Option<String>,
 ) -> Result<Response, Problem> {
     let user = keeper(visit)?;
-    let (status, notice) = match call {
-        Err(what) => (422, what),
-        Ok(call) => match call.bearer(&user.token).send(&app.platform, visit.client).await {
-            Ok(_) => return Ok(Redirect::to(&format!("/desk/orders/{id}")).into_response()),
-            Err(problem) if matches!(problem.status, 400 | 409 | 422) => (problem.status, said(&problem)),
-            Err(problem) if problem.is(ProblemKind::NotFound) => return Err(problem),
-            Err(problem) => {
-                (problem.status, "That could not be done just now; nobody knows why. Look at the order.".to_owned())
-            }
-        },
+    let done = match calls {
+        Ok(calls) => each(app, visit, &user, calls).await,
+        Err(what) => Err(Problem::new(ProblemKind::Invalid).detail(what.trim_end_matches('.'))),
     };
-    let html = write(&detail(app, visit, &user, id, Some(notice)).await?)?;
+    let Err(problem) = done else { return Ok(Redirect::to(&format!("/desk/orders/{id}")).into_response()) };
+    let reused = problem.is(ProblemKind::IdempotencyKeyReused);
+    let (status, notice) = match problem {
+        problem if matches!(problem.status, 400 | 409 | 422) => (problem.status, said(&problem)),
+        problem if problem.is(ProblemKind::NotFound) => return Err(problem),
+        problem => (problem.status, "That could not be done just now; nobody knows why. Look at the order.".to_owned()),
+    };
+    let key = key.filter(|_| !reused).filter(|key| !key.is_empty());
+    let html = write(&detail(app, visit, &user, id, Retry { notice: Some(notice), key }).await?)?;
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
     Ok((status, axum::response::Html(html)).into_response())
+}
+
+async fn each<P: Platform>(app: &App<P>, visit: &Visit, user: &User, calls: Vec<Call>) -> Result<(), Problem> {
+    for call in calls {
+        call.bearer(&user.token).send(&app.platform, visit.client).await?;
+    }
+    Ok(())
 }
 
 /// A refusal in a sentence.

@@ -23,13 +23,16 @@ use shared::api::catalog::{
 };
 use shared::api::desk::{DeskOrder, DeskPage, DeskQuery, Happening, Timeline, TimelineEntry};
 use shared::api::order::{
-    CancelOrder, LineItem, NewShipment, Order, OrderItem, OrderPage, OrderStatus, OrderSummary, PaymentStatus,
-    PlaceOrder, Quote, QuoteRequest, Shipment,
+    CancelOrder, Inspection, LineItem, NewReturn, NewShipment, Order, OrderItem, OrderPage, OrderStatus, OrderSummary,
+    PaymentStatus, PlaceOrder, Quote, QuoteRequest, Return, ReturnedItem, Shipment,
 };
+use shared::api::refund::{NewRefund, Refund, RefundStatus, Refunds};
 use shared::id::{Slot, USER_EPOCH_MS};
+use shared::idempotency::IDEMPOTENCY_KEY;
 use shared::token::{self, Claims, KeyId, KeySet, PublicKey, Role};
 use shared::{
-    CartId, Currency, Money, OrderId, Problem, ProblemKind, ProductId, Quantity, SessionId, ShipmentId, Sku, UserId,
+    CartId, Currency, Money, OrderId, Problem, ProblemKind, ProductId, Quantity, RefundId, ReturnId, SessionId,
+    ShipmentId, Sku, UserId,
 };
 use time::OffsetDateTime;
 
@@ -47,7 +50,7 @@ pub struct Inner {
     pub down: AtomicBool,
     /// What comes back instead of a core's answer, if anything: a status and a body.
     pub instead: Mutex<Option<(u16, Vec<u8>)>>,
-    /// The path whose answers to writes are lost after the core acted.
+    /// The end of the paths whose answers to writes are lost after the core acted.
     pub deaf_to: Mutex<Option<&'static str>>,
     pub mem: Mutex<HashMap<String, Arc<Page>>>,
     pub kv: Mutex<HashMap<String, (Bytes, u32)>>,
@@ -171,7 +174,8 @@ impl Platform for Fake {
             return Ok(Response::builder().status(status).body(Bytes::from(body)).unwrap());
         }
         let answer = self.0.core.lock().unwrap().answer(&request, self.now_ms());
-        if request.method() != http::Method::GET && *self.0.deaf_to.lock().unwrap() == Some(request.uri().path()) {
+        let deaf = self.0.deaf_to.lock().unwrap().is_some_and(|path| request.uri().path().ends_with(path));
+        if deaf && request.method() != http::Method::GET {
             return Err(UpstreamError::Timeout);
         }
         Ok(answer)
@@ -212,6 +216,8 @@ pub struct Core {
     accounts: HashMap<String, (usize, String, Option<String>)>,
     refresh: HashMap<String, usize>,
     next: u64,
+    /// With their orders and keys.
+    refunds: Vec<(OrderId, String, Refund)>,
     key: Ed25519KeyPair,
     /// Seconds that an access token lasts.
     pub token_seconds: u64,
@@ -242,6 +248,7 @@ impl Core {
             accounts: HashMap::new(),
             refresh: HashMap::new(),
             next: 1,
+            refunds: Vec::new(),
             key: Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap(),
             token_seconds: 600,
         }
@@ -356,6 +363,58 @@ impl Core {
                 parcel.ok_or(Problem::not_found())?.delivered_at = Some(created_at);
                 order.status = OrderStatus::Delivered;
                 ok(&order.clone())
+            }
+            ("GET", ["orders", id, "refunds"]) => {
+                self.keeper(request, now_ms)?;
+                let order = self.any_order(request, now_ms, id)?.clone();
+                ok(&self.refunds_of(&order))
+            }
+            ("POST", ["orders", id, "refunds"]) => {
+                self.keeper(request, now_ms)?;
+                let NewRefund { amount, reason } = read(request)?;
+                let order = self.any_order(request, now_ms, id)?.clone();
+                let (key, left) = (request.headers()[IDEMPOTENCY_KEY].to_str().unwrap(), self.refunds_of(&order).left);
+                if let Some((.., known)) = self.refunds.iter().find(|(_, own, _)| own == key) {
+                    return ok(known);
+                }
+                if amount.minor() > left.minor() {
+                    return Err(Problem::new(ProblemKind::OrderState).detail(format!("{left} can still be given back")));
+                }
+                let refund_id = RefundId::mint(now_ms, order.order_id.slot(), self.number().to_be_bytes());
+                let (status, created_at) = (RefundStatus::Refunded, order.created_at);
+                let refund = Refund { refund_id, amount, reason, status, last_error: None, created_at };
+                self.refunds.push((order.order_id, key.to_owned(), refund.clone()));
+                ok(&refund)
+            }
+            ("POST", ["orders", id, "returns"]) => {
+                self.keeper(request, now_ms)?;
+                let NewReturn { items, reason } = read(request)?;
+                let number = self.number();
+                let order = self.any_order(request, now_ms, id)?;
+                let item = |item: OrderItem| ReturnedItem { sku: item.sku, quantity: item.quantity, restocked: None };
+                let back = Return {
+                    return_id: ReturnId::mint(now_ms, order.order_id.slot(), number.to_be_bytes()),
+                    reason,
+                    items: items.into_iter().map(item).collect(),
+                    registered_at: order.created_at,
+                    inspected_at: None,
+                };
+                order.returns.push(back.clone());
+                ok(&back)
+            }
+            ("POST", ["orders", id, "returns", back, "inspection"]) => {
+                self.keeper(request, now_ms)?;
+                let Inspection { restock } = read(request)?;
+                let order = self.any_order(request, now_ms, id)?;
+                let created_at = order.created_at;
+                let back = order.returns.iter_mut().find(|own| own.return_id.to_string() == *back);
+                let back = back.ok_or(Problem::not_found())?;
+                back.inspected_at = Some(created_at);
+                for item in &mut back.items {
+                    let again = restock.iter().find(|again| again.sku == item.sku);
+                    item.restocked = Some(again.map_or(0, |again| again.quantity.units()));
+                }
+                ok(&back.clone())
             }
             ("POST", ["orders", id, "payment", "confirm"]) => {
                 let at = self.user(request, now_ms)?;
@@ -688,6 +747,7 @@ impl Core {
             shipping_address: asked.shipping_address,
             email: asked.email,
             shipments: Vec::new(),
+            returns: Vec::new(),
             version: 1,
             created_at,
             expires_at: created_at + time::Duration::seconds(900),
@@ -714,6 +774,14 @@ impl Core {
         let users = self.users.iter_mut().enumerate().filter(|(own, _)| keeper || *own == at);
         let mut orders = users.flat_map(|(_, user)| &mut user.orders);
         orders.find(|(_, order)| order.order_id.to_string() == id).map(|(_, order)| order).ok_or(Problem::not_found())
+    }
+
+    fn refunds_of(&self, order: &Order) -> Refunds {
+        let own = self.refunds.iter().filter(|(of, ..)| *of == order.order_id);
+        let items: Vec<Refund> = own.map(|(.., refund)| refund.clone()).collect();
+        let back: i64 = items.iter().map(|refund| refund.amount.minor()).sum();
+        let captured = if order.payment == PaymentStatus::Captured { order.total.minor() } else { 0 };
+        Refunds { items, left: Money::new(captured.max(back) - back, order.total.currency()).unwrap() }
     }
 
     fn keeper(&self, request: &Request<Bytes>, now_ms: u64) -> Result<(), Problem> {

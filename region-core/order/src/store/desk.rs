@@ -2,7 +2,7 @@
 
 use region_core_store::StoreError;
 use shared::api::desk::{DeskOrder, Happening, TimelineEntry};
-use shared::api::order::{OrderStatus, PaymentStatus};
+use shared::api::order::{OrderStatus, PaymentStatus, Return, ReturnedItem};
 use shared::{EmailAddress, OrderId, UserId};
 use sqlx::PgConnection;
 use time::OffsetDateTime;
@@ -110,6 +110,8 @@ pub(crate) enum Action {
     Ship,
     Deliver,
     Cancel,
+    Return,
+    Inspect,
 }
 
 /// Writes down who did what, in the transaction that does it.
@@ -124,6 +126,8 @@ pub(crate) async fn note(
         Action::Ship => "ship",
         Action::Deliver => "deliver",
         Action::Cancel => "cancel",
+        Action::Return => "return",
+        Action::Inspect => "inspect",
     };
     sqlx::query!(
         "INSERT INTO desk_actions (order_id, actor, action, detail) VALUES ($1, $2, $3, $4)",
@@ -173,11 +177,50 @@ pub(crate) async fn timeline(
         all.extend(entry(Some(parcel.sent_at), Happening::Sent, Some(told.clone())));
         all.extend(entry(parcel.delivered_at, Happening::Arrived, Some(told)));
     }
+    for back in region_core_shipping::returns::list(conn, order).await? {
+        all.extend(entry(Some(back.registered_at), Happening::Returned, Some(came_back(&back))));
+        all.extend(entry(back.inspected_at, Happening::Inspected, Some(found(&back))));
+    }
+    all.extend(refunds(conn, order, with_desk).await?);
     if with_desk {
         all.extend(actions(conn, order).await?);
     }
     all.sort_by_key(|entry| entry.at);
     Ok(all)
+}
+
+fn came_back(back: &Return) -> String {
+    let held = |item: &ReturnedItem| format!("{} × {}", item.quantity, item.sku);
+    let items = back.items.iter().map(held).collect::<Vec<_>>().join(", ");
+    format!("{items}: {}", back.reason)
+}
+
+fn found(back: &Return) -> String {
+    let all: u32 = back.items.iter().map(|item| item.quantity.units()).sum();
+    let restocked: u32 = back.items.iter().filter_map(|item| item.restocked).sum();
+    format!("{restocked} for sale again, {} written off", all.saturating_sub(restocked))
+}
+
+/// Parts of its payment that went back; to who keeps the store also those that the provider refused.
+async fn refunds(conn: &mut PgConnection, order: OrderId, with_desk: bool) -> Result<Vec<TimelineEntry>, StoreError> {
+    let rows = sqlx::query!(
+        r#"SELECT state = 'refunded' AS "through!", currency, amount_minor, reason, last_error, changed_at
+           FROM refunds WHERE order_id = $1 AND (state = 'refunded' OR ($2 AND state = 'refused'))"#,
+        order.as_uuid(),
+        with_desk,
+    );
+    let rows = rows.fetch_all(conn).await?;
+    rows.into_iter()
+        .map(|row| {
+            let amount = read::money("refunds.amount_minor", row.amount_minor, read::currency(&row.currency)?)?;
+            let (what, why) = if row.through {
+                (Happening::PartRefunded, row.reason)
+            } else {
+                (Happening::RefundRefused, row.last_error.unwrap_or_default())
+            };
+            Ok(TimelineEntry { at: row.changed_at, what, detail: Some(format!("{amount}, {why}")), actor: None })
+        })
+        .collect()
 }
 
 async fn actions(conn: &mut PgConnection, order: OrderId) -> Result<Vec<TimelineEntry>, StoreError> {

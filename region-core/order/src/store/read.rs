@@ -61,6 +61,7 @@ async fn find_for(
     let mut found = row.into_order(currency, lines)?;
     if matches!(found.status, OrderStatus::Shipped | OrderStatus::Delivered) {
         found.shipments = region_core_shipping::list(conn, order).await?;
+        found.returns = region_core_shipping::returns::list(conn, order).await?;
     }
     Ok(Some(found))
 }
@@ -125,6 +126,7 @@ impl OrderRow {
                 .transpose()
                 .map_err(|error| StoreError::corrupt("orders.email", error))?,
             shipments: Vec::new(),
+            returns: Vec::new(),
             version: u64::try_from(self.version).map_err(|_| StoreError::corrupt("orders.version", self.version))?,
             created_at: self.created_at,
             expires_at: self.expires_at,

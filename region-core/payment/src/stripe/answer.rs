@@ -132,7 +132,7 @@ fn failure(status: StatusCode, answer: &[u8]) -> ProviderError {
     if refuses && about_this { ProviderError::Refused(said) } else { ProviderError::Unknown(said) }
 }
 
-fn unreadable(what: &str) -> ProviderError {
+pub(super) fn unreadable(what: &str) -> ProviderError {
     ProviderError::Unknown(format!("unreadable: {what}"))
 }
 

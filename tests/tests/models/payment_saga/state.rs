@@ -169,6 +169,7 @@ pub(crate) fn payment(row: Row) -> rules::Payment {
         amount: amount(),
         captured_minor: moved(row.captured),
         refunded_minor: moved(row.refunded),
+        refunding_minor: 0,
         state: row.state,
         attempts: i32::from(row.attempts),
         version: 0,

@@ -20,8 +20,8 @@ pub(super) const RULES: &[LocalRule] = &[
     },
     LocalRule {
         rule: QUIET_PAYMENTS,
-        looks_at: &["payments"],
-        checks: &[Check {
+        looks_at: &["payments", "refunds"],
+        checks: &[REFUNDS, Check {
             table: "payments",
             // One that waits for its shopper ends with its order.
             sql: "SELECT format('order %s', order_id) AS key,
@@ -45,3 +45,12 @@ pub(super) const RULES: &[LocalRule] = &[
         }],
     },
 ];
+
+/// Refunds that the provider has not answered for good.
+const REFUNDS: Check = Check {
+    table: "refunds",
+    sql: "SELECT format('order %s, %s', order_id, refund_id) AS key,
+                 format('asked for since %s, %s attempts; last: %s',
+                        created_at, attempts, coalesce(last_error, 'no error')) AS problem
+          FROM refunds WHERE is_open AND ($1 = 0 OR changed_at < $2 - interval '120 seconds' * $1)",
+};
