@@ -19,6 +19,7 @@ mod handover;
 
 mod notice;
 pub mod provider;
+pub mod risk;
 mod routes;
 pub mod rules;
 mod sandbox;
@@ -50,6 +51,7 @@ use crate::driver::Driver;
 use crate::events::Mint;
 use crate::handover::Handovers;
 use crate::provider::Provider;
+use crate::risk::Judge;
 
 /// The bounds of payment.
 #[derive(Clone, Debug)]
@@ -90,6 +92,7 @@ pub struct Payments<P = Sandbox> {
     handovers: Handovers,
     mint: Mint,
     peers: Peers,
+    judge: Option<Judge>,
     settings: Settings,
 }
 
@@ -103,6 +106,7 @@ impl<P> Clone for Payments<P> {
             handovers: self.handovers.clone(),
             mint: self.mint.clone(),
             peers: self.peers.clone(),
+            judge: self.judge.clone(),
             settings: self.settings.clone(),
         }
     }
@@ -115,13 +119,20 @@ impl<P: Provider> Payments<P> {
         let wakes = Wakes::new(shards.all().map(Shard::id));
         let handovers = Handovers::new(shards.all().map(Shard::id));
         let mint = Mint { clock, entropy };
-        Self { shards, provider, events, wakes, handovers, mint, peers: Peers::none(), settings: Settings::default() }
+        let (peers, settings) = (Peers::none(), Settings::default());
+        Self { shards, provider, events, wakes, handovers, mint, peers, judge: None, settings }
     }
 
     /// The same with a way to the cores of other regions, to whose payments a provider's notices are passed on.
     #[must_use]
     pub fn linked_by(self, peers: Peers) -> Self {
         Self { peers, ..self }
+    }
+
+    /// The same; orders whose facts are told are judged when their amount is kept ready.
+    #[must_use]
+    pub fn judged_by(self, judge: Judge) -> Self {
+        Self { judge: Some(judge), ..self }
     }
 
     /// The same under other bounds.
@@ -157,7 +168,8 @@ impl<P: Provider> Payments<P> {
                 self.handovers.of(shard.id()),
                 self.wakes.of(shard.id()),
                 self.events.of(shard.id()),
-            );
+            )
+            .judged_by(self.judge.clone());
             drivers.spawn(driver.run(shutdown.clone()));
         }
         while let Some(ended) = drivers.join_next().await {

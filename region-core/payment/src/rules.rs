@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use region_core_events::contract::OrderFacts;
 use shared::{Money, OrderId, PaymentId};
 
 use crate::notice::News;
@@ -92,6 +93,8 @@ pub struct Payment {
     pub version: i64,
     /// What went wrong last.
     pub last_error: Option<String>,
+    /// What its order is judged by, where orders are judged.
+    pub facts: Option<OrderFacts>,
 }
 
 /// What the provider is asked for.
@@ -194,6 +197,7 @@ impl Payment {
             attempts: 0,
             version: 0,
             last_error: None,
+            facts: None,
         }
     }
 
@@ -451,6 +455,7 @@ mod tests {
             attempts: 1,
             version: 3,
             last_error: None,
+            facts: None,
         }
     }
 
@@ -465,6 +470,7 @@ mod tests {
             decline_reason: Some("no".to_owned()),
             captured_minor: if moved { 1250 } else { 0 },
             refunded_minor: if status == ProviderStatus::Refunded { 1250 } else { 0 },
+            card: None,
         })
     }
 

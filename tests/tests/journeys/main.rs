@@ -14,6 +14,7 @@ mod mail;
 mod operator;
 mod privacy;
 mod regions;
+mod reviews;
 mod routes;
 mod sending;
 mod sessions;

@@ -207,5 +207,6 @@ pub(crate) fn shown(standing: Standing) -> Answer {
         decline_reason: None,
         captured_minor: moved(matches!(standing, Standing::Captured | Standing::Refunded)),
         refunded_minor: moved(standing == Standing::Refunded),
+        card: None,
     })
 }
