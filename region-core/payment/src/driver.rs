@@ -266,7 +266,7 @@ impl<P: Provider> Shift<P> {
 
 /// How the order is judged, if it is and its amount is kept ready from now on. No connection is held here.
 async fn assess(judge: Option<&Judge>, payment: &Payment, answer: &Answer) -> Option<Assessment> {
-    let (judge, facts, Answer::Shown(shown)) = (judge?, payment.facts.as_ref()?, answer) else { return None };
+    let (judge, facts, Answer::Shown(shown)) = (judge?, payment.facts.as_deref()?, answer) else { return None };
     let kept_ready = rules::settle(payment, answer).said == Some(Said::Authorized);
     if kept_ready { Some(judge.assess(payment, facts, shown.card.as_ref()).await) } else { None }
 }

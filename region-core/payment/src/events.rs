@@ -130,8 +130,8 @@ impl OrderNews {
         let mut new = Vec::new();
         for event in events {
             if let Some(OrderCreated { order_id, total, payment_token, facts, .. }) = event.read()? {
-                let new = Payment::new(self.mint.payment(order_id), order_id, total, payment_token);
-                let mut payment = Payment { facts, ..new };
+                let payment = Payment::new(self.mint.payment(order_id), order_id, total, payment_token);
+                let mut payment = Payment { facts: facts.map(Box::new), ..payment };
                 due.lease(&mut payment);
                 new.push(payment);
             }

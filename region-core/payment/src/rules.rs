@@ -94,7 +94,7 @@ pub struct Payment {
     /// What went wrong last.
     pub last_error: Option<String>,
     /// What its order is judged by, where orders are judged.
-    pub facts: Option<OrderFacts>,
+    pub facts: Option<Box<OrderFacts>>,
 }
 
 /// What the provider is asked for.

@@ -6,7 +6,6 @@ pub(crate) mod notice;
 use std::collections::HashSet;
 use std::time::Duration;
 
-use region_core_events::contract::OrderFacts;
 use region_core_store::{StoreError, expect_rows};
 use serde_json::{Value, json};
 use shared::{Currency, Money, OrderId, PaymentId};

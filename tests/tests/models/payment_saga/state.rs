@@ -173,6 +173,7 @@ pub(crate) fn payment(row: Row) -> rules::Payment {
         attempts: i32::from(row.attempts),
         version: 0,
         last_error: None,
+        facts: None,
     }
 }
 
