@@ -226,6 +226,23 @@ mod tests {
     }
 
     #[test]
+    fn the_card_is_told_where_the_charge_tells_of_it() {
+        let paid_with = |details: Value| {
+            let charge = json!({ "id": "ch_1", "amount_refunded": 0, "payment_method_details": details });
+            shown("requires_capture", &json!({ "latest_charge": charge })).unwrap().card
+        };
+        let whole =
+            json!({ "type": "card", "card": { "fingerprint": "Xt5EWLLDS7FJjR1c", "country": "US", "last4": "4242" } });
+        let card = Card { fingerprint: "Xt5EWLLDS7FJjR1c".to_owned(), country: Some("US".to_owned()) };
+        assert_eq!(paid_with(whole), Some(card));
+        for nothing in
+            [json!(null), json!({ "type": "paypal" }), json!({ "card": { "fingerprint": null, "country": "US" } })]
+        {
+            assert_eq!(paid_with(nothing), None);
+        }
+    }
+
+    #[test]
     fn what_is_under_way_or_cannot_be_read_is_unknown() {
         let unknown = [
             shown("processing", &json!({})),
