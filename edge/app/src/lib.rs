@@ -138,6 +138,7 @@ fn personal<P: Platform>(app: &App<P>) -> Router<App<P>> {
         .route("/desk/orders/{order_id}", get(desk::show::<P>))
         .route("/desk/orders/{order_id}/shipments", post(desk::send::<P>))
         .route("/desk/orders/{order_id}/shipments/{shipment_id}/delivered", post(desk::deliver::<P>))
+        .route("/desk/orders/{order_id}/release", post(desk::release::<P>))
         .route("/desk/orders/{order_id}/cancel", post(desk::cancel::<P>))
         .route("/desk/orders/{order_id}/refunds", post(desk::back::refund::<P>))
         .route("/desk/orders/{order_id}/returns", post(desk::back::take_back::<P>))

@@ -647,6 +647,7 @@ async fn only_our_own_pages_may_post() {
         "/orders/x/again",
         "/desk/orders/x/shipments",
         "/desk/orders/x/shipments/y/delivered",
+        "/desk/orders/x/release",
         "/desk/orders/x/cancel",
         "/desk/orders/x/refunds",
         "/desk/orders/x/returns",

@@ -50,6 +50,9 @@ pub enum OrderError {
     /// It has gone to the carrier, and is not cancelled any more.
     #[error("the order has left and can no longer be cancelled")]
     Left(OrderStatus),
+    /// It does not wait for anybody.
+    #[error("the order does not wait for a decision")]
+    NotHeld(OrderStatus),
     /// Only a paid order is sent.
     #[error("only a paid order can be sent")]
     NotPaid(OrderStatus),
@@ -125,9 +128,11 @@ impl From<OrderError> for Problem {
             OrderError::StillRunning => Self::new(ProblemKind::Unavailable).detail(error).retry_after(1),
             OrderError::NotFound => Self::not_found(),
             // A plain word: serialising cannot fail.
-            OrderError::Left(status) | OrderError::NotPaid(status) => Self::new(ProblemKind::OrderState)
-                .detail(error)
-                .with("order_status", serde_json::to_value(status).unwrap_or_default()),
+            OrderError::Left(status) | OrderError::NotPaid(status) | OrderError::NotHeld(status) => {
+                Self::new(ProblemKind::OrderState)
+                    .detail(error)
+                    .with("order_status", serde_json::to_value(status).unwrap_or_default())
+            }
             OrderError::Parcel(error @ ParcelError::NotOrdered(_)) => Self::invalid("items", error),
             OrderError::Parcel(error) => Self::new(ProblemKind::OrderState).detail(error),
             OrderError::Return(error @ ReturnError::MoreThanCame { .. }) => Self::invalid("restock", error),
@@ -180,7 +185,8 @@ mod tests {
 
     #[test]
     fn a_refusal_for_the_order_s_state_says_it_beside_its_own_status() {
-        for error in [OrderError::Left(OrderStatus::Shipped), OrderError::NotPaid(OrderStatus::Shipped)] {
+        let errors: [fn(OrderStatus) -> OrderError; 3] = [OrderError::Left, OrderError::NotPaid, OrderError::NotHeld];
+        for error in errors.map(|error| error(OrderStatus::Shipped)) {
             let sent = serde_json::to_vec(&Problem::from(error)).unwrap();
             let read: Problem = serde_json::from_slice(&sent).unwrap();
             assert_eq!((read.status, &read.members["order_status"]), (409, &"SHIPPED".into()));

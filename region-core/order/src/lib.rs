@@ -18,6 +18,7 @@ mod expiry;
 mod handover;
 mod limit;
 mod orders;
+mod release;
 mod returns;
 mod routes;
 pub mod rules;

@@ -23,7 +23,7 @@ use crate::admission::{Admission, Admit, AdmitOrder, Refusal, Verdict, Wanted};
 use crate::error::OrderError;
 use crate::handover::{Handed, Handover, Stands};
 use crate::limit::Limit;
-use crate::rules::{CheckedOrder, PriceError, PricedOrder, checked_items};
+use crate::rules::{CheckedOrder, PriceError, PricedOrder, checked_items, facts};
 use crate::store::place::{self, KnownKey, Times};
 use crate::store::read;
 
@@ -61,6 +61,8 @@ pub struct Parts {
     pub entropy: Entropy,
     /// How long units are held for an unpaid order.
     pub hold: time::Duration,
+    /// How long they are held for an order that waits for a person, where orders are judged.
+    pub review: Option<time::Duration>,
 }
 
 impl Parts {
@@ -287,6 +289,7 @@ impl Orders {
     }
 
     fn wanted(&self, attempt: &Attempt<'_>, checked: CheckedOrder, priced: PricedOrder) -> Wanted {
+        let facts = self.parts().review.is_some().then(|| facts(attempt.caller.user_id, &checked));
         Wanted {
             order_id: self.mint(attempt.caller.user_id),
             user_id: attempt.caller.user_id,
@@ -297,6 +300,7 @@ impl Orders {
             priced,
             event_id: self.mint_event(),
             traceparent: attempt.traceparent.clone(),
+            facts,
         }
     }
 

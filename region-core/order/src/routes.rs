@@ -36,6 +36,7 @@ pub fn router(orders: Orders) -> Router {
         .route("/v1/orders/{order_id}", get(find))
         .route("/v1/orders/{order_id}/timeline", get(timeline))
         .route("/v1/orders/{order_id}/cancel", post(cancel))
+        .route("/v1/orders/{order_id}/release", post(release))
         .route("/v1/orders/{order_id}/shipments", post(ship))
         .route("/v1/orders/{order_id}/shipments/{shipment_id}/delivered", post(deliver))
         .route("/v1/orders/{order_id}/returns", post(take_back))
@@ -145,6 +146,15 @@ async fn cancel(
             cancelled => Ok(Json(cancelled?)),
         },
     }
+}
+
+/// Answers with the order as it is now: repeats are harmless.
+async fn release(
+    State(orders): State<Orders>,
+    keeper: StoreKeeper,
+    Path(order_id): Path<OrderId>,
+) -> Result<Json<Order>, Problem> {
+    Ok(Json(orders.release(order_id, keeper.claims.sub).await?))
 }
 
 /// 201 for a new parcel; a repeat under its key gets the same one.

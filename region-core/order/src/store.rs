@@ -4,3 +4,4 @@ pub(crate) mod desk;
 pub(crate) mod place;
 pub(crate) mod progress;
 pub(crate) mod read;
+pub(crate) mod review;

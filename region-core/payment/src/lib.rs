@@ -23,6 +23,7 @@ mod handover;
 mod notice;
 pub mod provider;
 mod refund;
+pub mod risk;
 mod routes;
 pub mod rules;
 mod sandbox;
@@ -57,6 +58,7 @@ use crate::events::Mint;
 use crate::handover::Handovers;
 use crate::provider::Provider;
 use crate::refund::RefundDriver;
+use crate::risk::Judge;
 
 /// The bounds of payment.
 #[derive(Clone, Debug)]
@@ -98,6 +100,7 @@ pub struct Payments<P = Sandbox> {
     handovers: Handovers,
     mint: Mint,
     peers: Peers,
+    judge: Option<Judge>,
     settings: Settings,
 }
 
@@ -112,6 +115,7 @@ impl<P> Clone for Payments<P> {
             handovers: self.handovers.clone(),
             mint: self.mint.clone(),
             peers: self.peers.clone(),
+            judge: self.judge.clone(),
             settings: self.settings.clone(),
         }
     }
@@ -126,13 +130,19 @@ impl<P: Provider> Payments<P> {
         let handovers = Handovers::new(shards.all().map(Shard::id));
         let mint = Mint { clock, entropy };
         let (peers, settings) = (Peers::none(), Settings::default());
-        Self { shards, provider, events, wakes, refunds, handovers, mint, peers, settings }
+        Self { shards, provider, events, wakes, refunds, handovers, mint, peers, judge: None, settings }
     }
 
     /// The same with a way to the cores of other regions, to whose payments a provider's notices are passed on.
     #[must_use]
     pub fn linked_by(self, peers: Peers) -> Self {
         Self { peers, ..self }
+    }
+
+    /// The same; orders whose facts are told are judged when their amount is kept ready.
+    #[must_use]
+    pub fn judged_by(self, judge: Judge) -> Self {
+        Self { judge: Some(judge), ..self }
     }
 
     /// The same under other bounds.
@@ -168,7 +178,8 @@ impl<P: Provider> Payments<P> {
                 self.handovers.of(shard.id()),
                 self.wakes.of(shard.id()),
                 self.events.of(shard.id()),
-            );
+            )
+            .judged_by(self.judge.clone());
             drivers.spawn(driver.run(shutdown.clone()));
             drivers.spawn(self.refund_driver(shard).run(shutdown.clone()));
         }

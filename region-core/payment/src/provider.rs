@@ -41,6 +41,15 @@ impl ProviderStatus {
     ];
 }
 
+/// What a provider tells of the card that pays.
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+pub struct Card {
+    /// The provider's name for the card's number: the same for one card, whoever pays with it.
+    pub fingerprint: String,
+    /// Where it was issued, ISO 3166-1 alpha-2.
+    pub country: Option<String>,
+}
+
 /// A payment as the provider shows it.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 pub struct ProviderPayment {
@@ -60,6 +69,9 @@ pub struct ProviderPayment {
     pub captured_minor: i64,
     /// Minor units that moved back.
     pub refunded_minor: i64,
+    /// The card, where the provider tells of it.
+    #[serde(default)]
+    pub card: Option<Card>,
 }
 
 /// A payment to create.

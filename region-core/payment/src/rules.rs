@@ -6,6 +6,7 @@ pub mod refund;
 
 use std::time::Duration;
 
+use region_core_events::contract::OrderFacts;
 use shared::{Money, OrderId, PaymentId, RefundId};
 
 use crate::notice::News;
@@ -96,6 +97,8 @@ pub struct Payment {
     pub version: i64,
     /// What went wrong last.
     pub last_error: Option<String>,
+    /// What its order is judged by, where orders are judged.
+    pub facts: Option<Box<OrderFacts>>,
 }
 
 /// What the provider is asked for.
@@ -208,6 +211,7 @@ impl Payment {
             attempts: 0,
             version: 0,
             last_error: None,
+            facts: None,
         }
     }
 
@@ -481,6 +485,7 @@ mod tests {
             attempts: 1,
             version: 3,
             last_error: None,
+            facts: None,
         }
     }
 
@@ -495,6 +500,7 @@ mod tests {
             decline_reason: Some("no".to_owned()),
             captured_minor: if moved { 1250 } else { 0 },
             refunded_minor: if status == ProviderStatus::Refunded { 1250 } else { 0 },
+            card: None,
         })
     }
 

@@ -8,6 +8,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use region_core_store::{StoreError, expect_rows};
+use serde_json::{Value, json};
 use shared::{Currency, Money, OrderId, PaymentId, RefundId};
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -47,14 +48,15 @@ pub(crate) async fn insert(
     let currencies: Vec<_> = new.iter().map(|payment| payment.amount.currency().code()).collect();
     let amounts: Vec<_> = new.iter().map(|payment| payment.amount.minor()).collect();
     let attempts: Vec<_> = new.iter().map(|payment| payment.attempts).collect();
+    let facts: Vec<_> = new.iter().map(|payment| payment.facts.as_ref().map(|facts| json!(facts))).collect();
     let kept = sqlx::query_scalar!(
         r#"
         INSERT INTO payments (payment_id, order_id, provider, payment_token, currency, amount_minor, state, attempts,
-                              leased_until)
+                              leased_until, facts)
         SELECT payment_id, order_id, $1, payment_token, currency, amount_minor, 'to_create', attempts,
-               CASE WHEN attempts > 0 THEN shard_now() + make_interval(secs => $8) END
-        FROM UNNEST($2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::bigint[], $7::integer[])
-            AS new (payment_id, order_id, payment_token, currency, amount_minor, attempts)
+               CASE WHEN attempts > 0 THEN shard_now() + make_interval(secs => $8) END, facts
+        FROM UNNEST($2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::bigint[], $7::integer[], $9::jsonb[])
+            AS new (payment_id, order_id, payment_token, currency, amount_minor, attempts, facts)
         ON CONFLICT (order_id) DO NOTHING
         RETURNING payment_id
         "#,
@@ -66,6 +68,7 @@ pub(crate) async fn insert(
         &amounts,
         &attempts,
         lease.as_secs_f64(),
+        &facts as &[Option<Value>],
     )
     .fetch_all(conn)
     .await?;
@@ -79,7 +82,7 @@ pub(crate) async fn lock_of_orders(conn: &mut PgConnection, orders: &[OrderId]) 
         PaymentRow,
         r#"
         SELECT payment_id, order_id, provider_reference, challenge_id, payment_token, currency, amount_minor,
-               captured_minor, refunded_minor, refunding_minor, state, attempts, version, last_error
+               captured_minor, refunded_minor, refunding_minor, state, attempts, version, last_error, facts
         FROM payments WHERE order_id = ANY ($1) ORDER BY payment_id FOR UPDATE
         "#,
         &orders,
@@ -115,7 +118,7 @@ pub(crate) async fn lock(conn: &mut PgConnection, payments: &[PaymentId]) -> Res
         PaymentRow,
         r#"
         SELECT payment_id, order_id, provider_reference, challenge_id, payment_token, currency, amount_minor,
-               captured_minor, refunded_minor, refunding_minor, state, attempts, version, last_error
+               captured_minor, refunded_minor, refunding_minor, state, attempts, version, last_error, facts
         FROM payments WHERE payment_id = ANY ($1) ORDER BY payment_id FOR UPDATE
         "#,
         &payments,
@@ -147,7 +150,7 @@ pub(crate) async fn lease(
             ORDER BY created_at LIMIT $2 FOR UPDATE SKIP LOCKED
         )
         RETURNING payment_id, order_id, provider_reference, challenge_id, payment_token, currency, amount_minor,
-                  captured_minor, refunded_minor, refunding_minor, state, attempts, version, last_error
+                  captured_minor, refunded_minor, refunding_minor, state, attempts, version, last_error, facts
         "#,
         provider,
         limit,
@@ -260,6 +263,7 @@ struct PaymentRow {
     attempts: i32,
     version: i64,
     last_error: Option<String>,
+    facts: Option<Value>,
 }
 
 impl TryFrom<PaymentRow> for Payment {
@@ -271,6 +275,8 @@ impl TryFrom<PaymentRow> for Payment {
         let amount = Money::new(row.amount_minor, currency)
             .map_err(|_| StoreError::corrupt("payments.amount_minor", row.amount_minor))?;
         let state = State::parse(&row.state).ok_or_else(|| StoreError::corrupt("payments.state", &row.state))?;
+        let facts = row.facts.map(serde_json::from_value).transpose();
+        let facts = facts.map_err(|error| StoreError::corrupt("payments.facts", error))?;
         Ok(Self {
             payment_id: PaymentId::from_uuid(row.payment_id),
             order_id: OrderId::from_uuid(row.order_id),
@@ -285,6 +291,7 @@ impl TryFrom<PaymentRow> for Payment {
             attempts: row.attempts,
             version: row.version,
             last_error: row.last_error,
+            facts,
         })
     }
 }

@@ -276,6 +276,7 @@ impl Shop {
             total: Money::new(1250, Currency::GBP).unwrap(),
             payment_token: token.to_owned(),
             expires_at: Clock::turned(MS).now(),
+            facts: None,
         };
         let id = EventId::mint(MS, self.entropy.bytes());
         append(&mut transaction, &[NewEvent::new(id, 1, &created)]).await.unwrap();

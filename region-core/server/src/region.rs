@@ -17,6 +17,7 @@ use region_core_inventory::transfer::desk::ChangedFn;
 use region_core_inventory::{Borrowing, Ledger, balance};
 use region_core_notification::Notifications;
 use region_core_order::{Orders, PaymentNews, PriceList};
+use region_core_payment::risk::Judge;
 use region_core_payment::{Account, AnyProvider, FindOrder, Payments, Sandbox, Stripe};
 use region_core_search::Search;
 use region_core_store::redis::Redis;
@@ -95,7 +96,7 @@ impl Region {
         let peers = Peers::new(LinkedPeers::connect(config, tls).context("peers")?);
         let levels = StockLevels::new(levels::Parts {
             shards: shards.clone(),
-            redis,
+            redis: redis.clone(),
             peers: peers.clone(),
             others: config.peers.keys().cloned().collect(),
             entropy: entropy.clone(),
@@ -116,7 +117,7 @@ impl Region {
             clock: clock.clone(),
             entropy: entropy.clone(),
         });
-        let payments = payments(config, &shards, &wakes, &clock, &entropy)?.linked_by(peers.clone());
+        let payments = payments(config, &shards, &redis, &wakes, &clock, &entropy)?.linked_by(peers.clone());
         let orders = Orders::new(region_core_order::Parts {
             shards: shards.clone(),
             carts: carts.clone(),
@@ -128,6 +129,7 @@ impl Region {
             clock,
             entropy: entropy.clone(),
             hold: time::Duration::seconds(i64::from(config.order.reservation_seconds)),
+            review: config.risk.as_ref().map(|risk| time::Duration::hours(i64::from(risk.review_hours))),
         });
         let notifications = post.map(|post| post.notifications(&shards, &orders));
         let search = Search::start(catalog.snapshot()).await.context("the search index")?;
@@ -299,12 +301,17 @@ pub(crate) fn shards<'a>(
 fn payments(
     config: &Config,
     shards: &Shards,
+    redis: &Redis,
     wakes: &Wakes,
     clock: &Clock,
     entropy: &Entropy,
 ) -> anyhow::Result<Payments<AnyProvider>> {
     let provider = Arc::new(provider(&config.payment)?);
-    Ok(Payments::new(shards.clone(), wakes.clone(), provider, clock.clone(), entropy.clone()))
+    let payments = Payments::new(shards.clone(), wakes.clone(), provider, clock.clone(), entropy.clone());
+    Ok(match &config.risk {
+        Some(risk) => payments.judged_by(Judge::new(risk.rules(), redis.clone(), clock.clone())),
+        None => payments,
+    })
 }
 
 /// The provider's own words name the key that is wrong.

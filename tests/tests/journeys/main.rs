@@ -15,6 +15,7 @@ mod operator;
 mod privacy;
 mod regions;
 mod returning;
+mod reviews;
 mod routes;
 mod sending;
 mod sessions;

@@ -55,6 +55,7 @@ const ROUTES: &[(&str, &str, For)] = &[
     ("GET", "/v1/orders/{order_id}/timeline", For::Owner),
     ("GET", "/v1/desk/orders", For::Keepers),
     ("POST", "/v1/orders/{order_id}/cancel", For::Owner),
+    ("POST", "/v1/orders/{order_id}/release", For::Keepers),
     ("POST", "/v1/orders/{order_id}/payment/confirm", For::Owner),
     ("POST", "/v1/orders/{order_id}/shipments", For::Keepers),
     ("POST", "/v1/orders/{order_id}/shipments/{shipment_id}/delivered", For::Keepers),

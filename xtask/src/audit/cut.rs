@@ -142,6 +142,7 @@ async fn count(snapshot: &mut PgConnection) -> anyhow::Result<BTreeMap<String, u
          UNION ALL SELECT 'reservations', count(*) FROM reservations
          UNION ALL SELECT 'idempotency_records', count(*) FROM idempotency_records
          UNION ALL SELECT 'notifications', count(*) FROM notifications
+         UNION ALL SELECT 'order_reviews', count(*) FROM order_reviews
          UNION ALL SELECT 'payments', count(*) FROM payments UNION ALL SELECT 'outbox', count(*) FROM outbox
          UNION ALL SELECT 'inbox', count(*) FROM inbox UNION ALL SELECT 'event_retries', count(*) FROM event_retries
          UNION ALL SELECT 'dead_letters', count(*) FROM dead_letters UNION ALL SELECT 'users', count(*) FROM users

@@ -79,6 +79,7 @@ rules! {
     ORDERS_ORPHANS = "orders.orphans", "no line, reservation or payment is without its order, no order without its user";
     ORDERS_ONCE = "orders.once", "no order and no key of a user lives on two shards";
     ORDERS_ACKNOWLEDGED = "orders.acknowledged", "every order that a client was told of exists once, as he was told";
+    ORDERS_REVIEWS = "orders.reviews", "no order goes on while it waits for a decision, and what was refused is CANCELLED";
     ORDERS_TOLD = "orders.told", "whoever named an address is to be told of what was heard about his order";
     PRICES_HISTORY = "prices.history", "each line has the price that the catalog had at the order's version";
     PAYMENTS_ORDERS = "payments.orders", "captured = total, refunded = its refunds if CONFIRMED or later; captured = refunded if CANCELLED";

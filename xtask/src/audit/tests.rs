@@ -141,6 +141,12 @@ each_is_found! {
         "UPDATE orders SET status = 'SHIPPED' WHERE status = 'CONFIRMED'";
     an_order_that_arrived_without_its_parcel: [SHIPMENTS_STATES], on 1,
         "UPDATE shipments SET delivered_at = NULL WHERE delivered_at IS NOT NULL";
+    an_order_that_went_on_while_it_waited: [ORDERS_REVIEWS], on 1,
+        "INSERT INTO order_reviews (order_id, score, reasons)
+         SELECT order_id, 60, '{many_orders_on_card}' FROM orders WHERE status = 'CONFIRMED' LIMIT 1";
+    a_refused_order_that_was_sold: [ORDERS_REVIEWS], on 2,
+        "INSERT INTO order_reviews (order_id, score, reasons, decision, decided_at)
+         SELECT order_id, 160, '{large_total}', 'refused', shard_now() FROM orders WHERE status = 'CONFIRMED' LIMIT 1";
     news_that_was_heard_and_not_written_down: [ORDERS_TOLD], on 1,
         "UPDATE orders SET email = 'ada@example.org';
          INSERT INTO inbox (consumer, event_id)

@@ -43,6 +43,7 @@ struct DeskList {
     statuses: Vec<(&'static str, &'static str, bool)>,
     orders: Vec<Row>,
     next: Option<String>,
+    held: bool,
     notice: Option<String>,
 }
 
@@ -54,6 +55,7 @@ struct Row {
     email: String,
     status: &'static str,
     tone: &'static str,
+    held: bool,
     units: u64,
     total: Money,
 }
@@ -68,6 +70,7 @@ impl From<DeskOrder> for Row {
             email: order.email.map(|email| email.as_str().to_owned()).unwrap_or_default(),
             status: status_name(order.status),
             tone: tone(order.status),
+            held: order.held,
             units: order.units,
             total: order.total,
         }
@@ -94,6 +97,7 @@ struct DeskDetail {
     may_come_back: bool,
     key: String,
     may_send: bool,
+    may_release: bool,
     may_cancel: bool,
 }
 
@@ -123,6 +127,8 @@ pub(crate) struct Asked {
     find: String,
     #[serde(default)]
     status: String,
+    #[serde(default)]
+    held: bool,
     cursor: Option<OrderId>,
 }
 
@@ -157,6 +163,7 @@ pub(crate) async fn list<P: Platform>(
         statuses: STATUSES.map(status).into(),
         next: page.next_cursor.map(|cursor| format!("/desk{}", path_of(&asked, Some(cursor)))),
         orders: page.items.into_iter().map(Row::from).collect(),
+        held: asked.held,
         notice,
         find: asked.find,
     })
@@ -173,7 +180,8 @@ fn missing(page: &DeskPage) -> Option<String> {
 
 fn path_of(asked: &Asked, cursor: Option<OrderId>) -> String {
     let cursor = cursor.map(|cursor| cursor.to_string()).unwrap_or_default();
-    let pairs = [("find", asked.find.trim()), ("status", asked.status.as_str()), ("cursor", cursor.as_str())];
+    let held = if asked.held { "true" } else { "" };
+    let pairs = [("find", asked.find.trim()), ("status", &asked.status), ("held", held), ("cursor", &cursor)];
     let given: Vec<_> = pairs.into_iter().filter(|(_, value)| !value.is_empty()).collect();
     // Names and values are text: writing them cannot fail.
     format!("?{}", serde_urlencoded::to_string(given).unwrap_or_default())
@@ -209,7 +217,7 @@ async fn detail<P: Platform>(
 ) -> Result<DeskDetail, Problem> {
     let ask = |path: String| Call::get(&path).bearer(&user.token);
     let order: Order = ask(format!("/v1/orders/{id}")).json(&app.platform, visit.client).await?;
-    let Timeline { items } = ask(format!("/v1/orders/{id}/timeline")).json(&app.platform, visit.client).await?;
+    let Timeline { items, held } = ask(format!("/v1/orders/{id}/timeline")).json(&app.platform, visit.client).await?;
     let refunds = ask(format!("/v1/orders/{id}/refunds")).json::<Refunds>(&app.platform, visit.client).await;
     let refunds = match refunds {
         Ok(refunds) => Some(refunds),
@@ -228,6 +236,7 @@ async fn detail<P: Platform>(
         notice,
         may_send: matches!(order.status, OrderStatus::Confirmed | OrderStatus::Shipped)
             && lines.iter().any(|line| line.left > 0),
+        may_release: held,
         may_cancel: matches!(order.status, OrderStatus::Pending | OrderStatus::Confirmed),
         may_come_back: lines.iter().any(|line| line.out > 0),
         lines,
@@ -280,6 +289,7 @@ fn happened(entry: TimelineEntry) -> Happened {
         Happening::RefundRefused => "Refund refused by the bank",
         Happening::Returned => "Goods came back",
         Happening::Inspected => "Looked at what came back",
+        Happening::Reviewed => "Something spoke against it",
         Happening::Desk => "Desk",
     };
     let by = entry.actor.map(|actor| format!("by {actor}"));
@@ -342,6 +352,17 @@ pub(crate) async fn deliver<P: Platform>(
     let (id, shipment) = (order_id(&id)?, shipment.parse::<ShipmentId>().map_err(|_| Problem::not_found())?);
     let path = format!("/v1/orders/{id}/shipments/{shipment}/delivered");
     act(&app, &visit, id, Ok(vec![Call::post(&path, &serde_json::Map::new())]), None).await
+}
+
+/// `POST /desk/orders/{order_id}/release`: an order that waits for a decision goes on.
+pub(crate) async fn release<P: Platform>(
+    State(app): State<App<P>>,
+    Extension(visit): Extension<Visit>,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let id = order_id(&id)?;
+    let call = Call::post(&format!("/v1/orders/{id}/release"), &serde_json::Map::new());
+    act(&app, &visit, id, Ok(vec![call]), None).await
 }
 
 /// What the form for a cancellation sent.

@@ -331,7 +331,7 @@ impl Core {
             ("GET", ["orders", id, "timeline"]) => {
                 let order = self.any_order(request, now_ms, id)?;
                 let placed = TimelineEntry { at: order.created_at, what: Happening::Placed, detail: None, actor: None };
-                ok(&Timeline { items: vec![placed] })
+                ok(&Timeline { items: vec![placed], held: false })
             }
             ("POST", ["orders", id, "shipments"]) => {
                 self.keeper(request, now_ms)?;
@@ -803,6 +803,7 @@ impl Core {
             name: order.shipping_address.name.clone(),
             email: order.email.clone(),
             created_at: order.created_at,
+            held: false,
         };
         let items = self.users.iter().flat_map(|user| user.orders.iter().map(|(_, order)| item(order)));
         let wanted = |order: &DeskOrder| asked.status.is_none_or(|status| order.status == status);

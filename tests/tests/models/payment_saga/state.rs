@@ -174,6 +174,7 @@ pub(crate) fn payment(row: Row) -> rules::Payment {
         attempts: i32::from(row.attempts),
         version: 0,
         last_error: None,
+        facts: None,
     }
 }
 
@@ -208,5 +209,6 @@ pub(crate) fn shown(standing: Standing) -> Answer {
         decline_reason: None,
         captured_minor: moved(matches!(standing, Standing::Captured | Standing::Refunded)),
         refunded_minor: moved(standing == Standing::Refunded),
+        card: None,
     })
 }

@@ -23,13 +23,15 @@ pub(super) const RULES: &[LocalRule] = &[
         looks_at: &["payments", "refunds"],
         checks: &[REFUNDS, Check {
             table: "payments",
-            // One that waits for its shopper ends with its order.
+            // One that waits for its shopper, or whose order waits for a decision, ends with its order.
             sql: "SELECT format('order %s', order_id) AS key,
                          format('%s since %s, %s attempts; last: %s',
                                 state, changed_at, attempts, coalesce(last_error, 'no error')) AS problem
                   FROM payments
                   WHERE (state IN ('to_create', 'to_authorize', 'to_confirm', 'authorized', 'to_capture', 'to_void', 'to_refund')
-                         AND ($1 = 0 OR changed_at < $2 - interval '120 seconds' * $1))
+                         AND ($1 = 0 OR (changed_at < $2 - interval '120 seconds' * $1
+                              AND NOT EXISTS (SELECT FROM order_reviews AS review
+                                              WHERE review.order_id = payments.order_id AND decision IS NULL))))
                      OR (state = 'challenge_required' AND $1 = 0)",
         }],
     },

@@ -308,6 +308,12 @@ impl Order {
              ) AS entry (cause, debit, credit, minor)
              WHERE order_id = '{order}' AND minor > 0;"
         ));
+        if self.stage == Stage::Voided {
+            sql.push_str(&format!(
+                "INSERT INTO order_reviews (order_id, score, reasons, decision, decided_at)
+                 VALUES ('{order}', 110, '{{many_orders_on_card}}', 'refused', shard_now());"
+            ));
+        }
         let mut next = std::collections::HashMap::new();
         for (place, (topic, kind, heard)) in said.into_iter().enumerate() {
             let version = next.entry(topic).and_modify(|version| *version += 1).or_insert(1);
