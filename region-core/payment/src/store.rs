@@ -100,7 +100,7 @@ pub(crate) async fn find_of_order(conn: &mut PgConnection, order: OrderId) -> Re
         PaymentRow,
         r#"
         SELECT payment_id, order_id, provider_reference, challenge_id, payment_token, currency, amount_minor,
-               captured_minor, refunded_minor, refunding_minor, state, attempts, version, last_error
+               captured_minor, refunded_minor, refunding_minor, state, attempts, version, last_error, facts
         FROM payments WHERE order_id = $1
         "#,
         order.as_uuid(),

@@ -27,7 +27,7 @@ impl Shop {
     /// A paid order of that many mugs, of which so many have left.
     async fn sent(&self, caller: Caller, key_text: &str, units: i64, sent: i64) -> OrderId {
         let order = self.place(caller, key_text, wanting(&[("MUG", units)], units * 250)).await.unwrap().order.order_id;
-        self.hear(PaymentAuthorized { order_id: order, payment_id: payment(order) }).await;
+        self.hear(PaymentAuthorized { order_id: order, payment_id: payment(order), assessment: None }).await;
         let amount = Money::new(units * 250, Currency::GBP).unwrap();
         self.hear(PaymentCaptured { order_id: order, payment_id: payment(order), amount }).await;
         let (items, carrier) = (Some(vec![item("MUG", sent)]), "Royal Mail".to_owned());
