@@ -8,6 +8,7 @@ use futures::future::join_all;
 use region_core_events::{NewEvent, Wake, append};
 use region_core_store::{Shard, StoreError};
 use sqlx::PgConnection;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::Settings;
@@ -80,7 +81,15 @@ impl<P: Provider> RefundDriver<P> {
 }
 
 async fn answered<P: Provider>(provider: Arc<P>, refund: Refund) -> (Refund, Answer) {
+    let started = Instant::now();
     let answer = exchange(provider.as_ref(), &refund).await;
+    let result = match answer {
+        Answer::Shown(_) => "shown",
+        Answer::Refused(_) => "refused",
+        Answer::Unknown(_) => "unknown",
+    };
+    metrics::histogram!("payment_exchange_seconds", "call" => "give_back", "result" => result)
+        .record(started.elapsed().as_secs_f64());
     (refund, answer)
 }
 
