@@ -119,10 +119,12 @@ async fn transaction(conn: &mut PgConnection, new: &New) -> Result<(shared::Refu
 /// The order's refunds, and what can still be asked for.
 pub(crate) async fn list(shards: &Shards, order: OrderId) -> Result<Refunds, RefundError> {
     let mut conn = shards.here(order.slot())?.read().await?;
+    // The refunds first: what has ended by then is no longer set aside on the payment that is read after it.
+    let items = store::refund::list(&mut conn, order).await?;
     let payment = store::find_of_order(&mut conn, order).await?.ok_or(RefundError::NoPayment)?;
     let left = Money::new(refund::left_minor(&payment), payment.amount.currency());
     let left = left.map_err(|error| StoreError::corrupt("payments.captured_minor", error))?;
-    Ok(Refunds { items: store::refund::list(&mut conn, order).await?, left })
+    Ok(Refunds { items, left })
 }
 
 /// Equal for requests that mean the same.
