@@ -8,6 +8,7 @@ pub mod catalog;
 pub mod desk;
 pub mod order;
 pub mod stock;
+pub mod webhook;
 
 /// Longest request body, in bytes.
 pub const MAX_BODY_BYTES: usize = 256 * 1024;
