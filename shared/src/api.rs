@@ -9,6 +9,7 @@ pub mod desk;
 pub mod order;
 pub mod refund;
 pub mod stock;
+pub mod webhook;
 
 /// Longest request body, in bytes.
 pub const MAX_BODY_BYTES: usize = 256 * 1024;

@@ -302,6 +302,10 @@ plain_id!(
     EventId
 );
 plain_id!(
+    /// Where a merchant's system is told of events.
+    EndpointId
+);
+plain_id!(
     /// One change to a cart, named by the client so that a retry does nothing twice.
     OperationId
 );

@@ -19,8 +19,8 @@ pub mod uplink;
 
 pub use email::EmailAddress;
 pub use id::{
-    CartId, EventId, OperationId, OrderId, PaymentId, ProductId, RefundId, ReturnId, SessionId, ShipmentId, Slot,
-    UserId,
+    CartId, EndpointId, EventId, OperationId, OrderId, PaymentId, ProductId, RefundId, ReturnId, SessionId, ShipmentId,
+    Slot, UserId,
 };
 pub use idempotency::IdempotencyKey;
 pub use money::{Currency, Money};

@@ -29,7 +29,12 @@ impl Call {
 
     /// `POST` of a JSON body.
     pub(crate) fn post(path: &str, body: &impl Serialize) -> Self {
-        let request = Request::post(path).header(ACCEPT, JSON).header(CONTENT_TYPE, JSON);
+        Self::with(Method::POST, path, body)
+    }
+
+    /// A JSON body with that method.
+    pub(crate) fn with(method: Method, path: &str, body: &impl Serialize) -> Self {
+        let request = Request::builder().method(method).uri(path).header(ACCEPT, JSON).header(CONTENT_TYPE, JSON);
         Self { request, body: serde_json::to_vec(body).map(Bytes::from) }
     }
 

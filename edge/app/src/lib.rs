@@ -37,7 +37,7 @@ pub use platform::{ClientAddress, Page, Platform, UpstreamError};
 
 use crate::app::App;
 use crate::cache_status::Source;
-use crate::page::{account, cart, checkout, desk, order};
+use crate::page::{account, cart, checkout, desk, order, webhooks};
 use crate::route::PublicRoute;
 use crate::stored::Served;
 
@@ -143,6 +143,13 @@ fn personal<P: Platform>(app: &App<P>) -> Router<App<P>> {
         .route("/desk/orders/{order_id}/refunds", post(desk::back::refund::<P>))
         .route("/desk/orders/{order_id}/returns", post(desk::back::take_back::<P>))
         .route("/desk/orders/{order_id}/returns/{return_id}/inspection", post(desk::back::inspect::<P>))
+        .route("/desk/webhooks", get(webhooks::list::<P>).post(webhooks::make::<P>))
+        .route("/desk/webhooks/{endpoint_id}", get(webhooks::show::<P>))
+        .route("/desk/webhooks/{endpoint_id}/state", post(webhooks::switch::<P>))
+        .route("/desk/webhooks/{endpoint_id}/test", post(webhooks::test::<P>))
+        .route("/desk/webhooks/{endpoint_id}/rotate", post(webhooks::rotate::<P>))
+        .route("/desk/webhooks/{endpoint_id}/delete", post(webhooks::delete::<P>))
+        .route("/desk/webhooks/{endpoint_id}/deliveries/{event_id}/replay", post(webhooks::replay::<P>))
         .route("/account", get(account::show::<P>))
         .route("/sign-in", get(account::sign_in_form::<P>).post(account::sign_in::<P>))
         .route("/sign-up", get(account::sign_up_form::<P>).post(account::sign_up::<P>))

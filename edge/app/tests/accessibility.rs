@@ -163,6 +163,11 @@ async fn every_page_can_be_used_by_everybody() {
     let orders: Vec<_> = select(&desk.page(), ".orders a").iter().map(|a| a.attr("href").unwrap().to_owned()).collect();
     pages.push(("/desk".to_owned(), desk));
     pages.push(("/desk without a find".to_owned(), browser.get("/desk?find=nothing").await));
+    pages.push(("/desk/webhooks".to_owned(), browser.get("/desk/webhooks").await));
+    let new = [("key", "k"), ("url", "https://erp.example/"), ("type", "order.confirmed")];
+    pages.push(("a new webhook endpoint".to_owned(), browser.post_pairs("/desk/webhooks", &new).await));
+    platform.disable_endpoints();
+    pages.push(("/desk/webhooks with a disabled one".to_owned(), browser.get("/desk/webhooks").await));
     for path in orders {
         pages.push((path.clone(), browser.get(&path).await));
     }

@@ -632,6 +632,49 @@ async fn signing_up_keeps_the_basket_and_signing_in_brings_it_along() {
 }
 
 #[tokio::test]
+async fn an_operator_looks_after_webhooks_at_the_desk_and_nobody_else_sees_any() {
+    let (platform, router) = shop();
+    let mut ada = Browser::new(&router);
+    assert_eq!(ada.get("/desk/webhooks").await.location(), "/sign-in?next=desk");
+    let up = [("email", "ada@example.org"), ("password", "correct horse"), ("name", "Ada"), ("next", "")];
+    ada.post_pairs("/sign-up", &up).await;
+    assert_eq!(ada.get("/desk/webhooks").await.status, 404);
+    assert_eq!(ada.post_pairs("/desk/webhooks", &[("url", "https://erp.example/")]).await.status, 404);
+
+    let mut keeper = Browser::new(&router);
+    let up = [("email", "keeper@example.org"), ("password", "correct horse"), ("name", "Bo"), ("next", "desk")];
+    keeper.post_pairs("/sign-up", &up).await;
+    assert!(keeper.get("/desk").await.body.contains("href=\"/desk/webhooks\""));
+    let form = keeper.get("/desk/webhooks").await.form("/desk/webhooks");
+    let ticked = [("url", "http://erp.example/<b>"), ("type", "payment.refunded")];
+    let refused = keeper.post("/desk/webhooks", &with(form.clone(), &ticked)).await;
+    assert_eq!((refused.status.as_u16(), refused.text("[role=alert]").as_str()), (422, "url: https alone."));
+    assert!(refused.body.contains("value=\"payment.refunded\" checked") && !refused.body.contains("<b>"));
+    let made = keeper.post("/desk/webhooks", &with(form, &[("url", "https://erp.example/"), ticked[1]])).await;
+    assert_eq!(made.status, 200);
+    assert!(made.text(".notice.good .mono").starts_with("whsec_"), "{}", made.body);
+    let pause =
+        made.body.split("action=\"").find_map(|rest| rest.split('"').next().filter(|path| path.ends_with("/state")));
+    let (pause, path) = (pause.unwrap().to_owned(), pause.unwrap().strip_suffix("/state").unwrap().to_owned());
+    let page = keeper.get(&path).await;
+    assert!(!page.body.contains("whsec_"), "a secret is shown once");
+    assert!(page.body.contains("&lt;500&gt;") || page.body.contains("&#60;500&#62;"), "{}", page.body);
+    let form = page.form(&pause);
+    assert_eq!(keeper.post(&pause, &form).await.location(), path);
+    assert_eq!(keeper.get(&path).await.text("h1 .badge"), "Paused");
+    for act in ["/test", "/deliveries/01890a5d-ac96-774b-bcce-b302099a8057/replay"] {
+        assert_eq!(keeper.post(&format!("{path}{act}"), &[]).await.location(), path);
+    }
+    let rotated = keeper.post(&format!("{path}/rotate"), &page.form(&format!("{path}/rotate"))).await;
+    assert!(rotated.text(".notice.good .mono").starts_with("whsec_"));
+    platform.disable_endpoints();
+    assert!(keeper.get("/desk").await.text(".notice.bad").starts_with("A webhook endpoint was disabled"));
+    assert_eq!(keeper.get(&path).await.text("h1 .badge"), "Disabled");
+    assert_eq!(keeper.post(&format!("{path}/delete"), &[]).await.location(), "/desk/webhooks");
+    assert_eq!(keeper.get(&path).await.status, 404);
+}
+
+#[tokio::test]
 async fn only_our_own_pages_may_post() {
     let (platform, router) = shop();
     let posts = [
@@ -652,6 +695,12 @@ async fn only_our_own_pages_may_post() {
         "/desk/orders/x/refunds",
         "/desk/orders/x/returns",
         "/desk/orders/x/returns/y/inspection",
+        "/desk/webhooks",
+        "/desk/webhooks/x/state",
+        "/desk/webhooks/x/test",
+        "/desk/webhooks/x/rotate",
+        "/desk/webhooks/x/delete",
+        "/desk/webhooks/x/deliveries/y/replay",
     ];
     let origins = [
         None,

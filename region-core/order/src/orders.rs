@@ -12,7 +12,7 @@ use region_core_store::{Shard, Shards, StoreError};
 use region_core_web::Peers;
 use shared::api::order::{Order, OrderPage, OrderStatus, OrderSummary, PaymentStatus, PlaceOrder, QuoteRequest};
 use shared::token::Claims;
-use shared::{EmailAddress, EventId, IdempotencyKey, OrderId, ReturnId, ShardId, ShipmentId, Sku, UserId};
+use shared::{EmailAddress, EventId, IdempotencyKey, Money, OrderId, ReturnId, ShardId, ShipmentId, Sku, UserId};
 use shared_clock::{Clock, Entropy};
 use sqlx::PgConnection;
 use tokio::sync::Semaphore;
@@ -386,6 +386,14 @@ impl Orders {
         orders: &[OrderId],
     ) -> Result<HashMap<OrderId, EmailAddress>, StoreError> {
         read::addresses(conn, orders).await
+    }
+
+    /// What these orders of the shard that `conn` leads to came to.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn totals(conn: &mut PgConnection, orders: &[OrderId]) -> Result<HashMap<OrderId, Money>, StoreError> {
+        read::totals(conn, orders).await
     }
 
     /// A page of the caller's orders in this region, newest first: his own and those of guests that he was.

@@ -47,6 +47,8 @@ pub(crate) struct Config {
     #[serde(default)]
     pub(crate) order: Order,
     #[serde(default)]
+    pub(crate) webhooks: Webhooks,
+    #[serde(default)]
     pub(crate) limits: Limits,
     #[serde(default)]
     pub(crate) dev: Dev,
@@ -251,6 +253,15 @@ impl Default for Order {
     }
 }
 
+/// How merchants' systems are told of events; who they are, operators say.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Webhooks {
+    /// Whether this machine may be told, and over plain HTTP: for developers. Everything else is told over https, and only
+    /// at addresses of the public Internet.
+    pub(crate) allow_loopback: bool,
+}
+
 /// Who the address limits do not hold for.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -373,6 +384,7 @@ mod tests {
     fn a_sound_file_is_taken_with_its_defaults_and_paths_beside_it() {
         let config = read(GOOD).unwrap();
         assert_eq!((config.order.reservation_seconds, config.dev.plain_api), (900, false));
+        assert!(!config.webhooks.allow_loopback);
         assert!(config.tls.ca.is_absolute());
     }
 

@@ -22,6 +22,7 @@ mod sessions;
 mod stock;
 mod store;
 mod tokens;
+mod webhooks;
 
 /// Makes of a journey, which is told the shop's origin, one test through the PoP and one through the Worker.
 macro_rules! through_both {

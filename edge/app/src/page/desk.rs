@@ -9,16 +9,18 @@ use askama::Template;
 use axum::Extension;
 use axum::extract::{Form, Path, Query, State};
 use axum::response::{IntoResponse, Redirect, Response};
+use futures_util::future::join;
 use http::StatusCode;
 use serde::Deserialize;
 use shared::api::desk::{DeskOrder, DeskPage, Happening, Timeline, TimelineEntry};
 use shared::api::order::{CancelOrder, LineItem, NewShipment, Order, OrderItem, OrderStatus, Shipment};
 use shared::api::refund::Refunds;
+use shared::token::Role;
 use shared::{Money, OrderId, Problem, ProblemKind, Quantity, RegionName, ShipmentId, Sku};
 
 use self::back::{CameBack, GivenBack, came_back, with_the_shopper};
 use super::order::{Parcel, lines_of, moment, parcel, status_name, tone};
-use super::{Shell, answer, write};
+use super::{Shell, answer, webhooks, write};
 use crate::app::App;
 use crate::core::Call;
 use crate::platform::Platform;
@@ -45,6 +47,9 @@ struct DeskList {
     next: Option<String>,
     held: bool,
     notice: Option<String>,
+    /// Whether the visitor may see webhooks, and what he should know of them.
+    webhooks: bool,
+    banner: Option<String>,
 }
 
 struct Row {
@@ -149,7 +154,9 @@ pub(crate) async fn list<P: Platform>(
     let user = keeper(&visit)?;
     let path = path_of(&asked, asked.cursor);
     let found = Call::get(&format!("/v1/desk/orders{path}")).bearer(&user.token);
-    let (page, notice) = match found.json::<DeskPage>(&app.platform, visit.client).await {
+    let (found, banner) =
+        join(found.json::<DeskPage>(&app.platform, visit.client), webhooks::banner(&app, &visit)).await;
+    let (page, notice) = match found {
         Ok(page) => {
             let missing = missing(&page);
             (page, missing)
@@ -165,6 +172,8 @@ pub(crate) async fn list<P: Platform>(
         orders: page.items.into_iter().map(Row::from).collect(),
         held: asked.held,
         notice,
+        webhooks: user.claims.has(Role::Operator),
+        banner,
         find: asked.find,
     })
 }
@@ -419,7 +428,7 @@ async fn each<P: Platform>(app: &App<P>, visit: &Visit, user: &User, calls: Vec<
 }
 
 /// A refusal in a sentence.
-fn said(problem: &Problem) -> String {
+pub(super) fn said(problem: &Problem) -> String {
     let field = problem.members.get("field").and_then(|field| field.as_str());
     let detail = problem.detail.as_deref().unwrap_or(&problem.title);
     match field {

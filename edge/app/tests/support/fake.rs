@@ -27,12 +27,16 @@ use shared::api::order::{
     PaymentStatus, PlaceOrder, Quote, QuoteRequest, Return, ReturnedItem, Shipment,
 };
 use shared::api::refund::{NewRefund, Refund, RefundStatus, Refunds};
+use shared::api::webhook::{
+    ChangeEndpoint, Delivery, DeliveryPage, DeliveryState, Endpoint, EndpointPage, EndpointState, EndpointWithSecret,
+    NewEndpoint, Switch,
+};
 use shared::id::{Slot, USER_EPOCH_MS};
 use shared::idempotency::IDEMPOTENCY_KEY;
 use shared::token::{self, Claims, KeyId, KeySet, PublicKey, Role};
 use shared::{
-    CartId, Currency, Money, OrderId, Problem, ProblemKind, ProductId, Quantity, RefundId, ReturnId, SessionId,
-    ShipmentId, Sku, UserId,
+    CartId, Currency, EndpointId, EventId, Money, OrderId, Problem, ProblemKind, ProductId, Quantity, RefundId,
+    ReturnId, SessionId, ShipmentId, Sku, UserId,
 };
 use time::OffsetDateTime;
 
@@ -104,6 +108,14 @@ impl Fake {
 
     pub fn forget_memory(&self) {
         self.0.mem.lock().unwrap().clear();
+    }
+
+    /// Has every webhook endpoint disabled.
+    pub fn disable_endpoints(&self) {
+        for endpoint in &mut self.0.core.lock().unwrap().endpoints {
+            endpoint.state = EndpointState::Disabled;
+            endpoint.disabled_reason = Some("every attempt has failed since <then>".to_owned());
+        }
     }
 
     /// Paths of the calls so far, oldest first; the list starts anew.
@@ -215,6 +227,7 @@ pub struct Core {
     users: Vec<UserState>,
     accounts: HashMap<String, (usize, String, Option<String>)>,
     refresh: HashMap<String, usize>,
+    endpoints: Vec<Endpoint>,
     next: u64,
     /// With their orders and keys.
     refunds: Vec<(OrderId, String, Refund)>,
@@ -247,6 +260,7 @@ impl Core {
             users: Vec::new(),
             accounts: HashMap::new(),
             refresh: HashMap::new(),
+            endpoints: Vec::new(),
             next: 1,
             refunds: Vec::new(),
             key: Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap(),
@@ -441,6 +455,78 @@ impl Core {
                     OrderStatus::Cancelled => {}
                 }
                 ok(&order.clone())
+            }
+            (_, ["webhook-endpoints", rest @ ..]) => {
+                self.keeper(request, now_ms)?;
+                self.webhooks(request, now_ms, rest)
+            }
+            _ => Err(Problem::not_found()),
+        }
+    }
+
+    fn webhooks(&mut self, request: &Request<Bytes>, now_ms: u64, rest: &[&str]) -> Answer {
+        let number = self.number();
+        let event_id = EventId::mint(now_ms, [number.to_be_bytes()[7]; 10]);
+        let secret =
+            |endpoint: &Endpoint| EndpointWithSecret { endpoint: endpoint.clone(), secret: format!("whsec_{number}") };
+        if let ("POST", []) = (request.method().as_str(), rest) {
+            let NewEndpoint { url, event_types, description } = read(request)?;
+            if !url.starts_with("https://") {
+                return Err(Problem::invalid("url", "https alone"));
+            }
+            let endpoint_id = EndpointId::mint(now_ms, [number.to_be_bytes()[7]; 10]);
+            let created_at = OffsetDateTime::UNIX_EPOCH;
+            let state = EndpointState::Active;
+            let (disabled_reason, failing_since, previous_secret_until) = (None, None, None);
+            self.endpoints.push(Endpoint {
+                endpoint_id,
+                url,
+                description,
+                event_types,
+                state,
+                disabled_reason,
+                failing_since,
+                previous_secret_until,
+                created_at,
+            });
+            return ok(&secret(&self.endpoints[self.endpoints.len() - 1]));
+        }
+        if rest.is_empty() {
+            return ok(&EndpointPage { items: self.endpoints.clone(), next_cursor: None });
+        }
+        let at = self.endpoints.iter().position(|own| own.endpoint_id.to_string() == rest[0]);
+        let at = at.ok_or(Problem::not_found())?;
+        let endpoint = &mut self.endpoints[at];
+        match (request.method().as_str(), &rest[1..]) {
+            ("GET", []) => ok(endpoint),
+            ("PATCH", []) => {
+                endpoint.state = match read::<ChangeEndpoint>(request)?.state.unwrap() {
+                    Switch::Active => EndpointState::Active,
+                    Switch::Paused => EndpointState::Paused,
+                };
+                ok(endpoint)
+            }
+            ("DELETE", []) => {
+                self.endpoints.remove(at);
+                Ok((StatusCode::NO_CONTENT, Value::Null))
+            }
+            ("POST", ["rotate-secret"]) => ok(&secret(endpoint)),
+            ("POST", ["test"] | ["deliveries", _, "replay"]) => Ok((StatusCode::ACCEPTED, Value::Null)),
+            ("GET", ["deliveries"]) => {
+                let failed = Delivery {
+                    event_id,
+                    event_type: "order.confirmed".to_owned(),
+                    order_id: None,
+                    state: DeliveryState::Failed,
+                    attempts: 10,
+                    next_attempt_at: None,
+                    last_status: Some(500),
+                    last_error: Some("the receiver answered <500>".to_owned()),
+                    last_answer: None,
+                    created_at: endpoint.created_at,
+                    delivered_at: None,
+                };
+                ok(&DeliveryPage { items: vec![failed], next_cursor: Some(event_id), missing: Vec::new() })
             }
             _ => Err(Problem::not_found()),
         }

@@ -88,6 +88,16 @@ pub(crate) async fn addresses(
     rows.into_iter().map(|row| Ok((OrderId::from_uuid(row.order_id), address(row.email)?))).collect()
 }
 
+/// What these orders came to.
+pub(crate) async fn totals(conn: &mut PgConnection, orders: &[OrderId]) -> Result<HashMap<OrderId, Money>, StoreError> {
+    let ids: Vec<_> = orders.iter().map(|order| order.as_uuid()).collect();
+    let rows = sqlx::query!("SELECT order_id, currency, total_minor FROM orders WHERE order_id = ANY ($1)", &ids)
+        .fetch_all(conn)
+        .await?;
+    let total = |currency_code: &str, minor| money("orders.total_minor", minor, currency(currency_code)?);
+    rows.into_iter().map(|row| Ok((OrderId::from_uuid(row.order_id), total(&row.currency, row.total_minor)?))).collect()
+}
+
 async fn lines(conn: &mut PgConnection, order: OrderId, currency: Currency) -> Result<Vec<LineItem>, StoreError> {
     let rows = sqlx::query!(
         "SELECT sku, title, quantity, unit_price_minor FROM line_items WHERE order_id = $1 ORDER BY sku",
