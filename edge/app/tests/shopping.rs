@@ -668,7 +668,7 @@ async fn an_operator_looks_after_webhooks_at_the_desk_and_nobody_else_sees_any()
     let rotated = keeper.post(&format!("{path}/rotate"), &page.form(&format!("{path}/rotate"))).await;
     assert!(rotated.text(".notice.good .mono").starts_with("whsec_"));
     platform.disable_endpoints();
-    assert!(keeper.get("/desk").await.text(".notice.bad").starts_with("A webhook endpoint was disabled"));
+    assert!(keeper.get("/desk").await.body.contains("A webhook endpoint was disabled"));
     assert_eq!(keeper.get(&path).await.text("h1 .badge"), "Disabled");
     assert_eq!(keeper.post(&format!("{path}/delete"), &[]).await.location(), "/desk/webhooks");
     assert_eq!(keeper.get(&path).await.status, 404);

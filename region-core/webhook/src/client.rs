@@ -142,3 +142,20 @@ fn chain(error: &(dyn Error + 'static)) -> String {
     let chain = std::iter::successors(Some(error), |error: &&(dyn Error + 'static)| (*error).source());
     chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn resolved(guard: Guard) -> io::Result<Vec<SocketAddr>> {
+        Ok(Resolver(guard).call("localhost".parse().unwrap()).await?.collect())
+    }
+
+    #[tokio::test]
+    async fn a_name_that_leads_to_this_machine_leads_nowhere_unless_a_developer_says_so() {
+        let refused = resolved(Guard { loopback: false }).await.unwrap_err();
+        assert!(refused.to_string().contains("does not lead to the public Internet"), "{refused}");
+        let allowed = resolved(Guard { loopback: true }).await.unwrap();
+        assert!(!allowed.is_empty() && allowed.iter().all(|address| address.ip().is_loopback()), "{allowed:?}");
+    }
+}
