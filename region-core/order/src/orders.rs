@@ -21,6 +21,7 @@ use tokio::time::Instant;
 use crate::PriceList;
 use crate::admission::{Admission, Admit, AdmitOrder, Refusal, Verdict, Wanted};
 use crate::error::OrderError;
+use crate::follow::MOST_FOLLOWERS;
 use crate::handover::{Handed, Handover, Stands};
 use crate::limit::Limit;
 use crate::rules::{CheckedOrder, PriceError, PricedOrder, checked_items};
@@ -88,6 +89,8 @@ struct Inner {
     limit: Limit,
     /// Those who wait for the end of an order.
     waiters: Semaphore,
+    /// Those who wait for any change of one.
+    followers: Semaphore,
 }
 
 impl std::fmt::Debug for Orders {
@@ -129,12 +132,17 @@ impl Orders {
     pub fn new(parts: Parts) -> Self {
         let writer = |shard: &Shard| (shard.id(), Writer::start(shard.clone(), Arc::new(parts.admission(shard.id()))));
         let writers = parts.shards.all().map(writer).collect();
-        let (handover, waiters) = (Handover::new(parts.peers.clone()), Semaphore::new(MOST_WAITERS));
-        Self(Arc::new(Inner { parts, writers, handover, limit: Limit::new(), waiters }))
+        let (waiters, followers) = (Semaphore::new(MOST_WAITERS), Semaphore::new(MOST_FOLLOWERS));
+        let (handover, limit) = (Handover::new(parts.peers.clone()), Limit::new());
+        Self(Arc::new(Inner { parts, writers, handover, limit, waiters, followers }))
     }
 
     pub(crate) fn parts(&self) -> &Parts {
         &self.0.parts
+    }
+
+    pub(crate) fn followers(&self) -> &Semaphore {
+        &self.0.followers
     }
 
     /// What these items would cost now.

@@ -1,6 +1,8 @@
 //! Promises about placing orders, kept by a real Postgres.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "placing/follow.rs"]
+mod follow;
 #[path = "placing/handover.rs"]
 mod handover;
 #[path = "placing/parcels.rs"]

@@ -150,6 +150,21 @@ pub enum PaymentStatus {
     Refunded,
 }
 
+impl PaymentStatus {
+    /// As it is spelt in JSON.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Processing => "processing",
+            Self::ChallengeRequired => "challenge_required",
+            Self::Captured => "captured",
+            Self::Declined => "declined",
+            Self::Voided => "voided",
+            Self::Refunded => "refunded",
+        }
+    }
+}
+
 /// An order: `GET /v1/orders/{order_id}` and the answer to `POST /v1/orders`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -189,6 +204,24 @@ pub struct Order {
     #[serde(with = "time::serde::rfc3339")]
     #[cfg_attr(feature = "openapi", schema(value_type = String, format = "date-time"))]
     pub expires_at: OffsetDateTime,
+}
+
+impl Order {
+    /// Names the order's state, as an entity tag (RFC 9110 section 8.8.3): equal tags mean equal documents. The version alone
+    /// does not, for what its payment waits for and its later parcels leave the order where it stands.
+    #[must_use]
+    pub fn state_tag(&self) -> String {
+        let arrived = self.shipments.iter().filter(|parcel| parcel.delivered_at.is_some());
+        let said_of_parcels = self.shipments.len().saturating_add(arrived.count());
+        state_tag(self.version, self.payment, u64::try_from(said_of_parcels).unwrap_or(u64::MAX))
+    }
+}
+
+/// [`Order::state_tag`], for who has read no more of an order than this. What was said of its parcels is how many were sent
+/// and how many of them arrived, in one sum.
+#[must_use]
+pub fn state_tag(version: u64, payment: PaymentStatus, said_of_parcels: u64) -> String {
+    format!("\"{version}-{}-{said_of_parcels}\"", payment.code())
 }
 
 /// A parcel that left, for who keeps the store: `POST /v1/orders/{order_id}/shipments` with `Idempotency-Key`.

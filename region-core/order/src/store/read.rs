@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use region_core_store::StoreError;
-use shared::api::order::{Address, LineItem, Order, OrderStatus, OrderSummary, PaymentStatus};
+use shared::api::order::{Address, LineItem, Order, OrderStatus, OrderSummary, PaymentStatus, state_tag};
 use shared::{Currency, EmailAddress, Money, OrderId, Quantity, Sku, UserId};
 use sqlx::PgConnection;
 use sqlx::types::Json;
@@ -59,10 +59,40 @@ async fn find_for(
     let currency = currency(&row.currency)?;
     let lines = lines(conn, order, currency).await?;
     let mut found = row.into_order(currency, lines)?;
-    if matches!(found.status, OrderStatus::Shipped | OrderStatus::Delivered) {
+    if has_parcels(found.status) {
         found.shipments = region_core_shipping::list(conn, order).await?;
     }
     Ok(Some(found))
+}
+
+/// Where the order stands, as [`Order::state_tag`] has it, if it is `owner`'s; anybody's if none is named. Reads neither lines
+/// nor address.
+pub(crate) async fn state(
+    conn: &mut PgConnection,
+    order: OrderId,
+    owner: Option<UserId>,
+) -> Result<Option<String>, StoreError> {
+    let row = sqlx::query!(
+        r#"
+        SELECT status, payment, version FROM orders
+        WHERE order_id = $1 AND ($2::bigint IS NULL OR user_id = $2 OR EXISTS (
+            SELECT FROM user_aliases WHERE user_aliases.guest_id = orders.user_id AND user_aliases.user_id = $2))
+        "#,
+        order.as_uuid(),
+        owner.map(UserId::as_i64),
+    )
+    .fetch_optional(&mut *conn)
+    .await?;
+    let Some(row) = row else { return Ok(None) };
+    let has_parcels = has_parcels(status(&row.status)?);
+    let said_of_parcels = if has_parcels { region_core_shipping::count_events(conn, order).await? } else { 0 };
+    let version = u64::try_from(row.version).map_err(|_| StoreError::corrupt("orders.version", row.version))?;
+    Ok(Some(state_tag(version, payment(&row.payment)?, said_of_parcels.unsigned_abs())))
+}
+
+/// Whether some of it has left.
+const fn has_parcels(status: OrderStatus) -> bool {
+    matches!(status, OrderStatus::Shipped | OrderStatus::Delivered)
 }
 
 /// Units that the order's lines ordered.
