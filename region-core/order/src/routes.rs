@@ -134,7 +134,7 @@ async fn find(
         let stands = orders.follow(order_id, owner, wait.unwrap_or_default(), known).await?;
         if known(&stands.state) {
             let applied = wait.filter(|_| stands.held).map(heeded);
-            let same = (StatusCode::NOT_MODIFIED, [(ETAG, stands.state)], applied.map(AppendHeaders));
+            let same = (StatusCode::NOT_MODIFIED, [(ETAG, stands.state)], applied.map(AppendHeaders), ());
             return Ok(same.into_response());
         }
     }

@@ -303,3 +303,20 @@ pub struct OrderSummary {
     #[cfg_attr(feature = "openapi", schema(value_type = String, format = "date-time"))]
     pub created_at: OffsetDateTime,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_payments_code_is_its_json_and_no_two_states_share_a_tag() {
+        let all = ["processing", "challenge_required", "captured", "declined", "voided", "refunded"];
+        let read = |code: &str| serde_json::from_value::<PaymentStatus>(code.into()).unwrap();
+        assert_eq!(all.map(|code| read(code).code()), all);
+        let tags = all.map(|code| state_tag(1, read(code), 1));
+        let others = [state_tag(11, PaymentStatus::Processing, 1), state_tag(1, PaymentStatus::Processing, 11)];
+        let every: std::collections::BTreeSet<_> = tags.into_iter().chain(others).collect();
+        assert_eq!(every.len(), 8);
+        assert!(every.contains("\"1-captured-1\""));
+    }
+}
