@@ -25,6 +25,7 @@ use crate::follow::MOST_FOLLOWERS;
 use crate::handover::{Handed, Handover, Stands};
 use crate::limit::Limit;
 use crate::rules::{CheckedOrder, PriceError, PricedOrder, checked_items};
+use crate::store::lines::Lines;
 use crate::store::place::{self, KnownKey, Times};
 use crate::store::read;
 
@@ -91,6 +92,7 @@ struct Inner {
     waiters: Semaphore,
     /// Those who wait for any change of one.
     followers: Semaphore,
+    lines: Lines,
 }
 
 impl std::fmt::Debug for Orders {
@@ -133,8 +135,8 @@ impl Orders {
         let writer = |shard: &Shard| (shard.id(), Writer::start(shard.clone(), Arc::new(parts.admission(shard.id()))));
         let writers = parts.shards.all().map(writer).collect();
         let (waiters, followers) = (Semaphore::new(MOST_WAITERS), Semaphore::new(MOST_FOLLOWERS));
-        let (handover, limit) = (Handover::new(parts.peers.clone()), Limit::new());
-        Self(Arc::new(Inner { parts, writers, handover, limit, waiters, followers }))
+        let (handover, limit, lines) = (Handover::new(parts.peers.clone()), Limit::new(), Lines::new());
+        Self(Arc::new(Inner { parts, writers, handover, limit, waiters, followers, lines }))
     }
 
     pub(crate) fn parts(&self) -> &Parts {
@@ -327,7 +329,9 @@ impl Orders {
         if known.request_hash != attempt.hash {
             return Err(OrderError::KeyReused);
         }
-        let order = read::find(&mut *attempt.shard.read().await?, known.order_id, attempt.caller.user_id).await?;
+        let order =
+            read::find(&mut *attempt.shard.read().await?, &self.0.lines, known.order_id, attempt.caller.user_id)
+                .await?;
         metrics::counter!("orders_replayed_total").increment(1);
         Ok(Placed { order: order.ok_or(OrderError::NotFound)?, replayed: true })
     }
@@ -359,7 +363,7 @@ impl Orders {
     /// [`OrderError::NotFound`] for absent orders and for other people's.
     pub async fn find(&self, caller: UserId, order: OrderId) -> Result<Order, OrderError> {
         let shard = self.0.parts.shards.here(order.slot())?;
-        read::find(&mut *shard.read().await?, order, caller).await?.ok_or(OrderError::NotFound)
+        read::find(&mut *shard.read().await?, &self.0.lines, order, caller).await?.ok_or(OrderError::NotFound)
     }
 
     /// The order, whosever it is: for what the shop does by itself, and for who keeps the store, which the caller has checked.
@@ -368,7 +372,7 @@ impl Orders {
     /// Those of the store.
     pub async fn find_any(&self, order: OrderId) -> Result<Option<Order>, StoreError> {
         let shard = self.0.parts.shards.here(order.slot())?;
-        read::find_any(&mut *shard.read().await?, order).await
+        read::find_any(&mut *shard.read().await?, &self.0.lines, order).await
     }
 
     /// The same, of one that must be there.

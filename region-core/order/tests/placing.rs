@@ -481,6 +481,22 @@ async fn one_who_waits_is_answered_when_the_order_ends_and_not_later() {
 }
 
 #[tokio::test]
+async fn an_orders_lines_are_read_once_and_where_it_stands_each_time() {
+    let shop = shop(&[("MUG", 10)]).await;
+    let (ada, bob) = (shop.shopper(1).await, shop.shopper(2).await);
+    let placed = shop.place(ada, "k", wanting(&[("MUG", 1)], 250)).await.unwrap().order;
+    let order_id = placed.order_id;
+    assert_eq!(shop.orders.find(ada.user_id, order_id).await.unwrap(), placed);
+    // Nothing ever does so: it shows who was asked.
+    let change = sqlx::query("UPDATE line_items SET title = 'changed'");
+    change.execute(&mut *shop.shard.read().await.unwrap()).await.unwrap();
+    shop.hear(PaymentFailed { order_id, payment_id: payment(order_id), reason: "no".into() }).await;
+    let seen = shop.orders.find(ada.user_id, order_id).await.unwrap();
+    assert_eq!((seen.status, seen.lines), (OrderStatus::Cancelled, placed.lines));
+    assert!(matches!(shop.orders.find(bob.user_id, order_id).await, Err(OrderError::NotFound)), "what is kept is his");
+}
+
+#[tokio::test]
 async fn news_of_many_orders_and_checkouts_of_the_same_goods_never_wait_in_a_ring() {
     let shop = Arc::new(shop(&[("MUG", 1_000), ("HEART", 1_000)]).await);
     let mut said = Vec::new();

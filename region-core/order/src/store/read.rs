@@ -9,6 +9,8 @@ use sqlx::PgConnection;
 use sqlx::types::Json;
 use time::OffsetDateTime;
 
+use super::lines::Lines;
+
 struct OrderRow {
     order_id: uuid::Uuid,
     user_id: i64,
@@ -27,17 +29,27 @@ struct OrderRow {
 }
 
 /// The order, if it is `caller`'s: his own, or a guest's that he was before he signed in.
-pub(crate) async fn find(conn: &mut PgConnection, order: OrderId, caller: UserId) -> Result<Option<Order>, StoreError> {
-    find_for(conn, order, Some(caller)).await
+pub(crate) async fn find(
+    conn: &mut PgConnection,
+    kept: &Lines,
+    order: OrderId,
+    caller: UserId,
+) -> Result<Option<Order>, StoreError> {
+    find_for(conn, kept, order, Some(caller)).await
 }
 
 /// The order, whosever it is.
-pub(crate) async fn find_any(conn: &mut PgConnection, order: OrderId) -> Result<Option<Order>, StoreError> {
-    find_for(conn, order, None).await
+pub(crate) async fn find_any(
+    conn: &mut PgConnection,
+    kept: &Lines,
+    order: OrderId,
+) -> Result<Option<Order>, StoreError> {
+    find_for(conn, kept, order, None).await
 }
 
 async fn find_for(
     conn: &mut PgConnection,
+    kept: &Lines,
     order: OrderId,
     caller: Option<UserId>,
 ) -> Result<Option<Order>, StoreError> {
@@ -57,7 +69,7 @@ async fn find_for(
     .await?;
     let Some(row) = row else { return Ok(None) };
     let currency = currency(&row.currency)?;
-    let lines = lines(conn, order, currency).await?;
+    let lines = kept.of(conn, order, currency).await?;
     let mut found = row.into_order(currency, lines)?;
     if has_parcels(found.status) {
         found.shipments = region_core_shipping::list(conn, order).await?;
@@ -115,25 +127,6 @@ pub(crate) async fn addresses(
     .await?;
     let address = |email: String| email.parse().map_err(|error| StoreError::corrupt("orders.email", error));
     rows.into_iter().map(|row| Ok((OrderId::from_uuid(row.order_id), address(row.email)?))).collect()
-}
-
-async fn lines(conn: &mut PgConnection, order: OrderId, currency: Currency) -> Result<Vec<LineItem>, StoreError> {
-    let rows = sqlx::query!(
-        "SELECT sku, title, quantity, unit_price_minor FROM line_items WHERE order_id = $1 ORDER BY sku",
-        order.as_uuid(),
-    )
-    .fetch_all(conn)
-    .await?;
-    rows.into_iter()
-        .map(|row| {
-            let (sku, quantity) = (sku(&row.sku)?, quantity(row.quantity)?);
-            let unit_price = money("line_items.unit_price_minor", row.unit_price_minor, currency)?;
-            let line_total = unit_price
-                .checked_mul(quantity.units())
-                .map_err(|error| StoreError::corrupt("line_items.unit_price_minor", error))?;
-            Ok(LineItem { sku, title: row.title, quantity, unit_price, line_total })
-        })
-        .collect()
 }
 
 impl OrderRow {
@@ -205,11 +198,11 @@ pub(crate) fn money(what: &'static str, minor: i64, currency: Currency) -> Resul
     Money::new(minor, currency).map_err(|error| StoreError::corrupt(what, error))
 }
 
-fn sku(text: &str) -> Result<Sku, StoreError> {
+pub(super) fn sku(text: &str) -> Result<Sku, StoreError> {
     text.parse().map_err(|_| StoreError::corrupt("line_items.sku", text))
 }
 
-fn quantity(units: i32) -> Result<Quantity, StoreError> {
+pub(super) fn quantity(units: i32) -> Result<Quantity, StoreError> {
     Quantity::new(i64::from(units)).map_err(|error| StoreError::corrupt("line_items.quantity", error))
 }
 
