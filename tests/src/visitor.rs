@@ -8,6 +8,7 @@ use scraper::{ElementRef, Html, Selector};
 use shared::{OrderId, Sku};
 
 use crate::client::{self, Answer, Client};
+use crate::events::Events;
 use crate::shopper;
 
 /// Most redirects in a row.
@@ -207,14 +208,24 @@ impl Visitor {
     /// # Panics
     /// If a cookie is not locked to this host and hidden from scripts.
     pub async fn send(&self, request: reqwest::RequestBuilder) -> Answer {
-        let cookies: Vec<_> =
-            self.cookies.lock().unwrap().iter().map(|(name, value)| format!("{name}={value}")).collect();
-        let request = if cookies.is_empty() { request } else { request.header("cookie", cookies.join("; ")) };
-        let answer = client::send(request).await;
+        let answer = client::send(self.with_cookies(request)).await;
         for cookie in answer.headers.get_all("set-cookie") {
             self.keep(cookie.to_str().unwrap());
         }
         answer
+    }
+
+    fn with_cookies(&self, request: reqwest::RequestBuilder) -> reqwest::RequestBuilder {
+        let cookies: Vec<_> =
+            self.cookies.lock().unwrap().iter().map(|(name, value)| format!("{name}={value}")).collect();
+        if cookies.is_empty() { request } else { request.header("cookie", cookies.join("; ")) }
+    }
+
+    /// Listens to a page's events as its script does; `heard` is the last one's id.
+    pub async fn listen(&self, path: &str, heard: Option<&str>) -> Events {
+        let request = self.client.request(Method::GET, path).header("accept", "text/event-stream");
+        let request = heard.into_iter().fold(request, |request, id| request.header("last-event-id", id));
+        Events::of(self.with_cookies(request)).await
     }
 
     fn keep(&self, cookie: &str) {

@@ -33,7 +33,7 @@ use http::header::IF_NONE_MATCH;
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use shared::api::MAX_BODY_BYTES;
 
-pub use platform::{ClientAddress, Page, Platform, UpstreamError};
+pub use platform::{ClientAddress, LONGEST_STREAM, Page, Platform, UpstreamError};
 
 use crate::app::App;
 use crate::cache_status::Source;
@@ -131,6 +131,7 @@ fn personal<P: Platform>(app: &App<P>) -> Router<App<P>> {
         .route("/orders", get(order::list::<P>))
         .route("/orders/{order_id}", get(order::show::<P>))
         .route("/orders/{order_id}/status", get(order::status::<P>))
+        .route("/orders/{order_id}/live", get(order::live::<P>))
         .route("/orders/{order_id}/confirm", post(order::confirm::<P>))
         .route("/orders/{order_id}/cancel", post(order::cancel::<P>))
         .route("/orders/{order_id}/again", post(order::again::<P>))

@@ -804,6 +804,7 @@ async fn nobody_ever_sees_anothers_name_basket_or_orders() {
         "/v1/categories",
         &order,
         &format!("{order}/status"),
+        &format!("{order}/live"),
     ];
     let endings = ["", "/x.css", ";a", "%2e", "//", "%0a", ".css", "?x=.css", "/..;/"];
     let mut bob = Browser::new(&router);

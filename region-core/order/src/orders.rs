@@ -21,9 +21,11 @@ use tokio::time::Instant;
 use crate::PriceList;
 use crate::admission::{Admission, Admit, AdmitOrder, Refusal, Verdict, Wanted};
 use crate::error::OrderError;
+use crate::follow::MOST_FOLLOWERS;
 use crate::handover::{Handed, Handover, Stands};
 use crate::limit::Limit;
 use crate::rules::{CheckedOrder, PriceError, PricedOrder, checked_items, facts};
+use crate::store::lines::Lines;
 use crate::store::place::{self, KnownKey, Times};
 use crate::store::read;
 
@@ -90,6 +92,9 @@ struct Inner {
     limit: Limit,
     /// Those who wait for the end of an order.
     waiters: Semaphore,
+    /// Those who wait for any change of one.
+    followers: Semaphore,
+    lines: Lines,
 }
 
 impl std::fmt::Debug for Orders {
@@ -131,12 +136,17 @@ impl Orders {
     pub fn new(parts: Parts) -> Self {
         let writer = |shard: &Shard| (shard.id(), Writer::start(shard.clone(), Arc::new(parts.admission(shard.id()))));
         let writers = parts.shards.all().map(writer).collect();
-        let (handover, waiters) = (Handover::new(parts.peers.clone()), Semaphore::new(MOST_WAITERS));
-        Self(Arc::new(Inner { parts, writers, handover, limit: Limit::new(), waiters }))
+        let (waiters, followers) = (Semaphore::new(MOST_WAITERS), Semaphore::new(MOST_FOLLOWERS));
+        let (handover, limit, lines) = (Handover::new(parts.peers.clone()), Limit::new(), Lines::new());
+        Self(Arc::new(Inner { parts, writers, handover, limit, waiters, followers, lines }))
     }
 
     pub(crate) fn parts(&self) -> &Parts {
         &self.0.parts
+    }
+
+    pub(crate) fn followers(&self) -> &Semaphore {
+        &self.0.followers
     }
 
     /// What these items would cost now.
@@ -328,7 +338,9 @@ impl Orders {
         if known.request_hash != attempt.hash {
             return Err(OrderError::KeyReused);
         }
-        let order = read::find(&mut *attempt.shard.read().await?, known.order_id, attempt.caller.user_id).await?;
+        let order =
+            read::find(&mut *attempt.shard.read().await?, &self.0.lines, known.order_id, attempt.caller.user_id)
+                .await?;
         metrics::counter!("orders_replayed_total").increment(1);
         Ok(Placed { order: order.ok_or(OrderError::NotFound)?, replayed: true })
     }
@@ -360,7 +372,7 @@ impl Orders {
     /// [`OrderError::NotFound`] for absent orders and for other people's.
     pub async fn find(&self, caller: UserId, order: OrderId) -> Result<Order, OrderError> {
         let shard = self.0.parts.shards.here(order.slot())?;
-        read::find(&mut *shard.read().await?, order, caller).await?.ok_or(OrderError::NotFound)
+        read::find(&mut *shard.read().await?, &self.0.lines, order, caller).await?.ok_or(OrderError::NotFound)
     }
 
     /// The order, whosever it is: for what the shop does by itself, and for who keeps the store, which the caller has checked.
@@ -369,7 +381,7 @@ impl Orders {
     /// Those of the store.
     pub async fn find_any(&self, order: OrderId) -> Result<Option<Order>, StoreError> {
         let shard = self.0.parts.shards.here(order.slot())?;
-        read::find_any(&mut *shard.read().await?, order).await
+        read::find_any(&mut *shard.read().await?, &self.0.lines, order).await
     }
 
     /// The same, of one that must be there.

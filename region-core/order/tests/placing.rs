@@ -1,6 +1,8 @@
 //! Promises about placing orders, kept by a real Postgres.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "placing/follow.rs"]
+mod follow;
 #[path = "placing/handover.rs"]
 mod handover;
 #[path = "placing/parcels.rs"]
@@ -555,6 +557,22 @@ async fn one_who_waits_is_answered_when_the_order_ends_and_not_later() {
     let pending = shop.place(ada, "l", wanting(&[("MUG", 1)], 250)).await.unwrap().order;
     let asked = shop.orders.wait_for_end(pending, std::time::Duration::from_millis(20)).await;
     assert_eq!(asked.status, OrderStatus::Pending);
+}
+
+#[tokio::test]
+async fn an_orders_lines_are_read_once_and_where_it_stands_each_time() {
+    let shop = shop(&[("MUG", 10)]).await;
+    let (ada, bob) = (shop.shopper(1).await, shop.shopper(2).await);
+    let placed = shop.place(ada, "k", wanting(&[("MUG", 1)], 250)).await.unwrap().order;
+    let order_id = placed.order_id;
+    assert_eq!(shop.orders.find(ada.user_id, order_id).await.unwrap(), placed);
+    // Nothing ever does so: it shows who was asked.
+    let change = sqlx::query("UPDATE line_items SET title = 'changed'");
+    change.execute(&mut *shop.shard.read().await.unwrap()).await.unwrap();
+    shop.hear(PaymentFailed { order_id, payment_id: payment(order_id), reason: "no".into() }).await;
+    let seen = shop.orders.find(ada.user_id, order_id).await.unwrap();
+    assert_eq!((seen.status, seen.lines), (OrderStatus::Cancelled, placed.lines));
+    assert!(matches!(shop.orders.find(bob.user_id, order_id).await, Err(OrderError::NotFound)), "what is kept is his");
 }
 
 #[tokio::test]

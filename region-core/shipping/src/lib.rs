@@ -11,7 +11,7 @@ pub mod rules;
 mod store;
 
 pub use rules::{Line, ParcelError, pack};
-pub use store::{Arrival, Known, NewParcel, count_events, deliver, find_key, is_whole, list, send, sent};
+pub use store::{Arrival, Known, NewParcel, count_events, count_said, deliver, find_key, is_whole, list, send, sent};
 
 /// Goods that come back.
 pub mod returns {

@@ -200,6 +200,23 @@ pub async fn count_events(conn: &mut PgConnection, order: OrderId) -> Result<i64
     Ok(said)
 }
 
+/// How much was said of the order's goods: parcels sent, parcels that arrived, returns registered, returns looked at. Only
+/// grows, so that what is shown of them is another once this is.
+///
+/// # Errors
+/// When the shard does.
+pub async fn count_said(conn: &mut PgConnection, order: OrderId) -> Result<i64, StoreError> {
+    let said = sqlx::query_scalar!(
+        r#"SELECT count(*) + count(delivered_at)
+                  + (SELECT count(*) + count(inspected_at) FROM returns WHERE order_id = $1) AS "said!"
+           FROM shipments WHERE order_id = $1"#,
+        order.as_uuid(),
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(said)
+}
+
 /// The order's parcels, in the order in which they left.
 ///
 /// # Errors

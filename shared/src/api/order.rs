@@ -150,6 +150,21 @@ pub enum PaymentStatus {
     Refunded,
 }
 
+impl PaymentStatus {
+    /// As it is spelt in JSON.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Processing => "processing",
+            Self::ChallengeRequired => "challenge_required",
+            Self::Captured => "captured",
+            Self::Declined => "declined",
+            Self::Voided => "voided",
+            Self::Refunded => "refunded",
+        }
+    }
+}
+
 /// An order: `GET /v1/orders/{order_id}` and the answer to `POST /v1/orders`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -192,6 +207,27 @@ pub struct Order {
     #[serde(with = "time::serde::rfc3339")]
     #[cfg_attr(feature = "openapi", schema(value_type = String, format = "date-time"))]
     pub expires_at: OffsetDateTime,
+}
+
+impl Order {
+    /// Names the order's state, as an entity tag (RFC 9110 section 8.8.3): equal tags mean equal documents. The version alone
+    /// does not, for what its payment waits for and its later parcels leave the order where it stands.
+    #[must_use]
+    pub fn state_tag(&self) -> String {
+        let arrived = self.shipments.iter().filter(|parcel| parcel.delivered_at.is_some());
+        let looked_at = self.returns.iter().filter(|back| back.inspected_at.is_some());
+        let said = [self.shipments.len(), arrived.count(), self.returns.len(), looked_at.count()];
+        let said_of_goods = said.into_iter().fold(0, usize::saturating_add);
+        state_tag(self.version, self.payment, u64::try_from(said_of_goods).unwrap_or(u64::MAX))
+    }
+}
+
+/// [`Order::state_tag`], for who has read no more of an order than this. What was said of its goods is how many parcels were
+/// sent and how many of them arrived, how many returns were registered and how many of them looked at, in one sum: each only
+/// grows.
+#[must_use]
+pub fn state_tag(version: u64, payment: PaymentStatus, said_of_goods: u64) -> String {
+    format!("\"{version}-{}-{said_of_goods}\"", payment.code())
 }
 
 /// A parcel that left, for who keeps the store: `POST /v1/orders/{order_id}/shipments` with `Idempotency-Key`.
@@ -324,4 +360,21 @@ pub struct OrderSummary {
     #[serde(with = "time::serde::rfc3339")]
     #[cfg_attr(feature = "openapi", schema(value_type = String, format = "date-time"))]
     pub created_at: OffsetDateTime,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_payments_code_is_its_json_and_no_two_states_share_a_tag() {
+        let all = ["processing", "challenge_required", "captured", "declined", "voided", "refunded"];
+        let read = |code: &str| serde_json::from_value::<PaymentStatus>(code.into()).unwrap();
+        assert_eq!(all.map(|code| read(code).code()), all);
+        let tags = all.map(|code| state_tag(1, read(code), 1));
+        let others = [state_tag(11, PaymentStatus::Processing, 1), state_tag(1, PaymentStatus::Processing, 11)];
+        let every: std::collections::BTreeSet<_> = tags.into_iter().chain(others).collect();
+        assert_eq!(every.len(), 8);
+        assert!(every.contains("\"1-captured-1\""));
+    }
 }

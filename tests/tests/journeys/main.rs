@@ -8,6 +8,7 @@ mod browser;
 mod buying;
 mod caching;
 mod checkout_refusals;
+mod following;
 mod forms;
 mod link;
 mod mail;

@@ -4,14 +4,17 @@
 #![allow(dead_code, missing_docs, unreachable_pub, clippy::unwrap_used, reason = "each user takes a part of it")]
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::future::Future;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use axum::body::Body;
 use bytes::Bytes;
 use edge_app::{Page, Platform, UpstreamError};
+use futures_util::{Stream, StreamExt};
 use http::{Request, Response, StatusCode};
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use serde_json::{Value, json};
@@ -59,6 +62,10 @@ pub struct Inner {
     pub mem: Mutex<HashMap<String, Arc<Page>>>,
     pub kv: Mutex<HashMap<String, (Bytes, u32)>>,
     pub jobs: Mutex<Vec<Job>>,
+    /// Whether the core holds its answers. Time flies then.
+    pub holds: AtomicBool,
+    /// Whether the host has no place for answers that go on.
+    pub full: AtomicBool,
     pub calls: Mutex<Vec<Request<Bytes>>>,
     /// Counts that the host keeps itself, if it does.
     pub counts: Mutex<Option<HashMap<Sku, u64>>>,
@@ -77,6 +84,8 @@ impl Fake {
             mem: Mutex::default(),
             kv: Mutex::default(),
             jobs: Mutex::default(),
+            holds: AtomicBool::new(false),
+            full: AtomicBool::new(false),
             calls: Mutex::default(),
             counts: Mutex::default(),
             random: AtomicU64::new(1),
@@ -143,6 +152,27 @@ impl Fake {
         calls.into_iter().map(|call| format!("{} {}", call.method(), call.uri())).collect()
     }
 
+    /// The core's answer: another than the one that is known, at once or after the wait that is asked for.
+    fn held(&self, request: &Request<Bytes>) -> Response<Bytes> {
+        let answer = || self.0.core.lock().unwrap().answer(request, self.now_ms());
+        let known = |answer: &Response<Bytes>| {
+            let tag = serde_json::from_slice(answer.body()).map(|order: Order| order.state_tag()).ok();
+            tag.is_some_and(|tag| request.headers().get("if-none-match").is_some_and(|known| *known == *tag))
+        };
+        let now = answer();
+        if !known(&now) {
+            return now;
+        }
+        let same = Response::builder().status(304);
+        if !self.0.holds.load(Ordering::SeqCst) {
+            return same.body(Bytes::new()).unwrap();
+        }
+        assert_eq!(request.headers()["prefer"], "wait=10");
+        self.turn_clock(10_000);
+        let later = answer();
+        if known(&later) { same.header("preference-applied", "wait=10").body(Bytes::new()).unwrap() } else { later }
+    }
+
     pub async fn run_deferred(&self) {
         loop {
             let jobs = std::mem::take(&mut *self.0.jobs.lock().unwrap());
@@ -185,7 +215,7 @@ impl Platform for Fake {
         if let Some((status, body)) = self.0.instead.lock().unwrap().clone() {
             return Ok(Response::builder().status(status).body(Bytes::from(body)).unwrap());
         }
-        let answer = self.0.core.lock().unwrap().answer(&request, self.now_ms());
+        let answer = self.held(&request);
         let deaf = self.0.deaf_to.lock().unwrap().is_some_and(|path| request.uri().path().ends_with(path));
         if deaf && request.method() != http::Method::GET {
             return Err(UpstreamError::Timeout);
@@ -206,6 +236,11 @@ impl Platform for Fake {
 
     fn defer(&self, job: impl Future<Output = ()> + Send + 'static) {
         self.0.jobs.lock().unwrap().push(Box::pin(job));
+    }
+
+    fn stream(&self, events: impl Stream<Item = Bytes> + Send + 'static) -> Option<Body> {
+        let full = self.0.full.load(Ordering::SeqCst);
+        (!full).then(|| Body::from_stream(events.map(Ok::<_, Infallible>)))
     }
 
     fn now_ms(&self) -> u64 {
