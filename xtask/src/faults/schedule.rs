@@ -431,7 +431,7 @@ mod tests {
 
     #[test]
     fn every_kind_of_fault_turns_up_in_a_long_run() {
-        let told: String = random(5, LONG, &parts()).iter().map(|step| format!("{step}\n")).collect();
+        let told: String = random(5, LONG * 4, &parts()).iter().map(|step| format!("{step}\n")).collect();
         for kind in [
             "kill -9 core",
             "SIGSTOP core",
