@@ -47,6 +47,12 @@ impl Form {
         Self { method: Method::POST, action: action.to_owned(), fields: Vec::new() }
     }
 
+    /// Where it goes.
+    #[must_use]
+    pub fn action(&self) -> &str {
+        &self.action
+    }
+
     /// With another value in that field.
     ///
     /// # Panics
@@ -114,6 +120,15 @@ impl Page {
         html.select(&selector).filter_map(|element| element.attr(name)).map(str::to_owned).collect()
     }
 
+    /// All forms, in the page's order.
+    ///
+    /// # Panics
+    /// Never.
+    #[must_use]
+    pub fn forms(&self) -> Vec<Form> {
+        self.html().select(&Selector::parse("form").unwrap()).map(read_form).collect()
+    }
+
     /// The first form that goes to `action`.
     ///
     /// # Panics
@@ -135,13 +150,10 @@ impl Page {
     }
 
     fn find_form(&self, action: &str, holding: &[(&str, &str)]) -> Option<Form> {
-        let html = self.html();
-        let forms = Selector::parse("form").unwrap();
-        let forms = html.select(&forms).filter(|form| form.attr("action") == Some(action)).map(read_form);
         let holds = |form: &Form| {
             holding.iter().all(|(name, value)| form.fields.iter().any(|(own, has)| own == name && has == value))
         };
-        forms.into_iter().find(holds)
+        self.forms().into_iter().find(|form| form.action == action && holds(form))
     }
 }
 

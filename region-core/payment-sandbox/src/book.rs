@@ -175,6 +175,11 @@ impl Book {
         &self.movements[start..self.movements.len().min(start + limit)]
     }
 
+    /// Takes every key for a new one from now on. The log still has them: a book that is replayed knows them again.
+    pub fn forget_keys(&mut self) {
+        self.keys.clear();
+    }
+
     /// Payments and movements held.
     #[must_use]
     pub fn counts(&self) -> (usize, usize) {

@@ -55,6 +55,7 @@ pub fn router(app: App) -> Router {
         .route("/ready", get(|| async { "ready\n" }))
         .route("/metrics", get(metrics))
         .route("/control", post(control))
+        .route("/control/forget-keys", post(forget_keys))
         .merge(v1)
         .layer(DefaultBodyLimit::max(BODY_BYTES))
         .with_state(app)
@@ -242,6 +243,12 @@ async fn log(Shared(app): Shared<App>, Query(query): Query<LogQuery>) -> Result<
 
 async fn control(Shared(app): Shared<App>, body: Result<Json<Faults>, JsonRejection>) -> Result<StatusCode, Failure> {
     app.mischief.set(body?.0).map_err(|cause| Failure::Parameter(cause.to_owned()))?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// What a provider does sooner or later with keys that it was sent: whoever relies on them alone pays twice then.
+async fn forget_keys(Shared(app): Shared<App>) -> Result<StatusCode, Failure> {
+    app.clerk.forget_keys().await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -7,6 +7,7 @@ mod bad_input;
 mod browser;
 mod buying;
 mod caching;
+mod cards;
 mod checkout_refusals;
 mod following;
 mod forms;
