@@ -211,8 +211,8 @@ pub struct Order {
 
 impl Order {
     /// Names the order's state, as an entity tag (RFC 9110 section 8.8.3): equal tags mean equal documents, but for until when
-    /// its units are held. The version alone
-    /// does not, for what its payment waits for and its later parcels leave the order where it stands.
+    /// its units are held. The version alone does not say so, for what its payment waits for, later parcels and what comes
+    /// back leave the order where it stands.
     #[must_use]
     pub fn state_tag(&self) -> String {
         let arrived = self.shipments.iter().filter(|parcel| parcel.delivered_at.is_some());
