@@ -31,7 +31,7 @@ async fn whoever_follows_an_order_is_told_of_each_step_of_its_payment_and_of_its
     shop.hear(PaymentChallengeRequired { order_id, payment_id, challenge_id: "c".into() }).await;
     let asked = shop.next(ada, order_id, &pending).await;
     assert_eq!(asked, "\"1-challenge_required-0\"", "its version says nothing of this");
-    shop.hear(PaymentAuthorized { order_id, payment_id }).await;
+    shop.hear(PaymentAuthorized { order_id, payment_id, assessment: None }).await;
     let claimed = shop.next(ada, order_id, &asked).await;
     shop.hear(PaymentCaptured { order_id, payment_id, amount }).await;
     let paid = shop.next(ada, order_id, &claimed).await;
