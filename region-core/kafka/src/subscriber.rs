@@ -12,15 +12,17 @@ use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
 use region_core_events::{Listening, Topic};
 use region_core_store::Shards;
 use shared::{EventId, ShardId};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{end, message};
 
 /// Pause after the shard or the brokers failed.
 const FAILURE_PAUSE: Duration = Duration::from_secs(1);
-/// How often a shard that fails is told of the same events; then the others go on, and it reads them from its outbox when it
-/// is back.
+/// How often a shard that fails is told of the same events before it counts as away.
 const PATIENCE: usize = 3;
+/// How long the others then go on without looking for it. What it was to hear meanwhile is read from its outbox.
+const AWAY: Duration = Duration::from_secs(30);
 
 /// One consumer's group in this region.
 pub(crate) struct Subscriber {
@@ -58,6 +60,7 @@ impl Subscriber {
 
     async fn listen(&self, group: &StreamConsumer, shutdown: &CancellationToken) -> KafkaResult<()> {
         let mut rest = Duration::ZERO;
+        let mut away = BTreeMap::new();
         loop {
             let next = async {
                 tokio::time::sleep(rest).await;
@@ -65,8 +68,12 @@ impl Subscriber {
             };
             let Some(batch) = shutdown.run_until_cancelled(next).await else { return Ok(()) };
             let batch = batch?;
-            let told = batch.news.iter().map(|(shard, events)| self.tell(*shard, events, shutdown));
-            join_all(told).await;
+            away.retain(|_, until| *until > Instant::now());
+            let (missed, heard): (Vec<_>, Vec<_>) = batch.news.iter().partition(|(shard, _)| away.contains_key(*shard));
+            missed.into_iter().for_each(|(_, events)| self.leave_to_outbox(events));
+            let told = heard.into_iter().map(|(shard, events)| self.tell(*shard, events, shutdown));
+            let gone = join_all(told).await.into_iter().flatten();
+            away.extend(gone.map(|shard| (shard, Instant::now() + AWAY)));
             group.commit(&batch.offsets()?, CommitMode::Async)?;
             let full = batch.messages >= self.batch;
             rest = if full { Duration::ZERO } else { self.listening.consumer().rest() };
@@ -121,11 +128,12 @@ impl Subscriber {
         }
     }
 
-    async fn tell(&self, shard: ShardId, events: &[EventId], shutdown: &CancellationToken) {
+    /// Has a shard hear of these events; tells if it is away.
+    async fn tell(&self, shard: ShardId, events: &[EventId], shutdown: &CancellationToken) -> Option<ShardId> {
         let consumer = self.listening.consumer().name();
         for attempt in 1..=PATIENCE {
             match self.listening.tell(shard, events).await {
-                Ok(_) => return,
+                Ok(_) => return None,
                 Err(error) => {
                     tracing::warn!(event.consumer = consumer, shard.id = %shard, attempt, error = error.cause(), "events wait");
                 }
@@ -134,6 +142,12 @@ impl Subscriber {
                 break;
             }
         }
+        self.leave_to_outbox(events);
+        Some(shard)
+    }
+
+    fn leave_to_outbox(&self, events: &[EventId]) {
+        let consumer = self.listening.consumer().name();
         metrics::counter!("events_left_to_outbox_total", "consumer" => consumer).increment(events.len() as u64);
     }
 }

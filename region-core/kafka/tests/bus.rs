@@ -15,9 +15,10 @@ use region_core_events::{AfterCommit, Consumer, Event, HandleError, NewEvent, Se
 use region_core_kafka::{Bus, Options};
 use region_core_store::{Shard, Shards, test_support};
 use shared::id::Slot;
-use shared::{EventId, OrderId, ShardId};
+use shared::{EventId, OrderId, ShardId, SlotMap};
 use shared_clock::Entropy;
 use sqlx::PgConnection;
+use sqlx::postgres::PgPoolOptions;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -101,7 +102,12 @@ impl Bench {
     }
 
     fn orders(&self, count: usize) -> Vec<OrderId> {
-        (0..count).map(|_| OrderId::mint(MS, Slot::new(1).unwrap(), self.entropy.bytes())).collect()
+        let slot = self.slot_of(self.shard().id());
+        (0..count).map(|_| OrderId::mint(MS, slot, self.entropy.bytes())).collect()
+    }
+
+    fn slot_of(&self, shard: ShardId) -> Slot {
+        Slot::all().find(|slot| self.shards.map().shard_of(*slot) == shard).unwrap()
     }
 
     async fn say(&self, orders: &[OrderId], version: i64) {
@@ -249,5 +255,23 @@ async fn whoever_writes_to_a_topic_makes_nothing_true() {
     // Behind the forged ones, for they have the same keys.
     bench.say(&orders, 1).await;
     bench.until_heard(&orders, 1).await;
+    bench.stop([process]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shard_that_is_away_does_not_keep_the_others_from_hearing() {
+    let mut bench = Bench::new().await;
+    let (region, away) = (bench.shards.region().clone(), ShardId::try_from(2).unwrap());
+    let nowhere = PgPoolOptions::new().acquire_timeout(Duration::from_millis(200));
+    let nowhere = Shard::from_pool(away, nowhere.connect_lazy("postgres://nobody@127.0.0.1:1/nothing").unwrap());
+    let map = SlotMap::even(1, [(bench.shard().id(), region.clone()), (away, region.clone())].into()).unwrap();
+    bench.shards = Shards::new(region, [bench.shard().clone(), nowhere], map);
+    let (orders, lost) = (bench.orders(5), OrderId::mint(MS, bench.slot_of(away), bench.entropy.bytes()));
+    let process = bench.start();
+    for version in 1..=5 {
+        bench.forge(lost).await;
+        bench.say(&orders, version).await;
+    }
+    bench.until_heard(&orders, 5).await;
     bench.stop([process]).await;
 }
