@@ -1,4 +1,5 @@
-//! One round of one consumer on one shard: retries that are due, then the next events, then the cursor, in one commit.
+//! One round of one consumer on one shard, in one commit: retries that are due, then the next events, then the cursor; or
+//! the events that another bus tells of.
 
 use std::any::Any;
 use std::collections::HashMap;
@@ -12,6 +13,7 @@ use uuid::Uuid;
 
 use crate::store::cursor::{self, Cursor};
 use crate::store::failure::{self, Hold, Retry};
+use crate::store::told;
 use crate::{AfterCommit, Consumer, Event, HandleError, Settings};
 
 /// What a round came to.
@@ -23,7 +25,18 @@ pub(crate) enum Round {
     Done {
         /// Events that took effect.
         handled: usize,
+        /// Whether there may be more of the same.
+        more: bool,
     },
+}
+
+/// Where a round's events come from.
+#[derive(Clone)]
+pub(crate) enum Source {
+    /// The outbox, from the cursor on.
+    Cursor,
+    /// These events, wherever the cursor is, and what their orders said before them.
+    Told(Arc<[Uuid]>),
 }
 
 /// What events have brought about that is not committed yet.
@@ -31,12 +44,14 @@ pub(crate) enum Round {
 struct Effects {
     /// Events that took effect.
     handled: usize,
+    more: bool,
     then: Vec<AfterCommit>,
 }
 
 impl Effects {
     fn add(&mut self, more: Self) {
         self.handled += more.handled;
+        self.more |= more.more;
         self.then.extend(more.then);
     }
 }
@@ -59,45 +74,57 @@ enum Manner {
 }
 
 impl Delivery {
+    pub(crate) fn new(shard: &Shard, consumer: &Arc<dyn Consumer>, settings: &Settings) -> Self {
+        Self {
+            shard: shard.clone(),
+            consumer: Arc::clone(consumer),
+            kinds: consumer.kinds().iter().map(|kind| (*kind).to_owned()).collect(),
+            settings: settings.clone(),
+        }
+    }
+
     /// Whether a batch that came to so many events has likely left some behind.
     pub(crate) fn is_full(&self, events: usize) -> bool {
         events >= self.settings.batch as usize
     }
 
     /// Runs one round; if an event of the batch fails it, runs it again event by event.
-    pub(crate) async fn round(self: Arc<Self>) -> Result<Round, HandleError> {
-        match Arc::clone(&self).attempt(Manner::Whole).await {
+    pub(crate) async fn round(self: Arc<Self>, source: Source) -> Result<Round, HandleError> {
+        match Arc::clone(&self).attempt(source.clone(), Manner::Whole).await {
             Err(error) if error.blames_the_event() => {
                 let consumer = self.consumer.name();
                 tracing::warn!(event.consumer = consumer, error = error.cause(), "a batch failed and is taken apart");
-                self.attempt(Manner::OneByOne).await
+                self.attempt(source, Manner::OneByOne).await
             }
             outcome => outcome,
         }
     }
 
     // Owned values all the way: a transaction's closure that borrows makes a future that cannot be spawned.
-    async fn attempt(self: Arc<Self>, manner: Manner) -> Result<Round, HandleError> {
+    async fn attempt(self: Arc<Self>, source: Source, manner: Manner) -> Result<Round, HandleError> {
         let (shard, in_turn) = (self.shard.clone(), self.consumer.changes_stock());
-        let work = async move |conn: &mut PgConnection| self.transaction(conn, manner).await;
+        let work = async move |conn: &mut PgConnection| match &source {
+            Source::Cursor => self.read_on(conn, manner).await,
+            Source::Told(events) => self.catch_up(conn, events, manner).await.map(Some),
+        };
         let effects = if in_turn {
             shard.turn().write("events.deliver", work).await?
         } else {
             shard.write("events.deliver", work).await?
         };
-        let Some(Effects { handled, then }) = effects else { return Ok(Round::Elsewhere) };
+        let Some(Effects { handled, more, then }) = effects else { return Ok(Round::Elsewhere) };
         then.into_iter().for_each(AfterCommit::go);
-        Ok(Round::Done { handled })
+        Ok(Round::Done { handled, more })
     }
 
     /// `None` if another process has the cursor.
-    async fn transaction(&self, conn: &mut PgConnection, manner: Manner) -> Result<Option<Effects>, HandleError> {
+    async fn read_on(&self, conn: &mut PgConnection, manner: Manner) -> Result<Option<Effects>, HandleError> {
         let Some(mut cursor) = cursor::lock(conn, self.consumer.name()).await? else {
             return Ok(None);
         };
         let mut effects = self.retry_due(conn).await?;
         if cursor.window_is_done() {
-            cursor = cursor::next_window(conn, cursor).await?;
+            cursor = cursor::next_window(conn, cursor, self.settings.grace).await?;
         }
         let limit = self.settings.batch;
         let events = cursor::read(conn, cursor, &self.kinds, i64::from(limit)).await?;
@@ -105,7 +132,19 @@ impl Delivery {
         let full = self.is_full(events.len());
         let to = events.last().filter(|_| full).map_or(cursor.window_last, |last| last.sequence);
         cursor::advance(conn, self.consumer.name(), Cursor { sequence: to, ..cursor }).await?;
+        effects.more = full;
         Ok(Some(effects))
+    }
+
+    /// Handles what the consumer was told of, as far as it is new to it. Waits for whoever has the cursor: two that tell of
+    /// one order at once would not see what the other sets aside.
+    async fn catch_up(&self, conn: &mut PgConnection, told: &[Uuid], manner: Manner) -> Result<Effects, HandleError> {
+        let consumer = self.consumer.name();
+        told::wait_for_turn(conn, consumer).await?;
+        let events = told::read(conn, consumer, &self.kinds, told, i64::from(self.settings.batch)).await?;
+        let mut effects = self.give(conn, &events, manner).await?;
+        effects.more = self.is_full(events.len());
+        Ok(effects)
     }
 
     /// Gives the events that nothing holds back; the others are parked.
@@ -115,9 +154,16 @@ impl Delivery {
         }
         let orders: Vec<_> = events.iter().map(|event| event.aggregate_id.as_uuid()).collect();
         let mut holds = failure::holds(conn, self.consumer.name(), &orders).await?;
+        if holds.is_empty() && manner == Manner::Whole {
+            return self.enter_and_handle(conn, events.to_vec()).await;
+        }
+        // What another bus brought before is done, and must not be parked behind what came after it.
+        let handled = cursor::handled(conn, self.consumer.name(), events).await?;
+        let events: Vec<_> =
+            events.iter().filter(|event| !handled.contains(&event.event_id.as_uuid())).cloned().collect();
         match manner {
-            Manner::Whole => self.give_whole(conn, events, &holds).await,
-            Manner::OneByOne => self.give_one_by_one(conn, events, &mut holds).await,
+            Manner::Whole => self.give_whole(conn, &events, &holds).await,
+            Manner::OneByOne => self.give_one_by_one(conn, &events, &mut holds).await,
         }
     }
 
@@ -230,7 +276,7 @@ impl Delivery {
         metrics::histogram!("events_batch_size", "consumer" => self.consumer.name()).record(usize_to_f64(events.len()));
         let oldest = events.iter().map(|event| event.age_seconds).fold(0.0, f64::max);
         metrics::histogram!("events_age_seconds", "consumer" => self.consumer.name()).record(oldest);
-        Ok(Effects { handled: events.len(), then: vec![then] })
+        Ok(Effects { handled: events.len(), more: false, then: vec![then] })
     }
 }
 

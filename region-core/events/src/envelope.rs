@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use shared::{EventId, OrderId};
+use time::OffsetDateTime;
 
 use crate::HandleError;
 use crate::contract::Payload;
@@ -22,6 +23,9 @@ pub enum Topic {
 }
 
 impl Topic {
+    /// All that there are.
+    pub const ALL: [Self; 4] = [Self::OrderEvents, Self::InventoryEvents, Self::PaymentEvents, Self::ShippingEvents];
+
     /// Its name on every bus.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -102,7 +106,24 @@ pub struct Event {
     pub(crate) age_seconds: f64,
 }
 
+/// An event as another bus carries it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Outgoing {
+    /// What happened.
+    pub event: Event,
+    /// Where it is said.
+    pub topic: Topic,
+    /// When it was written, by the shard's clock.
+    pub created_at: OffsetDateTime,
+}
+
 impl Event {
+    /// Its place among the events of its order: those of one topic happened in this order.
+    #[must_use]
+    pub fn sequence(&self) -> i64 {
+        self.sequence
+    }
+
     /// How long ago it was written, by the shard's clock.
     #[must_use]
     pub fn age(&self) -> Duration {

@@ -5,20 +5,27 @@
 //! cursor are one commit, so each takes effect once. What fails again and again goes to the dead letters, and later events
 //! of the same order park behind it, while others flow.
 //!
-//! Deliberately absent: a broker and a relay to one (nothing is copied on this bus), NOTIFY, and order between different
+//! Where a broker carries the events, a [`Relay`] hands it each shard's outbox, and [`Listening`] takes what it tells of to the
+//! same delivery; the runner then brings only what the broker did not.
+//!
+//! Deliberately absent: the broker itself (nothing is copied unless there is one), NOTIFY, and order between different
 //! orders.
 
 mod consumer;
 pub mod contract;
 mod delivery;
 mod envelope;
+mod listening;
 mod measure;
+mod relay;
 mod runner;
 mod store;
 mod wake;
 
 pub use consumer::{AfterCommit, Consumer, HandleError};
-pub use envelope::{Event, NewEvent, Topic};
+pub use envelope::{Event, NewEvent, Outgoing, Topic};
+pub use listening::Listening;
+pub use relay::{Relay, Shipment};
 pub use runner::{Runner, Settings};
 pub use store::failure::{DeadLetter, list_dead_letters, replay, skip};
 pub use store::outbox::append;

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::delivery::{Delivery, Round};
+use crate::delivery::{Delivery, Round, Source};
 use crate::store::cursor::{self, Peek};
 use crate::store::retention;
 use crate::{Consumer, HandleError, Wake, Wakes, measure};
@@ -39,6 +39,9 @@ pub struct Settings {
     pub batch: u32,
     /// Longest wait before looking without having been woken.
     pub poll: Duration,
+    /// Age up to which events are left to another bus ([`crate::Listening`]): what it has not brought by then is read from the
+    /// outbox. Zero if there is no other.
+    pub grace: Duration,
     /// Attempts before an event is given up.
     pub max_attempts: i32,
     /// Pause after the first failed attempt; doubles with each.
@@ -56,6 +59,7 @@ impl Default for Settings {
         Self {
             batch: 256,
             poll: Duration::from_millis(250),
+            grace: Duration::ZERO,
             max_attempts: 5,
             first_pause: Duration::from_millis(500),
             outbox_kept: Duration::from_secs(3 * 24 * 3600),
@@ -132,12 +136,7 @@ impl Runner {
         let pairs = self.shards.all().flat_map(|shard| self.consumers.iter().map(move |consumer| (shard, consumer)));
         pairs
             .map(|(shard, consumer)| Listener {
-                delivery: Arc::new(Delivery {
-                    shard: shard.clone(),
-                    consumer: Arc::clone(consumer),
-                    kinds: consumer.kinds().iter().map(|kind| (*kind).to_owned()).collect(),
-                    settings: self.settings.clone(),
-                }),
+                delivery: Arc::new(Delivery::new(shard, consumer, &self.settings)),
                 wake: self.wakes.of(shard.id()),
                 founded: false,
                 passed_at: Instant::now(),
@@ -217,9 +216,9 @@ impl Listener {
         if !(peek.work || may_pass) {
             return Ok(if peek.unsettled { Step::Soon } else { Step::Idle });
         }
-        match Arc::clone(&self.delivery).round().await? {
+        match Arc::clone(&self.delivery).round(Source::Cursor).await? {
             Round::Elsewhere => Ok(Step::Elsewhere),
-            Round::Done { handled } => {
+            Round::Done { handled, .. } => {
                 self.passed_at = Instant::now();
                 if handled > 0 {
                     failpoint("events.publish.before").await?;
@@ -240,7 +239,7 @@ impl Listener {
             self.founded = true;
         }
         let lag = self.lag_at.is_none_or(|at| at.elapsed() >= MEASURE);
-        let peek = cursor::peek(&mut conn, consumer, &self.delivery.kinds, lag).await?;
+        let peek = cursor::peek(&mut conn, consumer, &self.delivery.kinds, lag, self.delivery.settings.grace).await?;
         if let Some(seconds) = peek.lag_seconds {
             self.lag_at = Some(Instant::now());
             metrics::gauge!("events_lag_seconds", "consumer" => consumer, "shard" => shard.id().to_string())

@@ -8,8 +8,8 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use region_core_events::contract::{OrderClaimed, OrderConfirmed, Payload};
 use region_core_events::{
-    AfterCommit, Consumer, Event, HandleError, NewEvent, Runner, Settings, Wakes, append, list_dead_letters, replay,
-    skip,
+    AfterCommit, Consumer, Event, HandleError, Listening, NewEvent, Outgoing, Relay, Runner, Settings, Shipment, Wakes,
+    append, list_dead_letters, replay, skip,
 };
 use region_core_store::{Shard, Shards, test_support};
 use shared::id::Slot;
@@ -140,6 +140,35 @@ impl Bench {
 
     async fn settle(&self, fault: Fault) -> Result<usize, HandleError> {
         self.runner(fault).0.settle().await
+    }
+
+    /// The scribe as another bus tells it of events.
+    fn listening(&self, fault: Fault) -> Listening {
+        let (committed, _) = mpsc::unbounded_channel();
+        let scribe = Arc::new(Scribe { fault, calls: AtomicU32::new(0), committed });
+        let settings = Settings { first_pause: Duration::ZERO, batch: 7, ..Settings::default() };
+        Listening::new(&self.shards, &self.wakes, scribe, &settings)
+    }
+
+    async fn tell(&self, listening: &Listening, events: &[Outgoing]) -> usize {
+        let events: Vec<_> = events.iter().map(|outgoing| outgoing.event.event_id).collect();
+        listening.tell(self.shard().id(), &events).await.unwrap()
+    }
+
+    /// This process's relay, which no other has while its lease is not over.
+    fn relay(&self, process: u128, lease: Duration) -> Relay {
+        Relay::new(self.shard().clone(), "kafka", uuid::Uuid::from_u128(process), lease, 7)
+    }
+
+    /// All that is to be carried to another bus, once it was.
+    async fn carried(&self) -> Vec<Outgoing> {
+        let relay = self.relay(1, Duration::from_secs(3600));
+        let mut carried = Vec::new();
+        while let Some(events) = next(&relay).await {
+            assert!(relay.passed(&events).await.unwrap(), "the lease was lost");
+            carried.extend(events);
+        }
+        carried
     }
 
     /// Every effect, in the order in which they were made.
@@ -416,4 +445,150 @@ async fn who_rests_is_given_full_batches_at_once_and_what_comes_in_his_rest_as_o
     running.await.unwrap();
     runner(vec![unhurried]).settle().await.unwrap();
     assert_eq!(hears.recv().await, Some(5));
+}
+
+/// What the relay hands on next, once transactions of other tests no longer hold it back.
+async fn next(relay: &Relay) -> Option<Vec<Outgoing>> {
+    loop {
+        match relay.next().await.unwrap() {
+            Shipment::Events(events) => return Some(events),
+            Shipment::Soon => tokio::task::yield_now().await,
+            Shipment::Elsewhere | Shipment::None => return None,
+        }
+    }
+}
+
+fn versions(events: &[Outgoing]) -> Vec<i64> {
+    events.iter().map(|outgoing| outgoing.event.aggregate_version).collect()
+}
+
+#[tokio::test]
+async fn what_is_told_three_times_and_shuffled_takes_effect_once_and_in_order() {
+    const ORDERS: usize = 10;
+    const VERSIONS: i64 = 12;
+    let bench = Bench::new().await;
+    let orders: Vec<_> = (0..ORDERS).map(|_| bench.order()).collect();
+    for version in 1..=VERSIONS {
+        bench.say(&orders.iter().map(|order| bench.claimed(*order, version)).collect::<Vec<_>>()).await;
+    }
+    let carried = bench.carried().await;
+    let mut told = [carried.as_slice(); 3].concat();
+    for place in (1..told.len()).rev() {
+        told.swap(place, bench.entropy.below(u32::try_from(place + 1).unwrap()) as usize);
+    }
+    let listening = bench.listening(Fault::None);
+    for some in told.chunks(11) {
+        bench.tell(&listening, some).await;
+    }
+    let effects = bench.effects().await;
+    for order in orders {
+        let of: Vec<_> = effects.iter().filter(|effect| effect.0 == order).map(|effect| effect.1).collect();
+        assert_eq!(of, (1..=VERSIONS).collect::<Vec<_>>(), "{order}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_told_at_once_by_two_processes_takes_effect_once_and_in_order() {
+    let bench = Bench::new().await;
+    let order = bench.order();
+    bench.say(&(1..=30).map(|version| bench.claimed(order, version)).collect::<Vec<_>>()).await;
+    let carried = bench.carried().await;
+    let (one, other) = (bench.listening(Fault::None), bench.listening(Fault::None));
+    let (first, second) = tokio::join!(bench.tell(&one, &carried), bench.tell(&other, &carried[10..]));
+    assert_eq!(first + second, 30);
+    assert_eq!(bench.effects().await, (1..=30).map(|version| (order, version)).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn an_event_that_is_nowhere_and_one_that_is_not_heard_are_told_in_vain() {
+    let bench = Bench::new().await;
+    let order_id = bench.order();
+    let confirmed = NewEvent::new(EventId::mint(MS, bench.entropy.bytes()), 1, &OrderConfirmed { order_id });
+    bench.say(&[confirmed]).await;
+    let mut carried = bench.carried().await;
+    carried.push(carried[0].clone());
+    carried[1].event.event_id = EventId::mint(MS, bench.entropy.bytes());
+    assert_eq!(bench.tell(&bench.listening(Fault::None), &carried).await, 0);
+}
+
+#[tokio::test]
+async fn what_was_handled_is_not_parked_when_it_is_told_again() {
+    let bench = Bench::new().await;
+    let sick = bench.order();
+    bench.say(&[1, 2, 3].map(|version| bench.claimed(sick, version))).await;
+    let carried = bench.carried().await;
+    assert_eq!(bench.tell(&bench.listening(Fault::None), &carried[..1]).await, 1);
+    let failing = bench.listening(Fault::Rejects(sick));
+    assert_eq!(bench.tell(&failing, &carried[1..2]).await, 0);
+    let due = "SELECT count(*) FROM event_retries WHERE attempts = 1";
+    assert_eq!(bench.count(due).await, 1);
+    bench.tell(&failing, &carried[..2]).await;
+    assert_eq!(bench.count(due).await, 1, "an attempt that only the telling made");
+    bench.settle(Fault::Rejects(sick)).await.unwrap();
+    let fates = async || bench.dead_letters().await.into_iter().map(|(n, parked, _)| (n, parked)).collect::<Vec<_>>();
+    assert_eq!(fates().await, [(5, false), (0, true)], "the runner reads what was not told");
+    bench.tell(&failing, &carried).await;
+    bench.tell(&failing, &carried[..1]).await;
+    bench.settle(Fault::Rejects(sick)).await.unwrap();
+    assert_eq!(fates().await, [(5, false), (0, true)], "what was handled lies with the dead letters");
+    let mut conn = bench.shard().read().await.unwrap();
+    assert_eq!(replay(&mut conn, "scribe", sick).await.unwrap(), 2);
+    bench.settle(Fault::None).await.unwrap();
+    bench.tell(&bench.listening(Fault::None), &carried).await;
+    assert_eq!(bench.effects().await, [(sick, 1), (sick, 2), (sick, 3)]);
+}
+
+#[tokio::test]
+async fn what_another_bus_lost_is_read_from_the_outbox_once_it_is_old() {
+    let bench = Bench::new().await;
+    let order = bench.order();
+    bench.say(&[1, 2, 3].map(|version| bench.claimed(order, version))).await;
+    let carried = bench.carried().await;
+    assert_eq!(bench.tell(&bench.listening(Fault::None), &carried[..1]).await, 1);
+    let (committed, _commits) = mpsc::unbounded_channel();
+    let scribe = Arc::new(Scribe { fault: Fault::None, calls: AtomicU32::new(0), committed });
+    let settings = Settings { grace: Duration::from_secs(60), ..Settings::default() };
+    let runner = Runner::new(bench.shards.clone(), bench.wakes.clone(), vec![scribe], settings);
+    assert_eq!(runner.settle().await.unwrap(), 0, "not left to the other bus");
+    bench.count("WITH old AS (UPDATE outbox SET created_at = shard_now() - interval '2 minutes' RETURNING 1) SELECT count(*) FROM old").await;
+    while bench.effects().await.len() < 3 {
+        runner.settle().await.unwrap(); // transactions of other tests may hold events back
+    }
+    assert_eq!(bench.effects().await, [(order, 1), (order, 2), (order, 3)]);
+}
+
+#[tokio::test]
+async fn one_process_relays_at_a_time_and_another_goes_on_where_it_died() {
+    let bench = Bench::new().await;
+    let order = bench.order();
+    bench.say(&(1..=10).map(|version| bench.claimed(order, version)).collect::<Vec<_>>()).await;
+    let (dying, heir) = (bench.relay(1, Duration::from_secs(3600)), bench.relay(2, Duration::from_secs(3600)));
+    let batch = next(&dying).await.unwrap();
+    assert_eq!(versions(&batch), (1..=7).collect::<Vec<_>>());
+    assert!(matches!(heir.next().await.unwrap(), Shipment::Elsewhere), "two relay at once");
+    bench
+        .count(
+            "WITH over AS (UPDATE relay_leases SET leased_until = shard_now() RETURNING 1) SELECT count(*) FROM over",
+        )
+        .await;
+    assert_eq!(versions(&next(&heir).await.unwrap()), (1..=7).collect::<Vec<_>>(), "not all of it is carried again");
+    assert!(!dying.passed(&batch).await.unwrap(), "one without the lease moved the cursor");
+    assert!(heir.passed(&batch).await.unwrap());
+    assert_eq!(versions(&next(&heir).await.unwrap()), [8, 9, 10]);
+}
+
+#[tokio::test]
+async fn what_commits_late_is_carried_too() {
+    let bench = Bench::new().await;
+    let (early, late) = (bench.order(), bench.order());
+    let mut slow = bench.shard().read().await.unwrap();
+    sqlx::query("BEGIN").execute(&mut *slow).await.unwrap();
+    append(&mut slow, &[bench.claimed(late, 1)]).await.unwrap();
+    bench.say(&[bench.claimed(early, 1)]).await;
+    let relay = bench.relay(1, Duration::from_secs(3600));
+    for _ in 0..2 {
+        assert!(matches!(relay.next().await.unwrap(), Shipment::Soon), "carried past a transaction that is still open");
+    }
+    sqlx::query("COMMIT").execute(&mut *slow).await.unwrap();
+    assert_eq!(bench.carried().await.len(), 2);
 }

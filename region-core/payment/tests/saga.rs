@@ -2,20 +2,20 @@
 //! moved is what confirmed orders say.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-#[path = "saga/refunds.rs"]
-mod refunds;
-
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::DefaultProducerContext;
 use region_core_events::contract::{
     OrderCancelled, OrderClaimed, OrderCreated, Payload, PaymentAuthorized, PaymentCaptured, PaymentFailed,
     PaymentRefunded, PaymentVoided, RefundIssued,
 };
-use region_core_events::{AfterCommit, Consumer, Event, HandleError, NewEvent, Runner, Wakes, append};
+use region_core_events::{AfterCommit, Consumer, Event, HandleError, NewEvent, Runner, Topic, Wakes, append};
+use region_core_kafka::{Bus, Options};
 use region_core_payment::{ConfirmError, Deadlines, Payments, Sandbox, Settings};
 use region_core_payment_sandbox as provider;
 use region_core_store::{Shard, Shards, test_support};
@@ -217,10 +217,19 @@ fn payments(shards: &Shards, wakes: &Wakes, bank: &Bank, entropy: &Entropy) -> P
     Payments::new(shards.clone(), wakes.clone(), sandbox, Clock::system(), entropy.clone()).bounded_by(settings)
 }
 
+/// What carries the events.
+#[derive(Clone, Copy)]
+enum Home {
+    Postgres,
+    Kafka,
+}
+
 /// A region with one shard, a bank, and everything in between running.
 struct Shop {
     shards: Shards,
     wakes: Wakes,
+    /// Those of Kafka, if it carries the events.
+    brokers: Option<MockCluster<'static, DefaultProducerContext>>,
     bank: Bank,
     payments: Payments,
     entropy: Entropy,
@@ -231,14 +240,18 @@ struct Shop {
 
 impl Shop {
     /// Open, with as many processes that drive payments.
-    async fn open(processes: usize) -> Self {
+    async fn open(processes: usize, home: Home) -> Self {
         let shards = test_support::one_shard().await;
+        let brokers = match home {
+            Home::Postgres => None,
+            Home::Kafka => Some(brokers()),
+        };
         let wakes = Wakes::new(shards.all().map(Shard::id));
         let (bank, entropy) = (Bank::open(), Entropy::seeded(7));
         let payments = payments(&shards, &wakes, &bank, &entropy);
         let (changed, changes) = watch::channel(());
-        let mut shop =
-            Self { shards, wakes, bank, payments, entropy, changes, shutdown: CancellationToken::new(), tasks: vec![] };
+        let (shutdown, tasks) = (CancellationToken::new(), vec![]);
+        let mut shop = Self { shards, wakes, brokers, bank, payments, entropy, changes, shutdown, tasks };
         for _ in 0..processes {
             shop.start_process(changed.clone());
         }
@@ -250,8 +263,16 @@ impl Shop {
         let payments = payments(&self.shards, &self.wakes, &self.bank, &self.entropy);
         let consumers: Vec<Arc<dyn Consumer>> = vec![Arc::new(payments.news()), clerk];
         let settings = region_core_events::Settings { poll: Duration::from_millis(20), ..Default::default() };
-        let runner = Runner::new(self.shards.clone(), self.wakes.clone(), consumers, settings);
-        self.tasks.push(tokio::spawn(runner.run(self.shutdown.clone())));
+        let (shards, wakes, shutdown) = (self.shards.clone(), self.wakes.clone(), self.shutdown.clone());
+        self.tasks.push(match &self.brokers {
+            None => tokio::spawn(Runner::new(shards, wakes, consumers, settings).run(shutdown)),
+            Some(brokers) => {
+                let mut options = Options::new(vec![brokers.bootstrap_servers()], self.entropy.bytes());
+                // What the brokers should bring is never read from the outbox.
+                options.settings.grace = Duration::from_secs(3600);
+                tokio::spawn(Bus::new(shards, wakes, consumers, options).run(shutdown))
+            }
+        });
         self.tasks.push(tokio::spawn(payments.drive(self.shutdown.clone())));
     }
 
@@ -389,18 +410,61 @@ impl Shop {
     }
 }
 
-#[tokio::test]
-async fn a_paid_order_is_captured_once() {
-    let mut shop = Shop::open(1).await;
+/// Brokers in this process.
+fn brokers() -> MockCluster<'static, DefaultProducerContext> {
+    let brokers = MockCluster::new(1).unwrap();
+    for topic in Topic::ALL {
+        brokers.create_topic(topic.name(), 2, 1).unwrap();
+    }
+    brokers
+}
+
+/// Each promise is kept whatever carries the events.
+macro_rules! on_both_buses {
+    ($($promise:ident,)*) => {
+        mod on_postgres {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $promise() {
+                Box::pin(super::$promise(super::Home::Postgres)).await;
+            })*
+        }
+
+        mod on_kafka {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $promise() {
+                Box::pin(super::$promise(super::Home::Kafka)).await;
+            })*
+        }
+    };
+}
+
+#[path = "saga/refunds.rs"]
+mod refunds;
+
+on_both_buses! {
+    a_paid_order_is_captured_once,
+    a_declined_order_ends_and_nothing_moves,
+    a_challenge_waits_for_the_shopper_and_not_for_ever,
+    an_answer_that_never_comes_and_one_that_comes_late_are_one_charge_each,
+    a_cancelled_order_costs_nothing_even_if_the_bank_answers_late,
+    money_that_moved_for_a_cancelled_order_moves_back_once,
+    lost_answers_errors_and_two_processes_change_nothing_about_the_sum,
+    a_bank_that_forgets_its_keys_while_answers_are_lost_moves_money_once_each_way,
+    a_bank_that_is_cut_off_midway_and_comes_back_is_asked_again_and_charges_once,
+    every_event_told_twice_changes_nothing,
+    a_worker_that_dies_after_the_call_leaves_it_to_the_next_one,
+}
+
+async fn a_paid_order_is_captured_once(home: Home) {
+    let mut shop = Shop::open(1, home).await;
     let orders = shop.orders("tok_success", 20).await;
     shop.until(&orders, &["captured"]).await;
     shop.audit(20, 0).await;
     shop.close().await;
 }
 
-#[tokio::test]
-async fn a_declined_order_ends_and_nothing_moves() {
-    let mut shop = Shop::open(1).await;
+async fn a_declined_order_ends_and_nothing_moves(home: Home) {
+    let mut shop = Shop::open(1, home).await;
     let declined = shop.orders("tok_decline", 3).await;
     let nonsense = shop.orders("tok_nonsense", 2).await;
     shop.until(&[declined, nonsense.clone()].concat(), &["declined"]).await;
@@ -409,9 +473,8 @@ async fn a_declined_order_ends_and_nothing_moves() {
     shop.close().await;
 }
 
-#[tokio::test]
-async fn a_challenge_waits_for_the_shopper_and_not_for_ever() {
-    let mut shop = Shop::open(1).await;
+async fn a_challenge_waits_for_the_shopper_and_not_for_ever(home: Home) {
+    let mut shop = Shop::open(1, home).await;
     let orders = shop.orders("tok_challenge", 2).await;
     shop.until(&orders, &["challenge_required"]).await;
     for _ in 0..2 {
@@ -427,9 +490,8 @@ async fn a_challenge_waits_for_the_shopper_and_not_for_ever() {
     shop.close().await;
 }
 
-#[tokio::test]
-async fn an_answer_that_never_comes_and_one_that_comes_late_are_one_charge_each() {
-    let mut shop = Shop::open(1).await;
+async fn an_answer_that_never_comes_and_one_that_comes_late_are_one_charge_each(home: Home) {
+    let mut shop = Shop::open(1, home).await;
     let silent = shop.orders("tok_timeout", 5).await;
     let late = shop.orders("tok_late", 5).await;
     shop.until(&[silent, late].concat(), &["captured"]).await;
@@ -437,9 +499,8 @@ async fn an_answer_that_never_comes_and_one_that_comes_late_are_one_charge_each(
     shop.close().await;
 }
 
-#[tokio::test]
-async fn a_cancelled_order_costs_nothing_even_if_the_bank_answers_late() {
-    let mut shop = Shop::open(1).await;
+async fn a_cancelled_order_costs_nothing_even_if_the_bank_answers_late(home: Home) {
+    let mut shop = Shop::open(1, home).await;
     let late = shop.orders("tok_late", 5).await;
     let known = shop.order("tok_challenge").await;
     shop.until(&[known], &["challenge_required"]).await;
@@ -451,9 +512,8 @@ async fn a_cancelled_order_costs_nothing_even_if_the_bank_answers_late() {
     shop.close().await;
 }
 
-#[tokio::test]
-async fn money_that_moved_for_a_cancelled_order_moves_back_once() {
-    let mut shop = Shop::open(1).await;
+async fn money_that_moved_for_a_cancelled_order_moves_back_once(home: Home) {
+    let mut shop = Shop::open(1, home).await;
     let orders = shop.orders("tok_success", 3).await;
     shop.until(&orders, &["captured"]).await;
     let mut conn = shop.shard().read().await.unwrap();
@@ -468,9 +528,8 @@ async fn money_that_moved_for_a_cancelled_order_moves_back_once() {
     shop.close().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn lost_answers_errors_and_two_processes_change_nothing_about_the_sum() {
-    let mut shop = Shop::open(2).await;
+async fn lost_answers_errors_and_two_processes_change_nothing_about_the_sum(home: Home) {
+    let mut shop = Shop::open(2, home).await;
     shop.bank.faults(json!({ "seed": 11, "drop_answer": 0.1, "fail_before": 0.1, "fail_after": 0.1 })).await;
     let paid = shop.orders("tok_success", 60).await;
     let declined = shop.orders("tok_decline", 10).await;
@@ -480,9 +539,8 @@ async fn lost_answers_errors_and_two_processes_change_nothing_about_the_sum() {
     shop.close().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_bank_that_forgets_its_keys_while_answers_are_lost_moves_money_once_each_way() {
-    let mut shop = Shop::open(2).await;
+async fn a_bank_that_forgets_its_keys_while_answers_are_lost_moves_money_once_each_way(home: Home) {
+    let mut shop = Shop::open(2, home).await;
     shop.bank.faults(json!({ "seed": 5, "drop_answer": 0.05, "fail_after": 0.2 })).await;
     let orders = shop.orders("tok_success", 40).await;
     let forgetting = shop.bank.forgetting();
@@ -500,9 +558,8 @@ async fn a_bank_that_forgets_its_keys_while_answers_are_lost_moves_money_once_ea
     shop.close().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_bank_that_is_cut_off_midway_and_comes_back_is_asked_again_and_charges_once() {
-    let mut shop = Shop::open(1).await;
+async fn a_bank_that_is_cut_off_midway_and_comes_back_is_asked_again_and_charges_once(home: Home) {
+    let mut shop = Shop::open(1, home).await;
     let mut orders = Vec::new();
     for _ in 0..4 {
         orders.extend(shop.orders("tok_success", 10).await);
@@ -516,9 +573,8 @@ async fn a_bank_that_is_cut_off_midway_and_comes_back_is_asked_again_and_charges
     shop.close().await;
 }
 
-#[tokio::test]
-async fn every_event_told_twice_changes_nothing() {
-    let mut shop = Shop::open(1).await;
+async fn every_event_told_twice_changes_nothing(home: Home) {
+    let mut shop = Shop::open(1, home).await;
     let paid = shop.orders("tok_success", 5).await;
     shop.until(&paid, &["captured"]).await;
     let mut conn = shop.shard().read().await.unwrap();
@@ -533,9 +589,8 @@ async fn every_event_told_twice_changes_nothing() {
     shop.close().await;
 }
 
-#[tokio::test]
-async fn a_worker_that_dies_after_the_call_leaves_it_to_the_next_one() {
-    let mut shop = Shop::open(0).await;
+async fn a_worker_that_dies_after_the_call_leaves_it_to_the_next_one(home: Home) {
+    let mut shop = Shop::open(0, home).await;
     let order = shop.order("tok_success").await;
     let settle = async |shop: &Shop| {
         let consumers: Vec<Arc<dyn Consumer>> = vec![Arc::new(shop.payments.news())];

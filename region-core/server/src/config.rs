@@ -35,6 +35,8 @@ pub(crate) struct Config {
     /// Without it no order is judged.
     pub(crate) risk: Option<Risk>,
     #[serde(default)]
+    pub(crate) bus: Bus,
+    #[serde(default)]
     pub(crate) mail: Mail,
     #[serde(default)]
     pub(crate) store: Store,
@@ -207,6 +209,29 @@ impl Risk {
     }
 }
 
+/// What carries events from a shard to those who hear them.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Bus {
+    pub(crate) kind: BusKind,
+    /// Kafka's brokers, `host:port`, in a network where nobody else reads or writes. The topics `order_events`,
+    /// `inventory_events`, `payment_events` and `shipping_events` are made by whoever runs them. Whoever goes back to Postgres
+    /// deletes the row `kafka` of `consumer_cursors` on each shard, else events are kept for it.
+    pub(crate) brokers: Vec<String>,
+}
+
+/// The buses that there are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum BusKind {
+    /// The shard itself.
+    #[default]
+    Postgres,
+    /// If the program was built with it.
+    #[cfg(feature = "kafka")]
+    Kafka,
+}
+
 /// How shoppers are written to.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -314,6 +339,7 @@ impl Config {
         if self.dev.plain_api && !self.listen.ops.ip().is_loopback() {
             bail!("dev.plain_api: refused, for listen.ops is {}, not a loopback address", self.listen.ops);
         }
+        self.bus.check()?;
         match self.payment.provider {
             ProviderKind::Sandbox => ensure!(self.payment.url.is_some(), "payment.url: where is the sandbox?"),
             ProviderKind::Stripe => ensure!(self.payment.stripe.is_some(), "payment.stripe: which account?"),
@@ -328,6 +354,22 @@ impl Config {
     /// The shards of this process's region.
     pub(crate) fn own_shards(&self) -> impl Iterator<Item = &ShardAddress> {
         self.shards.iter().filter(|shard| shard.region == self.region)
+    }
+}
+
+impl Bus {
+    fn check(&self) -> anyhow::Result<()> {
+        match self.kind {
+            BusKind::Postgres => ensure!(self.brokers.is_empty(), "bus.brokers: only bus.kind = \"kafka\" has them"),
+            #[cfg(feature = "kafka")]
+            BusKind::Kafka => ensure!(!self.brokers.is_empty(), "bus.brokers: where is Kafka?"),
+        }
+        for (index, broker) in self.brokers.iter().enumerate() {
+            let address = broker.rsplit_once(':').filter(|(host, _)| !host.is_empty() && !host.contains(','));
+            let port = address.and_then(|(_, port)| port.parse::<u16>().ok());
+            ensure!(port.is_some_and(|port| port > 0), "bus.brokers[{index}]: {broker} is not host:port");
+        }
+        Ok(())
     }
 }
 
@@ -419,6 +461,19 @@ mod tests {
     }
 
     #[test]
+    #[cfg(feature = "kafka")]
+    fn events_go_over_kafka_if_it_is_said_where_it_is() {
+        assert_eq!(read(GOOD).unwrap().bus.kind, BusKind::Postgres);
+        let config =
+            read(&format!("{GOOD}\n[bus]\nkind = \"kafka\"\nbrokers = [\"a.example:9092\", \"[::1]:9093\"]")).unwrap();
+        assert_eq!((config.bus.kind, config.bus.brokers.len()), (BusKind::Kafka, 2));
+        for brokers in ["", "brokers = []", "brokers = [\"a\"]", "brokers = [\"a:0\"]", "brokers = [\"a:1,b:2\"]"] {
+            let error = format!("{:#}", read(&format!("{GOOD}\n[bus]\nkind = \"kafka\"\n{brokers}")).unwrap_err());
+            assert!(error.contains("bus.brokers"), "{brokers}: {error}");
+        }
+    }
+
+    #[test]
     fn an_account_at_stripe_is_taken_and_its_secrets_do_not_show() {
         let stripe = "[payment.stripe]\nsecret_key = \"sk_test_4eC39H\"\nwebhook_secrets = [\"whsec_wRNft\"]";
         let config = read(&format!("{}\n{stripe}", GOOD.replace("\"sandbox\"", "\"stripe\""))).unwrap();
@@ -447,6 +502,9 @@ mod tests {
             ),
             (GOOD.replace("[redis]", "[reddis]"), "reddis"),
             (format!("{GOOD}\n[mail]\nuri = \"smtp://127.0.0.1\""), "mail.uri"),
+            (format!("{GOOD}\n[bus]\nkind = \"pigeon\""), "bus.kind"),
+            (format!("{GOOD}\n[bus]\nbrokers = [\"a:1\"]"), "bus.brokers"),
+            (format!("{GOOD}\n[bus]\nbroker = \"a:1\""), "bus.broker"),
             (format!("{GOOD}\n[neighbours]\neu-1 = \"127.0.0.1:1\""), "neighbours.eu-1"),
         ];
         for (text, key) in cases {

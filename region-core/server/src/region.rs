@@ -36,7 +36,7 @@ use sqlx::postgres::PgPoolOptions;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::config::{Config, Payment, ProviderKind, ShardAddress};
+use crate::config::{Bus, BusKind, Config, Payment, ProviderKind, ShardAddress};
 use crate::mail::Post;
 use crate::peers::LinkedPeers;
 use crate::prices::CatalogPrices;
@@ -75,6 +75,7 @@ pub(crate) struct Region {
     wakes: Wakes,
     control: PgPool,
     entropy: Entropy,
+    bus: Bus,
     /// This process to the others of its region.
     name: String,
 }
@@ -169,6 +170,7 @@ impl Region {
             wakes,
             control,
             entropy,
+            bus: config.bus.clone(),
             name: config.name.clone(),
         })
     }
@@ -244,12 +246,27 @@ impl Region {
             let (turn, name, stop) = (shard.turn().clone(), self.name.clone(), stop());
             tasks.spawn(async move { stop.run_until_cancelled(turn.stand(&name)).await });
         }
-        tasks.spawn(Runner::new(self.shards.clone(), self.wakes.clone(), consumers, Settings::default()).run(stop()));
+        self.start_bus(consumers, tasks, stop());
         tasks.spawn(self.payments.clone().drive(stop()));
         tasks.spawn(region_core_order::sweep(self.orders.clone(), stop()));
         tasks.spawn(self.levels.clone().follow(stop()));
         tasks.spawn(balance::run(self.borrowing.clone(), stop()));
         tasks.spawn(tidy(self.accounts.clone(), self.carts.clone(), stop()));
+    }
+
+    /// Gives events to consumers, over whatever bus there is.
+    fn start_bus(&self, consumers: Vec<Arc<dyn Consumer>>, tasks: &TaskTracker, stop: CancellationToken) {
+        let (shards, wakes) = (self.shards.clone(), self.wakes.clone());
+        match self.bus.kind {
+            #[cfg(feature = "kafka")]
+            BusKind::Kafka => {
+                let options = region_core_kafka::Options::new(self.bus.brokers.clone(), self.entropy.bytes());
+                tasks.spawn(region_core_kafka::Bus::new(shards, wakes, consumers, options).run(stop));
+            }
+            BusKind::Postgres => {
+                tasks.spawn(Runner::new(shards, wakes, consumers, Settings::default()).run(stop));
+            }
+        }
     }
 }
 

@@ -8,6 +8,8 @@
 //! the later event has the higher transaction id, which nothing here checks: [`crate::append`] says what that asks of
 //! writers.
 
+use std::time::Duration;
+
 use region_core_store::StoreError;
 use shared::{EventId, OrderId};
 use sqlx::PgConnection;
@@ -59,17 +61,22 @@ pub(crate) async fn found(conn: &mut PgConnection, consumer: &str) -> Result<(),
 
 /// Looks without locking or writing, so that idle polling costs neither a transaction id nor a flush. How far the consumer
 /// lags is looked for only if that is asked, and what may be passed or is not settled only where there is nothing to hear.
+/// Events younger than `grace` are left to another bus: they count as nothing yet.
 pub(crate) async fn peek(
     conn: &mut PgConnection,
     consumer: &str,
     kinds: &[String],
     lag: bool,
+    grace: Duration,
 ) -> Result<Peek, StoreError> {
     let row = sqlx::query!(
         r#"
         WITH cursor AS MATERIALIZED (
             SELECT settled_before, window_before, sequence, window_last, sequence >= window_last AS done,
-                   pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS safe_before
+                   least(pg_snapshot_xmin(pg_current_snapshot())::text::bigint, CASE WHEN $4::float8 > 0 THEN (
+                       SELECT transaction_id FROM outbox
+                       WHERE transaction_id >= window_before AND created_at > shard_now() - make_interval(secs => $4)
+                       ORDER BY transaction_id LIMIT 1) END) AS safe_before
             FROM consumer_cursors WHERE consumer = $1
         ), heard AS MATERIALIZED (
             -- Ordered, as all of these, so that each is one step into the index and never a scan of all that is kept.
@@ -94,7 +101,7 @@ pub(crate) async fn peek(
                 SELECT true FROM outbox
                 WHERE transaction_id >= cursor.window_before AND transaction_id < cursor.safe_before
                 ORDER BY transaction_id LIMIT 1) IS NOT NULL AS "passing!",
-            NOT heard.any AND (
+            NOT heard.any AND $4 = 0 AND (
                 SELECT true FROM outbox WHERE transaction_id >= cursor.safe_before
                 ORDER BY transaction_id LIMIT 1) IS NOT NULL AS "unsettled!",
             EXISTS (SELECT FROM event_retries AS retry
@@ -108,10 +115,12 @@ pub(crate) async fn peek(
         consumer,
         kinds,
         lag,
+        grace.as_secs_f64(),
     )
     .fetch_one(conn)
     .await?;
-    let behind = row.oldest_heard.map_or(0.0, |oldest| (row.now - oldest).as_seconds_f64().max(0.0));
+    let behind =
+        row.oldest_heard.map_or(0.0, |oldest| (row.now - oldest).as_seconds_f64() - grace.as_secs_f64()).max(0.0);
     Ok(Peek {
         work: row.heard || row.retry_due,
         passing: row.passing,
@@ -135,11 +144,16 @@ pub(crate) async fn lock(conn: &mut PgConnection, consumer: &str) -> Result<Opti
     Ok(cursor)
 }
 
-/// The next window: what became safe to read since the last one was opened.
-pub(crate) async fn next_window(conn: &mut PgConnection, done: Cursor) -> Result<Cursor, StoreError> {
+/// The next window: what became safe to read since the last one was opened, and is older than `grace`.
+pub(crate) async fn next_window(conn: &mut PgConnection, done: Cursor, grace: Duration) -> Result<Cursor, StoreError> {
     let row = sqlx::query!(
         r#"
-        WITH bound AS MATERIALIZED (SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS safe_before),
+        WITH bound AS MATERIALIZED (
+            SELECT least(pg_snapshot_xmin(pg_current_snapshot())::text::bigint, CASE WHEN $2::float8 > 0 THEN (
+                       SELECT transaction_id FROM outbox
+                       WHERE transaction_id >= $1 AND created_at > shard_now() - make_interval(secs => $2)
+                       ORDER BY transaction_id LIMIT 1) END) AS safe_before
+        ),
         -- By itself, for a least and a greatest sequence would otherwise be looked for from the beginning of all that is kept.
         safe AS MATERIALIZED (
             SELECT sequence FROM outbox
@@ -151,6 +165,7 @@ pub(crate) async fn next_window(conn: &mut PgConnection, done: Cursor) -> Result
         FROM safe
         "#,
         done.window_before,
+        grace.as_secs_f64(),
     )
     .fetch_one(conn)
     .await?;
@@ -206,6 +221,20 @@ pub(crate) async fn advance(conn: &mut PgConnection, consumer: &str, to: Cursor)
     .execute(conn)
     .await?;
     region_core_store::expect_rows("consumer_cursors", done.rows_affected(), 1)
+}
+
+/// Which of these events the consumer has handled already.
+pub(crate) async fn handled(
+    conn: &mut PgConnection,
+    consumer: &str,
+    events: &[Event],
+) -> Result<Vec<Uuid>, StoreError> {
+    let ids: Vec<_> = events.iter().map(|event| event.event_id.as_uuid()).collect();
+    let handled =
+        sqlx::query_scalar!("SELECT event_id FROM inbox WHERE consumer = $1 AND event_id = ANY ($2)", consumer, &ids)
+            .fetch_all(conn)
+            .await?;
+    Ok(handled)
 }
 
 /// Enters events into the consumer's inbox and tells which were not there before.
@@ -265,7 +294,8 @@ mod tests {
         FROM generate_series(1, 3) AS number";
 
     async fn lag_minutes(conn: &mut PgConnection, kind: &str) -> f64 {
-        (peek(conn, "scribe", &[kind.to_owned()], true).await.unwrap().lag_seconds.unwrap() / 60.0).floor()
+        (peek(conn, "scribe", &[kind.to_owned()], true, Duration::ZERO).await.unwrap().lag_seconds.unwrap() / 60.0)
+            .floor()
     }
 
     #[tokio::test]
@@ -275,7 +305,7 @@ mod tests {
         found(&mut conn, "scribe").await.unwrap();
         sqlx::query("SELECT pg_current_xact_id()").execute(&mut *open).await.unwrap();
         sqlx::raw_sql(THREE_EVENTS).execute(&mut *conn).await.unwrap();
-        let stuck = peek(&mut conn, "scribe", &["OrderClaimed".to_owned()], false).await.unwrap();
+        let stuck = peek(&mut conn, "scribe", &["OrderClaimed".to_owned()], false, Duration::ZERO).await.unwrap();
         assert!(!stuck.work && stuck.unsettled && stuck.lag_seconds.is_none(), "{stuck:?}");
         assert_eq!(lag_minutes(&mut conn, "OrderClaimed").await, 3.0);
         assert_eq!(lag_minutes(&mut conn, "OrderShipped").await, 0.0, "a lag behind what it does not hear");
@@ -291,11 +321,31 @@ mod tests {
         // Long settled, whatever else runs on this server.
         sqlx::query("UPDATE outbox SET transaction_id = aggregate_version").execute(&mut *conn).await.unwrap();
         let cursor = lock(&mut conn, "scribe").await.unwrap().unwrap();
-        let cursor = next_window(&mut conn, cursor).await.unwrap();
+        let cursor = next_window(&mut conn, cursor, Duration::ZERO).await.unwrap();
         for (handled, left_minutes) in [(0, 3.0), (1, 2.0), (2, 1.0), (3, 0.0)] {
             let to = Cursor { sequence: cursor.sequence + handled, ..cursor };
             advance(&mut conn, "scribe", to).await.unwrap();
             assert_eq!(lag_minutes(&mut conn, "OrderClaimed").await, left_minutes, "after {handled}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_younger_than_the_grace_is_left_alone() {
+        let database = shard_database().await;
+        let mut conn = database.pool.acquire().await.unwrap();
+        found(&mut conn, "scribe").await.unwrap();
+        sqlx::raw_sql(THREE_EVENTS).execute(&mut *conn).await.unwrap();
+        sqlx::query("UPDATE outbox SET transaction_id = aggregate_version").execute(&mut *conn).await.unwrap();
+        let kinds = ["OrderClaimed".to_owned()];
+        let cursor = lock(&mut conn, "scribe").await.unwrap().unwrap();
+        // They were written three, two and one minutes ago.
+        for (grace_seconds, old) in [(0, 3), (90, 2), (150, 1), (600, 0)] {
+            let grace = Duration::from_secs(grace_seconds);
+            let window = next_window(&mut conn, cursor, grace).await.unwrap();
+            assert_eq!(read(&mut conn, window, &kinds, 10).await.unwrap().len(), old, "{grace:?}");
+            let peek = peek(&mut conn, "scribe", &kinds, true, grace).await.unwrap();
+            assert_eq!((peek.work, peek.passing || peek.unsettled), (old > 0, false), "{grace:?}: {peek:?}");
+            assert_eq!(peek.lag_seconds.unwrap() > 0.0, old > 0, "{grace:?}: {peek:?}");
         }
     }
 }

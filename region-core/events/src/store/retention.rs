@@ -9,25 +9,31 @@ use sqlx::PgConnection;
 ///
 /// The cursor of a consumer that no longer exists holds everything back until an operator deletes its row.
 pub(crate) async fn forget_events(conn: &mut PgConnection, kept: Duration, limit: i64) -> Result<u64, StoreError> {
-    let done = sqlx::query!(
+    let forgotten = sqlx::query_scalar!(
         r#"
-        DELETE FROM outbox WHERE sequence IN (
-            SELECT sequence FROM (
-                SELECT sequence, created_at FROM outbox AS event
-                WHERE transaction_id < (SELECT coalesce(min(settled_before), 0) FROM consumer_cursors)
-                  AND NOT EXISTS (SELECT FROM event_retries AS retry WHERE retry.event_id = event.event_id)
-                  AND NOT EXISTS (SELECT FROM dead_letters AS letter WHERE letter.event_id = event.event_id)
-                ORDER BY transaction_id, sequence LIMIT $2
-            ) AS oldest
-            WHERE created_at < shard_now() - make_interval(secs => $1)
+        WITH forgotten AS (
+            DELETE FROM outbox WHERE sequence IN (
+                SELECT sequence FROM (
+                    SELECT sequence, created_at FROM outbox AS event
+                    WHERE transaction_id < (SELECT coalesce(min(settled_before), 0) FROM consumer_cursors)
+                      AND NOT EXISTS (SELECT FROM event_retries AS retry WHERE retry.event_id = event.event_id)
+                      AND NOT EXISTS (SELECT FROM dead_letters AS letter WHERE letter.event_id = event.event_id)
+                    ORDER BY transaction_id, sequence LIMIT $2
+                ) AS oldest
+                WHERE created_at < shard_now() - make_interval(secs => $1)
+            ) RETURNING aggregate_id, sequence
+        ), carried AS (
+            DELETE FROM relayed_events AS carried USING forgotten
+            WHERE carried.aggregate_id = forgotten.aggregate_id AND carried.sequence = forgotten.sequence
         )
+        SELECT count(*) AS "count!" FROM forgotten
         "#,
         kept.as_secs_f64(),
         limit,
     )
-    .execute(conn)
+    .fetch_one(conn)
     .await?;
-    Ok(done.rows_affected())
+    Ok(forgotten.unsigned_abs())
 }
 
 /// Deletes at most `limit` inbox rows older than `kept` whose events are forgotten and so cannot come again.
@@ -64,6 +70,7 @@ mod tests {
         INSERT INTO dead_letters (consumer, event_id, aggregate_id, sequence, attempts, cause)
         SELECT 'stock', event_id, aggregate_id, sequence, 5, 'test' FROM outbox WHERE transaction_id = 2;
         INSERT INTO inbox (consumer, event_id, handled_at) SELECT 'stock', event_id, '2000-01-01' FROM outbox;
+        INSERT INTO relayed_events (aggregate_id, sequence) SELECT aggregate_id, sequence FROM outbox;
         INSERT INTO consumer_cursors (consumer, settled_before, window_before) VALUES ('stock', 3, 3)";
 
     #[tokio::test]
@@ -75,6 +82,9 @@ mod tests {
         let forgotten = forget_events(&mut conn, day, 10).await.unwrap();
         let kept = sqlx::query_scalar!("SELECT transaction_id FROM outbox ORDER BY 1").fetch_all(&mut *conn).await;
         assert_eq!((forgotten, kept.unwrap()), (1, vec![2, 3]));
+        let carried =
+            sqlx::query_scalar!(r#"SELECT count(*) AS "count!" FROM relayed_events"#).fetch_one(&mut *conn).await;
+        assert_eq!(carried.unwrap(), 2, "what is not kept is still said to have been carried");
         assert_eq!(forget_inbox(&mut conn, day, 10).await.unwrap(), 1, "an inbox row goes only after its event");
     }
 

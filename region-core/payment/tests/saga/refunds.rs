@@ -68,9 +68,18 @@ impl Shop {
     }
 }
 
-#[tokio::test]
-async fn a_part_goes_back_once_however_often_it_is_asked_for() {
-    let mut shop = Shop::open(1).await;
+on_both_buses! {
+    a_part_goes_back_once_however_often_it_is_asked_for,
+    refunds_asked_for_at_once_never_exceed_what_was_captured,
+    only_captured_money_is_given_back,
+    what_the_bank_refuses_is_seen_and_can_be_asked_for_again,
+    lost_answers_errors_and_two_processes_give_each_part_back_once,
+    a_worker_that_dies_after_the_bank_gave_back_leaves_it_to_the_next_one,
+    of_a_cancelled_order_the_rest_goes_back_after_its_parts,
+}
+
+async fn a_part_goes_back_once_however_often_it_is_asked_for(home: Home) {
+    let mut shop = Shop::open(1, home).await;
     let order = shop.paid(1).await[0];
     let same = (0..20).map(|_| shop.give_back(order, "same", 300));
     let asked: Vec<Asked> = futures::future::join_all(same).await.into_iter().map(Result::unwrap).collect();
@@ -92,9 +101,8 @@ async fn a_part_goes_back_once_however_often_it_is_asked_for() {
     shop.close().await;
 }
 
-#[tokio::test]
-async fn refunds_asked_for_at_once_never_exceed_what_was_captured() {
-    let mut shop = Shop::open(1).await;
+async fn refunds_asked_for_at_once_never_exceed_what_was_captured(home: Home) {
+    let mut shop = Shop::open(1, home).await;
     let order = shop.paid(1).await[0];
     let keys: Vec<String> = (0..10).map(|number| format!("k{number}")).collect();
     let asked = futures::future::join_all(keys.iter().map(|key| shop.give_back(order, key, 300))).await;
@@ -113,9 +121,8 @@ async fn refunds_asked_for_at_once_never_exceed_what_was_captured() {
     shop.close().await;
 }
 
-#[tokio::test]
-async fn only_captured_money_is_given_back() {
-    let mut shop = Shop::open(1).await;
+async fn only_captured_money_is_given_back(home: Home) {
+    let mut shop = Shop::open(1, home).await;
     let waiting = shop.order("tok_challenge").await;
     shop.until(&[waiting], &["challenge_required"]).await;
     let refused = shop.give_back(waiting, "k", 1).await.unwrap_err();
@@ -131,9 +138,8 @@ async fn only_captured_money_is_given_back() {
     shop.close().await;
 }
 
-#[tokio::test]
-async fn what_the_bank_refuses_is_seen_and_can_be_asked_for_again() {
-    let mut shop = Shop::open(1).await;
+async fn what_the_bank_refuses_is_seen_and_can_be_asked_for_again(home: Home) {
+    let mut shop = Shop::open(1, home).await;
     let order = shop.paid(1).await[0];
     // Somebody gave money back at the bank itself, without telling us.
     let reference = shop.text("SELECT provider_reference FROM payments WHERE order_id = $1", order).await.unwrap();
@@ -150,9 +156,8 @@ async fn what_the_bank_refuses_is_seen_and_can_be_asked_for_again() {
     shop.close().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn lost_answers_errors_and_two_processes_give_each_part_back_once() {
-    let mut shop = Shop::open(2).await;
+async fn lost_answers_errors_and_two_processes_give_each_part_back_once(home: Home) {
+    let mut shop = Shop::open(2, home).await;
     let orders = shop.paid(10).await;
     shop.bank.faults(json!({ "seed": 12, "drop_answer": 0.2, "fail_before": 0.1, "fail_after": 0.2 })).await;
     for order in &orders {
@@ -170,9 +175,8 @@ async fn lost_answers_errors_and_two_processes_give_each_part_back_once() {
     shop.close().await;
 }
 
-#[tokio::test]
-async fn a_worker_that_dies_after_the_bank_gave_back_leaves_it_to_the_next_one() {
-    let mut shop = Shop::open(1).await;
+async fn a_worker_that_dies_after_the_bank_gave_back_leaves_it_to_the_next_one(home: Home) {
+    let mut shop = Shop::open(1, home).await;
     let order = shop.paid(1).await[0];
     shop.shutdown.cancel();
     for task in shop.tasks.drain(..) {
@@ -201,9 +205,8 @@ async fn a_worker_that_dies_after_the_bank_gave_back_leaves_it_to_the_next_one()
     shop.close().await;
 }
 
-#[tokio::test]
-async fn of_a_cancelled_order_the_rest_goes_back_after_its_parts() {
-    let mut shop = Shop::open(1).await;
+async fn of_a_cancelled_order_the_rest_goes_back_after_its_parts(home: Home) {
+    let mut shop = Shop::open(1, home).await;
     let orders = shop.paid(2).await;
     // One part is under way while its order is cancelled, the other order has nothing left to give back.
     shop.give_back(orders[1], "all", 1250).await.unwrap();
