@@ -138,6 +138,7 @@ fn personal<P: Platform>(app: &App<P>) -> Router<App<P>> {
         .route("/desk/orders/{order_id}", get(desk::show::<P>))
         .route("/desk/orders/{order_id}/shipments", post(desk::send::<P>))
         .route("/desk/orders/{order_id}/shipments/{shipment_id}/delivered", post(desk::deliver::<P>))
+        .route("/desk/orders/{order_id}/notifications/{notification_id}/resend", post(desk::resend::<P>))
         .route("/desk/orders/{order_id}/cancel", post(desk::cancel::<P>))
         .route("/account", get(account::show::<P>))
         .route("/sign-in", get(account::sign_in_form::<P>).post(account::sign_in::<P>))

@@ -167,6 +167,7 @@ async fn every_page_can_be_used_by_everybody() {
         pages.push((path.clone(), browser.get(&path).await));
     }
     platform.send_parcels(1, false);
+    platform.tell();
     let sent = pages.last().unwrap().0.clone();
     pages.push((format!("{sent} with a parcel"), browser.get(&sent).await));
     assert!(pages.len() > 32);

@@ -452,6 +452,35 @@ async fn who_keeps_the_store_sends_an_order_from_the_desk_and_nobody_else_sees_o
 }
 
 #[tokio::test]
+async fn who_keeps_the_store_sees_what_a_shopper_was_told_and_has_it_sent_again() {
+    let (platform, router) = shop();
+    let mut ada = Browser::new(&router);
+    add(&mut ada, TAPE, "1").await;
+    let order = check_out(&mut ada, &[("payment", "tok_success")]).await.1.location().to_owned();
+    let desk = format!("/desk{order}");
+    let mut keeper = Browser::new(&router);
+    let up = [("email", "keeper@example.org"), ("password", "correct horse"), ("name", "Bo"), ("next", "desk")];
+    keeper.post_pairs("/sign-up", &up).await;
+    assert_eq!(keeper.get(&desk).await.text("#told"), "", "nothing was told yet");
+    platform.tell();
+    let page = keeper.get(&desk).await;
+    let told = page.text("section[aria-labelledby=told] li");
+    for said in ["Order confirmed", "Came back", "ada@example.org", "no <such> user"] {
+        assert!(told.contains(said), "{said:?} is missing in {told:?}");
+    }
+    assert!(!page.body.contains("<such>"), "a mail server's words became markup");
+    let again = page.body.split("action=\"").map(|rest| rest.split('"').next().unwrap());
+    let again = again.into_iter().find(|path| path.ends_with("/resend")).unwrap().to_owned();
+    let form = page.form(&again);
+    assert_eq!(ada.post(&again, &form).await.status, 404, "not a shopper's");
+    assert_eq!(keeper.post(&again, &form).await.location(), desk);
+    let page = keeper.get(&desk).await;
+    assert!(page.text("section[aria-labelledby=told]").contains("sent once more"), "{}", page.body);
+    let twice = keeper.post(&again, &page.form(&again)).await;
+    assert_eq!((twice.status.as_u16(), twice.text("[role=alert]").as_str()), (409, "it is still to be sent."));
+}
+
+#[tokio::test]
 async fn an_expired_token_is_traded_without_the_shopper_noticing() {
     let (platform, router) = shop();
     let mut browser = Browser::new(&router);
@@ -598,6 +627,7 @@ async fn only_our_own_pages_may_post() {
         "/desk/orders/x/shipments",
         "/desk/orders/x/shipments/y/delivered",
         "/desk/orders/x/cancel",
+        "/desk/orders/x/notifications/y/resend",
     ];
     let origins = [
         None,

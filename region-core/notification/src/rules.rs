@@ -122,6 +122,14 @@ pub enum State {
 }
 
 impl State {
+    const ALL: [Self; 4] = [Self::ToSend, Self::Sent, Self::Failed, Self::Bounced];
+
+    /// The one that the database keeps so.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.name() == name)
+    }
+
     /// How the database keeps it.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -131,6 +139,34 @@ impl State {
             Self::Failed => "failed",
             Self::Bounced => "bounced",
         }
+    }
+}
+
+/// Most copies of one notification that the desk may ask for.
+pub const MOST_COPIES: usize = 10;
+
+/// Why no copy of a notification is sent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum NoCopy {
+    /// It is on its way.
+    #[error("it is still to be sent, and is tried again by itself")]
+    StillToSend,
+    /// It was sent often enough.
+    #[error("it was sent again {} times already", MOST_COPIES)]
+    Enough,
+}
+
+/// Whether one more copy may be sent of what stands so, whose copies stand so.
+///
+/// # Errors
+/// [`NoCopy`].
+pub fn may_copy(first: State, copies: &[State]) -> Result<(), NoCopy> {
+    if first == State::ToSend || copies.contains(&State::ToSend) {
+        Err(NoCopy::StillToSend)
+    } else if copies.len() >= MOST_COPIES {
+        Err(NoCopy::Enough)
+    } else {
+        Ok(())
     }
 }
 
@@ -264,6 +300,19 @@ mod tests {
         let event = EventId::mint(1_800_000_000_000, [1; 10]);
         let id = message_id(event, Channel::Mail, "shop.example");
         assert_eq!(id, format!("{event}.mail@shop.example"));
+    }
+
+    #[test]
+    fn a_copy_is_sent_of_what_has_come_to_an_end_and_not_for_ever() {
+        for ended in [State::Sent, State::Failed, State::Bounced] {
+            assert_eq!(State::parse(ended.name()), Some(ended));
+            assert_eq!(may_copy(ended, &[]), Ok(()));
+            assert_eq!(may_copy(ended, &[State::Failed; MOST_COPIES - 1]), Ok(()));
+            assert_eq!(may_copy(ended, &[State::Sent; MOST_COPIES]), Err(NoCopy::Enough));
+            assert_eq!(may_copy(ended, &[State::Sent, State::ToSend]), Err(NoCopy::StillToSend));
+        }
+        assert_eq!(may_copy(State::ToSend, &[]), Err(NoCopy::StillToSend));
+        assert_eq!(State::parse("lost"), None);
     }
 
     #[test]

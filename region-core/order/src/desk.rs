@@ -6,13 +6,15 @@ use std::collections::BTreeSet;
 
 use futures::future::join_all;
 use http::Method;
+use region_core_store::StoreError;
 use shared::api::desk::{DeskOrder, DeskPage, DeskQuery, Timeline};
 use shared::{EmailAddress, OrderId, RegionName, UserId};
+use sqlx::PgConnection;
 
 use crate::error::OrderError;
 use crate::orders::Orders;
 use crate::rules::InvalidField;
-use crate::store::desk::{self, Part, Wanted};
+use crate::store::desk::{self, Action, Part, Wanted};
 
 /// Where cores of other regions are asked for theirs.
 pub(crate) const PATH: &str = "/internal/desk/orders";
@@ -71,6 +73,20 @@ impl Orders {
         }
         let shard = self.parts().shards.here(order.slot())?;
         Ok(Timeline { items: desk::timeline(&mut *shard.read().await?, order, keeps_store).await? })
+    }
+
+    /// Writes down that `by`, who keeps the store, had `what` of the order's news sent once more, inside the caller's
+    /// transaction.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn note_resent(
+        conn: &mut PgConnection,
+        order: OrderId,
+        by: UserId,
+        what: &str,
+    ) -> Result<(), StoreError> {
+        desk::note(conn, order, by, Action::Resend, what).await
     }
 }
 

@@ -11,7 +11,8 @@ use region_core_notification::{Notifications, OrderBook, Shop, Smtp};
 use region_core_order::Orders;
 use region_core_store::{Shards, StoreError};
 use shared::api::order::Order;
-use shared::{EmailAddress, OrderId};
+use shared::{EmailAddress, OrderId, UserId};
+use shared_clock::{Clock, Entropy};
 use sqlx::PgConnection;
 
 use crate::config::Config;
@@ -30,6 +31,16 @@ impl OrderBook for Book {
 
     fn find(&self, order: OrderId) -> BoxFuture<'_, Result<Option<Order>, StoreError>> {
         self.0.find_any(order).boxed()
+    }
+
+    fn note_copy<'a>(
+        &'a self,
+        conn: &'a mut PgConnection,
+        order: OrderId,
+        by: UserId,
+        what: &'a str,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        Orders::note_resent(conn, order, by, what).boxed()
     }
 }
 
@@ -56,7 +67,14 @@ impl Post {
     }
 
     /// What tells of these orders.
-    pub(crate) fn notifications(self, shards: &Shards, orders: &Orders) -> Notifications {
-        Notifications::new(shards.clone(), Arc::new(Book(orders.clone())), self.shop, self.smtp)
+    pub(crate) fn notifications(
+        self,
+        shards: &Shards,
+        orders: &Orders,
+        clock: &Clock,
+        entropy: &Entropy,
+    ) -> Notifications {
+        let book = Arc::new(Book(orders.clone()));
+        Notifications::new(shards.clone(), book, self.shop, self.smtp, clock.clone(), entropy.clone())
     }
 }

@@ -125,11 +125,11 @@ impl Region {
             peers,
             told,
             wakes: wakes.clone(),
-            clock,
+            clock: clock.clone(),
             entropy: entropy.clone(),
             hold: time::Duration::seconds(i64::from(config.order.reservation_seconds)),
         });
-        let notifications = post.map(|post| post.notifications(&shards, &orders));
+        let notifications = post.map(|post| post.notifications(&shards, &orders, &clock, &entropy));
         let search = Search::start(catalog.snapshot()).await.context("the search index")?;
         Ok(Self {
             shards,
@@ -169,6 +169,7 @@ impl Region {
             .merge(region_core_cart::router(self.carts.clone()))
             .merge(region_core_order::router(self.orders.clone()))
             .merge(region_core_payment::router(self.payments.clone(), find_order(&self.orders)))
+            .merge(self.notifications.clone().map(region_core_notification::router).unwrap_or_default())
     }
 
     /// Everything that goes over the link: `/v1`, and `/internal` for cores alone.

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use super::order::{OrderStatus, PaymentStatus};
-use crate::{EmailAddress, Money, OrderId, RegionName, UserId};
+use crate::{EmailAddress, EventId, Money, OrderId, RegionName, UserId};
 
 /// Which orders: `GET /v1/desk/orders`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -122,4 +122,59 @@ pub struct TimelineEntry {
 pub struct Timeline {
     /// Oldest first.
     pub items: Vec<TimelineEntry>,
+}
+
+/// Where a message to a shopper stands.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum NotificationState {
+    /// It is to be sent, now or later.
+    ToSend,
+    /// It was handed over.
+    Sent,
+    /// It was given up.
+    Failed,
+    /// Nobody can be reached there.
+    Bounced,
+}
+
+/// What the shopper of an order is told.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Notification {
+    /// Names it.
+    pub notification_id: EventId,
+    /// The way it goes, such as `mail`.
+    pub channel: String,
+    /// What is told, such as `order_confirmed`.
+    pub template: String,
+    /// To whom.
+    pub recipient: String,
+    /// Where it stands.
+    pub state: NotificationState,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// What went wrong last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// What it is a copy of, if somebody of the store had it sent once more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copy_of: Option<EventId>,
+    /// When it was written down.
+    #[serde(with = "time::serde::rfc3339")]
+    #[cfg_attr(feature = "openapi", schema(value_type = String, format = "date-time"))]
+    pub created_at: OffsetDateTime,
+    /// When it was handed over.
+    #[serde(default, with = "time::serde::rfc3339::option")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = "date-time"))]
+    pub sent_at: Option<OffsetDateTime>,
+}
+
+/// What the shopper of an order is told, newest first: `GET /v1/orders/{order_id}/notifications`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct NotificationList {
+    /// Newest first, the newest hundred at most.
+    pub items: Vec<Notification>,
 }

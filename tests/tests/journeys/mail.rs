@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde::Deserialize;
+use shared::api::desk::{Happening, Notification, NotificationList, NotificationState, Timeline};
 use shared::api::order::{Order, OrderStatus, Shipment};
 use shared::{EmailAddress, OrderId};
 use tests::shopper::{email, key};
@@ -148,4 +149,28 @@ async fn parcels_are_told_about_when_they_leave_and_when_they_arrive() {
     let there = about(format!("A parcel of your order {number} has arrived"));
     assert!(there.text.contains("says Royal Mail"), "{}", there.text);
     assert_eq!((told.len(), message_ids(&told).len()), (3, 3));
+}
+
+#[tokio::test]
+async fn who_keeps_the_store_sees_what_was_told_and_has_it_sent_once_more() {
+    let (shopper, operator, address) = (Shopper::guest(pop()).await, Shopper::operator(sites()).await, email());
+    let order = bought(&shopper, &address, "tok_success").await.order_id;
+    arrived(&address, 1).await;
+    let path = format!("/v1/orders/{order}/notifications");
+    let list = async || operator.get(&path).await.expect(200).json::<NotificationList>().items;
+    let settled =
+        async || Some(list().await).filter(|told| told.iter().all(|told| told.state == NotificationState::Sent));
+    let first = until("it is written down that it was sent", ARRIVES_WITHIN, settled).await.remove(0);
+    assert_eq!((first.template.as_str(), first.recipient.as_str()), ("order_confirmed", address.as_str()));
+    let (again, key) = (format!("{path}/{}/resend", first.notification_id), key());
+    let copy: Notification = operator.post_once(&again, &key, &serde_json::json!({})).await.expect(201).json();
+    let repeat = operator.post_once(&again, &key, &serde_json::json!({})).await.expect(201);
+    assert_eq!(repeat.header("idempotency-replayed"), Some("true"));
+    assert_eq!(repeat.json::<Notification>().notification_id, copy.notification_id);
+    let told = arrived(&address, 2).await;
+    assert_eq!((told[0].subject.as_str(), message_ids(&told).len()), (told[1].subject.as_str(), 2));
+    let timeline: Timeline = operator.get(&format!("/v1/orders/{order}/timeline")).await.expect(200).json();
+    let by_desk: Vec<_> = timeline.items.iter().filter(|entry| entry.what == Happening::Desk).collect();
+    let who = (by_desk[0].detail.as_deref(), by_desk[0].actor);
+    assert_eq!((by_desk.len(), who), (1, (Some("resend: order_confirmed"), Some(operator.tokens.user_id))));
 }

@@ -58,6 +58,8 @@ const ROUTES: &[(&str, &str, For)] = &[
     ("POST", "/v1/orders/{order_id}/payment/confirm", For::Owner),
     ("POST", "/v1/orders/{order_id}/shipments", For::Keepers),
     ("POST", "/v1/orders/{order_id}/shipments/{shipment_id}/delivered", For::Keepers),
+    ("GET", "/v1/orders/{order_id}/notifications", For::Keepers),
+    ("POST", "/v1/orders/{order_id}/notifications/{notification_id}/resend", For::Keepers),
     // Signed by the payment provider; the sandbox sends none.
     ("POST", "/v1/webhooks/{provider}", For::Anybody(404)),
 ];
@@ -78,7 +80,7 @@ async fn every_route_treats_a_caller_without_a_token_as_the_table_says() {
             let id = order.order_id.to_string();
             let path =
                 route.replace("{order_id}", &id).replace("{shipment_id}", &id).replace("{slug}", "no-such-product");
-            let path = path.replace("{provider}", "stripe");
+            let path = path.replace("{provider}", "stripe").replace("{notification_id}", &id);
             let nobody = client::send(request(&client, method, &path)).await;
             let expected = if let For::Anybody(status) = whose { *status } else { 401 };
             assert_eq!(nobody.status, expected, "{method} {path}: {}", nobody.text());

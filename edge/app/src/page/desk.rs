@@ -1,5 +1,5 @@
-//! The order desk, for who keeps the store: finding orders, sending their parcels, cancelling them. To everybody else there is
-//! no such page. The cores check every call's token again.
+//! The order desk, for who keeps the store: finding orders, sending their parcels, cancelling them, sending their news once
+//! more. To everybody else there is no such page. The cores check every call's token again.
 
 use std::collections::BTreeMap;
 
@@ -9,9 +9,11 @@ use axum::extract::{Form, Path, Query, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use http::StatusCode;
 use serde::Deserialize;
-use shared::api::desk::{DeskOrder, DeskPage, Happening, Timeline, TimelineEntry};
+use shared::api::desk::{
+    DeskOrder, DeskPage, Happening, Notification, NotificationList, NotificationState, Timeline, TimelineEntry,
+};
 use shared::api::order::{CancelOrder, LineItem, NewShipment, Order, OrderItem, OrderStatus, Shipment};
-use shared::{Money, OrderId, Problem, ProblemKind, Quantity, RegionName, ShipmentId, Sku};
+use shared::{EventId, Money, OrderId, Problem, ProblemKind, Quantity, RegionName, ShipmentId, Sku};
 
 use super::order::{Parcel, lines_of, moment, parcel, status_name, tone};
 use super::{Shell, answer, write};
@@ -82,6 +84,7 @@ struct DeskDetail {
     lines: Vec<Line>,
     address: Vec<String>,
     parcels: Vec<Open>,
+    told: Vec<Told>,
     happened: Vec<Happened>,
     key: String,
     may_send: bool,
@@ -98,6 +101,16 @@ struct Line {
 struct Open {
     parcel: Parcel,
     arrival: Option<String>,
+}
+
+/// A message to the shopper, and where to have it sent once more.
+struct Told {
+    what: String,
+    to: String,
+    said: String,
+    state: &'static str,
+    tone: &'static str,
+    again: Option<String>,
 }
 
 struct Happened {
@@ -193,6 +206,12 @@ async fn detail<P: Platform>(
     let ask = |path: String| Call::get(&path).bearer(&user.token);
     let order: Order = ask(format!("/v1/orders/{id}")).json(&app.platform, visit.client).await?;
     let Timeline { items } = ask(format!("/v1/orders/{id}/timeline")).json(&app.platform, visit.client).await?;
+    let told = match ask(format!("/v1/orders/{id}/notifications")).json(&app.platform, visit.client).await {
+        Ok(NotificationList { items }) => items,
+        // Of the order we know: its core writes no mail.
+        Err(problem) if problem.is(ProblemKind::NotFound) => Vec::new(),
+        Err(problem) => return Err(problem),
+    };
     let lines = left_of(&order);
     let mut random = [0; 16];
     app.platform.fill_random(&mut random);
@@ -208,6 +227,7 @@ async fn detail<P: Platform>(
         lines,
         address: lines_of(&order.shipping_address),
         parcels: parcels(&order),
+        told: told.into_iter().map(|message| self::told(id, message)).collect(),
         happened: items.into_iter().map(happened).collect(),
         key: random.iter().map(|byte| format!("{byte:02x}")).collect(),
         order,
@@ -229,6 +249,39 @@ fn parcels(order: &Order) -> Vec<Open> {
         Open { parcel: parcel(shipment, order), arrival: shipment.delivered_at.is_none().then_some(arrival) }
     };
     order.shipments.iter().map(open).collect()
+}
+
+fn told(order: OrderId, message: Notification) -> Told {
+    let (state, tone) = match message.state {
+        NotificationState::ToSend => ("To be sent", "waiting"),
+        NotificationState::Sent => ("Sent", "good"),
+        NotificationState::Failed => ("Given up", "bad"),
+        NotificationState::Bounced => ("Came back", "bad"),
+    };
+    let at = moment(message.sent_at.unwrap_or(message.created_at));
+    let copy = message.copy_of.map(|_| "sent once more".to_owned());
+    let again = format!("/desk/orders/{order}/notifications/{}/resend", message.notification_id);
+    Told {
+        what: template_name(&message.template),
+        to: message.recipient,
+        said: [Some(at), copy, message.error].into_iter().flatten().collect::<Vec<_>>().join(" · "),
+        state,
+        tone,
+        again: (message.state != NotificationState::ToSend).then_some(again),
+    }
+}
+
+/// What a message tells, for people; a newer core may know more than this page.
+fn template_name(template: &str) -> String {
+    match template {
+        "order_confirmed" => "Order confirmed",
+        "order_cancelled" => "Order cancelled",
+        "payment_refunded" => "Money given back",
+        "shipment_sent" => "Parcel sent",
+        "shipment_delivered" => "Parcel arrived",
+        other => other,
+    }
+    .to_owned()
 }
 
 fn happened(entry: TimelineEntry) -> Happened {
@@ -302,6 +355,25 @@ pub(crate) async fn deliver<P: Platform>(
     let (id, shipment) = (order_id(&id)?, shipment.parse::<ShipmentId>().map_err(|_| Problem::not_found())?);
     let path = format!("/v1/orders/{id}/shipments/{shipment}/delivered");
     act(&app, &visit, id, Ok(Call::post(&path, &serde_json::Map::new()))).await
+}
+
+/// What the form for a message once more sent.
+#[derive(Deserialize)]
+pub(crate) struct OnceMore {
+    #[serde(default)]
+    key: String,
+}
+
+/// `POST /desk/orders/{order_id}/notifications/{notification_id}/resend`.
+pub(crate) async fn resend<P: Platform>(
+    State(app): State<App<P>>,
+    Extension(visit): Extension<Visit>,
+    Path((id, message)): Path<(String, String)>,
+    Form(OnceMore { key }): Form<OnceMore>,
+) -> Result<Response, Problem> {
+    let (id, message) = (order_id(&id)?, message.parse::<EventId>().map_err(|_| Problem::not_found())?);
+    let path = format!("/v1/orders/{id}/notifications/{message}/resend");
+    act(&app, &visit, id, Ok(Call::post(&path, &serde_json::Map::new()).idempotency_key(&key))).await
 }
 
 /// What the form for a cancellation sent.

@@ -21,7 +21,10 @@ use shared::api::catalog::{
     Category, CategoryFacet, CategoryList, CategoryRef, PriceFacet, Product, ProductSummary, SearchOrder, SearchQuery,
     SearchResults, StockLevel, StockLevels, Variant,
 };
-use shared::api::desk::{DeskOrder, DeskPage, DeskQuery, Happening, Timeline, TimelineEntry};
+use shared::api::desk::{
+    DeskOrder, DeskPage, DeskQuery, Happening, Notification, NotificationList, NotificationState, Timeline,
+    TimelineEntry,
+};
 use shared::api::order::{
     CancelOrder, LineItem, NewShipment, Order, OrderItem, OrderPage, OrderStatus, OrderSummary, PaymentStatus,
     PlaceOrder, Quote, QuoteRequest, Shipment,
@@ -29,7 +32,8 @@ use shared::api::order::{
 use shared::id::{Slot, USER_EPOCH_MS};
 use shared::token::{self, Claims, KeyId, KeySet, PublicKey, Role};
 use shared::{
-    CartId, Currency, Money, OrderId, Problem, ProblemKind, ProductId, Quantity, SessionId, ShipmentId, Sku, UserId,
+    CartId, Currency, EventId, Money, OrderId, Problem, ProblemKind, ProductId, Quantity, SessionId, ShipmentId, Sku,
+    UserId,
 };
 use time::OffsetDateTime;
 
@@ -103,7 +107,6 @@ impl Fake {
         self.0.mem.lock().unwrap().clear();
     }
 
-    /// Paths of the calls so far, oldest first; the list starts anew.
     /// Sends that many units of everybody's orders, and has them arrive.
     pub fn send_parcels(&self, units: i64, arrived: bool) {
         let mut core = self.0.core.lock().unwrap();
@@ -123,6 +126,28 @@ impl Fake {
         }
     }
 
+    /// Tells of everybody's orders by a mail that came back.
+    pub fn tell(&self) {
+        let mut core = self.0.core.lock().unwrap();
+        let orders: Vec<_> = core.users.iter().flat_map(|user| &user.orders).map(|(_, order)| order.order_id).collect();
+        for (number, order) in orders.into_iter().enumerate() {
+            let told = Notification {
+                notification_id: EventId::mint(1, [u8::try_from(number).unwrap(); 10]),
+                channel: "mail".to_owned(),
+                template: "order_confirmed".to_owned(),
+                recipient: "ada@example.org".to_owned(),
+                state: NotificationState::Bounced,
+                attempts: 1,
+                error: Some("5.1.1 no <such> user".to_owned()),
+                copy_of: None,
+                created_at: OffsetDateTime::UNIX_EPOCH,
+                sent_at: None,
+            };
+            core.told.push((order, told));
+        }
+    }
+
+    /// Paths of the calls so far, oldest first; the list starts anew.
     pub fn take_calls(&self) -> Vec<String> {
         let calls = std::mem::take(&mut *self.0.calls.lock().unwrap());
         calls.into_iter().map(|call| format!("{} {}", call.method(), call.uri())).collect()
@@ -208,6 +233,8 @@ impl Platform for Fake {
 pub struct Core {
     pub products: Vec<Product>,
     pub stock: HashMap<Sku, u64>,
+    /// What shoppers were told, newest first.
+    pub told: Vec<(OrderId, Notification)>,
     users: Vec<UserState>,
     accounts: HashMap<String, (usize, String, Option<String>)>,
     refresh: HashMap<String, usize>,
@@ -238,6 +265,7 @@ impl Core {
         Self {
             products,
             stock,
+            told: Vec::new(),
             users: Vec::new(),
             accounts: HashMap::new(),
             refresh: HashMap::new(),
@@ -325,6 +353,31 @@ impl Core {
                 let order = self.any_order(request, now_ms, id)?;
                 let placed = TimelineEntry { at: order.created_at, what: Happening::Placed, detail: None, actor: None };
                 ok(&Timeline { items: vec![placed] })
+            }
+            ("GET", ["orders", id, "notifications"]) => {
+                self.keeper(request, now_ms)?;
+                let order = self.any_order(request, now_ms, id)?.order_id;
+                let about = self.told.iter().filter(|(of, _)| *of == order).map(|(_, told)| told.clone());
+                ok(&NotificationList { items: about.collect() })
+            }
+            ("POST", ["orders", id, "notifications", of, "resend"]) => {
+                self.keeper(request, now_ms)?;
+                let (order, number) = (self.any_order(request, now_ms, id)?.order_id, self.number());
+                let first = self.told.iter().find(|(_, told)| told.notification_id.to_string() == *of);
+                let first = first.ok_or(Problem::not_found())?.1.clone();
+                let known = self.told.iter().any(|(_, told)| told.copy_of == Some(first.notification_id));
+                if known {
+                    return Err(Problem::new(ProblemKind::OrderState).detail("it is still to be sent"));
+                }
+                let copy = Notification {
+                    notification_id: EventId::mint(now_ms, [u8::try_from(number).unwrap(); 10]),
+                    state: NotificationState::ToSend,
+                    copy_of: Some(first.notification_id),
+                    error: None,
+                    ..first
+                };
+                self.told.insert(0, (order, copy.clone()));
+                Ok((StatusCode::CREATED, serde_json::to_value(copy).unwrap()))
             }
             ("POST", ["orders", id, "shipments"]) => {
                 self.keeper(request, now_ms)?;

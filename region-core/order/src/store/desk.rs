@@ -110,6 +110,7 @@ pub(crate) enum Action {
     Ship,
     Deliver,
     Cancel,
+    Resend,
 }
 
 /// Writes down who did what, in the transaction that does it.
@@ -124,6 +125,7 @@ pub(crate) async fn note(
         Action::Ship => "ship",
         Action::Deliver => "deliver",
         Action::Cancel => "cancel",
+        Action::Resend => "resend",
     };
     sqlx::query!(
         "INSERT INTO desk_actions (order_id, actor, action, detail) VALUES ($1, $2, $3, $4)",
