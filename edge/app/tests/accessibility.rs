@@ -169,8 +169,11 @@ async fn every_page_can_be_used_by_everybody() {
     platform.send_parcels(1, false);
     platform.tell();
     let sent = pages.last().unwrap().0.clone();
-    pages.push((format!("{sent} with a parcel"), browser.get(&sent).await));
-    assert!(pages.len() > 32);
+    pages.push((format!("{sent} with a parcel and a mail"), browser.get(&sent).await));
+    pages.push(("/desk/dead-letters without any".to_owned(), browser.get("/desk/dead-letters").await));
+    platform.give_up();
+    pages.push(("/desk/dead-letters".to_owned(), browser.get("/desk/dead-letters").await));
+    assert!(pages.len() > 34);
     let all: Vec<_> = pages
         .iter()
         .flat_map(|(path, seen)| faults(&seen.body).into_iter().map(move |fault| format!("{path}: {fault}")))

@@ -481,6 +481,40 @@ async fn who_keeps_the_store_sees_what_a_shopper_was_told_and_has_it_sent_again(
 }
 
 #[tokio::test]
+async fn who_keeps_the_store_puts_right_what_was_given_up_and_nobody_else_sees_it() {
+    let (platform, router) = shop();
+    let mut ada = Browser::new(&router);
+    for _ in 0..2 {
+        add(&mut ada, TAPE, "1").await;
+        check_out(&mut ada, &[("payment", "tok_success")]).await;
+    }
+    let mut keeper = Browser::new(&router);
+    let up = [("email", "keeper@example.org"), ("password", "correct horse"), ("name", "Bo"), ("next", "desk")];
+    keeper.post_pairs("/sign-up", &up).await;
+    assert_eq!(keeper.get("/desk").await.text("a[href='/desk/dead-letters']"), "What was given up");
+    assert!(keeper.get("/desk/dead-letters").await.body.contains("Nothing is given up"));
+    platform.give_up();
+    assert_eq!(ada.get("/desk/dead-letters").await.status, 404);
+    let list = keeper.get("/desk/dead-letters").await;
+    assert_eq!(list.text("[role=alert]"), "Events of us and jp are missing here: it does not answer.");
+    assert!(list.body.contains("There are more than are shown here") && !list.body.contains("<such>"));
+    let actions = |body: &str, end: &str| -> Vec<String> {
+        let all = body.split("action=\"").skip(1).map(|rest| rest.split('"').next().unwrap().to_owned());
+        all.filter(|path| path.ends_with(end)).collect()
+    };
+    let (replays, skips) = (actions(&list.body, "/replay"), actions(&list.body, "/skip"));
+    assert_eq!((replays.len(), skips.len()), (2, 2), "what is parked is not put right by itself");
+    assert_eq!(ada.post(&replays[0], &list.form(&replays[0])).await.status, 404);
+    assert_eq!(keeper.post(&replays[0], &list.form(&replays[0])).await.location(), "/desk/dead-letters");
+    let silent = keeper.post(&skips[1], &list.form(&skips[1])).await;
+    assert_eq!((silent.status.as_u16(), silent.text("[role=alert]").as_str()), (422, "reason: 1 to 200 characters."));
+    let why = with(list.form(&skips[1]), &[("reason", "told by hand")]);
+    assert_eq!(keeper.post(&skips[1], &why).await.location(), "/desk/dead-letters");
+    assert!(keeper.get("/desk/dead-letters").await.body.contains("Nothing is given up"));
+    assert_eq!(keeper.post(&skips[1], &why).await.status, 409);
+}
+
+#[tokio::test]
 async fn an_expired_token_is_traded_without_the_shopper_noticing() {
     let (platform, router) = shop();
     let mut browser = Browser::new(&router);
@@ -628,6 +662,8 @@ async fn only_our_own_pages_may_post() {
         "/desk/orders/x/shipments/y/delivered",
         "/desk/orders/x/cancel",
         "/desk/orders/x/notifications/y/resend",
+        "/desk/orders/x/dead-letters/replay",
+        "/desk/orders/x/dead-letters/y/skip",
     ];
     let origins = [
         None,

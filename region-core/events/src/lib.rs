@@ -20,6 +20,6 @@ mod wake;
 pub use consumer::{AfterCommit, Consumer, HandleError};
 pub use envelope::{Event, NewEvent, Topic};
 pub use runner::{Runner, Settings};
-pub use store::failure::{DeadLetter, list_dead_letters, replay, skip};
+pub use store::failure::{DeadLetter, is_skipped, list_dead_letters, replay, skip};
 pub use store::outbox::append;
 pub use wake::{Waiter, Wake, Wakes};

@@ -17,6 +17,7 @@ mod expiry;
 mod handover;
 mod limit;
 mod orders;
+mod repair;
 mod routes;
 pub mod rules;
 mod ship;

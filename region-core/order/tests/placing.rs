@@ -5,6 +5,8 @@
 mod handover;
 #[path = "placing/parcels.rs"]
 mod parcels;
+#[path = "placing/repairs.rs"]
+mod repairs;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use super::order::{OrderStatus, PaymentStatus};
-use crate::{EmailAddress, EventId, Money, OrderId, RegionName, UserId};
+use crate::{EmailAddress, EventId, Money, OrderId, RegionName, ShardId, UserId};
 
 /// Which orders: `GET /v1/desk/orders`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -177,4 +177,72 @@ pub struct Notification {
 pub struct NotificationList {
     /// Newest first, the newest hundred at most.
     pub items: Vec<Notification>,
+}
+
+/// An event that a consumer of the bus has given up.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct DeadLetter {
+    /// Where it lies.
+    #[cfg_attr(feature = "openapi", schema(value_type = i16))]
+    pub shard: ShardId,
+    /// Who could not handle it.
+    pub consumer: String,
+    /// The event.
+    pub event_id: EventId,
+    /// What kind of event it is, unless the outbox has forgotten it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// The order it is about.
+    pub order_id: OrderId,
+    /// Attempts that failed.
+    pub attempts: u32,
+    /// Whether it was never tried, because an earlier event of its order lies here.
+    pub parked: bool,
+    /// What went wrong last, cut short if it is long.
+    pub cause: String,
+    /// When it was given up.
+    #[serde(with = "time::serde::rfc3339")]
+    #[cfg_attr(feature = "openapi", schema(value_type = String, format = "date-time"))]
+    pub died_at: OffsetDateTime,
+}
+
+/// What was given up in all regions: `GET /v1/desk/dead-letters`. Each consumer's and each order's in their order.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct DeadLetterPage {
+    /// A hundred of each shard at most.
+    pub items: Vec<DeadLetter>,
+    /// Whether a shard has more.
+    pub more: bool,
+    /// Regions that did not answer: theirs are missing here.
+    pub missing: Vec<RegionName>,
+}
+
+/// Gives what a consumer gave up of an order another life: `POST /v1/orders/{order_id}/dead-letters/replay`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ReplayLetters {
+    /// Who gave it up.
+    pub consumer: String,
+}
+
+/// Has a consumer go without an event that it gave up: `POST /v1/orders/{order_id}/dead-letters/{event_id}/skip`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct SkipLetter {
+    /// Who gave it up.
+    pub consumer: String,
+    /// Why it may go without, 1 to 200 characters.
+    pub reason: String,
+}
+
+/// What a consumer is given again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct GivenAgain {
+    /// How many events; none if an earlier request has done it.
+    pub events: u64,
 }

@@ -14,6 +14,7 @@ mod mail;
 mod operator;
 mod privacy;
 mod regions;
+mod repairs;
 mod routes;
 mod sending;
 mod sessions;

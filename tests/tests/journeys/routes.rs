@@ -54,6 +54,9 @@ const ROUTES: &[(&str, &str, For)] = &[
     ("GET", "/v1/orders/{order_id}", For::Owner),
     ("GET", "/v1/orders/{order_id}/timeline", For::Owner),
     ("GET", "/v1/desk/orders", For::Keepers),
+    ("GET", "/v1/desk/dead-letters", For::Keepers),
+    ("POST", "/v1/orders/{order_id}/dead-letters/replay", For::Keepers),
+    ("POST", "/v1/orders/{order_id}/dead-letters/{event_id}/skip", For::Keepers),
     ("POST", "/v1/orders/{order_id}/cancel", For::Owner),
     ("POST", "/v1/orders/{order_id}/payment/confirm", For::Owner),
     ("POST", "/v1/orders/{order_id}/shipments", For::Keepers),
@@ -80,7 +83,8 @@ async fn every_route_treats_a_caller_without_a_token_as_the_table_says() {
             let id = order.order_id.to_string();
             let path =
                 route.replace("{order_id}", &id).replace("{shipment_id}", &id).replace("{slug}", "no-such-product");
-            let path = path.replace("{provider}", "stripe").replace("{notification_id}", &id);
+            let path =
+                path.replace("{provider}", "stripe").replace("{notification_id}", &id).replace("{event_id}", &id);
             let nobody = client::send(request(&client, method, &path)).await;
             let expected = if let For::Anybody(status) = whose { *status } else { 401 };
             assert_eq!(nobody.status, expected, "{method} {path}: {}", nobody.text());

@@ -1,6 +1,8 @@
 //! The order desk, for who keeps the store: finding orders, sending their parcels, cancelling them, sending their news once
 //! more. To everybody else there is no such page. The cores check every call's token again.
 
+pub(crate) mod letters;
+
 use std::collections::BTreeMap;
 
 use askama::Template;
@@ -148,7 +150,7 @@ pub(crate) async fn list<P: Platform>(
     let found = Call::get(&format!("/v1/desk/orders{path}")).bearer(&user.token);
     let (page, notice) = match found.json::<DeskPage>(&app.platform, visit.client).await {
         Ok(page) => {
-            let missing = missing(&page);
+            let missing = missing("Orders", &page.missing);
             (page, missing)
         }
         Err(problem) if problem.status == 422 => (empty(), Some(said(&problem))),
@@ -169,9 +171,9 @@ const fn empty() -> DeskPage {
     DeskPage { items: Vec::new(), next_cursor: None, missing: Vec::new() }
 }
 
-fn missing(page: &DeskPage) -> Option<String> {
-    let regions: Vec<&str> = page.missing.iter().map(RegionName::as_str).collect();
-    (!regions.is_empty()).then(|| format!("Orders of {} are missing here: it does not answer.", regions.join(" and ")))
+fn missing(what: &str, regions: &[RegionName]) -> Option<String> {
+    let regions: Vec<&str> = regions.iter().map(RegionName::as_str).collect();
+    (!regions.is_empty()).then(|| format!("{what} of {} are missing here: it does not answer.", regions.join(" and ")))
 }
 
 fn path_of(asked: &Asked, cursor: Option<OrderId>) -> String {

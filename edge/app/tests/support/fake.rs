@@ -22,8 +22,8 @@ use shared::api::catalog::{
     SearchResults, StockLevel, StockLevels, Variant,
 };
 use shared::api::desk::{
-    DeskOrder, DeskPage, DeskQuery, Happening, Notification, NotificationList, NotificationState, Timeline,
-    TimelineEntry,
+    DeadLetter, DeadLetterPage, DeskOrder, DeskPage, DeskQuery, GivenAgain, Happening, Notification, NotificationList,
+    NotificationState, ReplayLetters, SkipLetter, Timeline, TimelineEntry,
 };
 use shared::api::order::{
     CancelOrder, LineItem, NewShipment, Order, OrderItem, OrderPage, OrderStatus, OrderSummary, PaymentStatus,
@@ -147,6 +147,26 @@ impl Fake {
         }
     }
 
+    /// Gives up an event of everybody's orders, and the one behind it.
+    pub fn give_up(&self) {
+        let mut core = self.0.core.lock().unwrap();
+        let orders: Vec<_> = core.users.iter().flat_map(|user| &user.orders).map(|(_, order)| order.order_id).collect();
+        for (number, order_id) in orders.into_iter().enumerate() {
+            let letter = |parked: bool| DeadLetter {
+                shard: 1_i16.try_into().unwrap(),
+                consumer: "notification".to_owned(),
+                event_id: EventId::mint(1 + u64::from(parked), [u8::try_from(number).unwrap(); 10]),
+                kind: (!parked).then(|| "OrderConfirmed".to_owned()),
+                order_id,
+                attempts: if parked { 0 } else { 5 },
+                parked,
+                cause: "no <such> order".to_owned(),
+                died_at: OffsetDateTime::UNIX_EPOCH,
+            };
+            core.letters.extend([letter(false), letter(true)]);
+        }
+    }
+
     /// Paths of the calls so far, oldest first; the list starts anew.
     pub fn take_calls(&self) -> Vec<String> {
         let calls = std::mem::take(&mut *self.0.calls.lock().unwrap());
@@ -235,6 +255,8 @@ pub struct Core {
     pub stock: HashMap<Sku, u64>,
     /// What shoppers were told, newest first.
     pub told: Vec<(OrderId, Notification)>,
+    /// What the bus gave up.
+    pub letters: Vec<DeadLetter>,
     users: Vec<UserState>,
     accounts: HashMap<String, (usize, String, Option<String>)>,
     refresh: HashMap<String, usize>,
@@ -266,6 +288,7 @@ impl Core {
             products,
             stock,
             told: Vec::new(),
+            letters: Vec::new(),
             users: Vec::new(),
             accounts: HashMap::new(),
             refresh: HashMap::new(),
@@ -378,6 +401,34 @@ impl Core {
                 };
                 self.told.insert(0, (order, copy.clone()));
                 Ok((StatusCode::CREATED, serde_json::to_value(copy).unwrap()))
+            }
+            ("GET", ["desk", "dead-letters"]) => {
+                self.keeper(request, now_ms)?;
+                ok(&DeadLetterPage {
+                    items: self.letters.clone(),
+                    more: true,
+                    missing: vec!["us".parse().unwrap(), "jp".parse().unwrap()],
+                })
+            }
+            ("POST", ["orders", id, "dead-letters", "replay"]) => {
+                self.keeper(request, now_ms)?;
+                let asked: ReplayLetters = read(request)?;
+                let own = |letter: &DeadLetter| letter.order_id.to_string() == *id && letter.consumer == asked.consumer;
+                let events = self.letters.extract_if(.., |letter| own(letter)).count() as u64;
+                ok(&GivenAgain { events })
+            }
+            ("POST", ["orders", id, "dead-letters", event, "skip"]) => {
+                self.keeper(request, now_ms)?;
+                let asked: SkipLetter = read(request)?;
+                if asked.reason.trim().is_empty() {
+                    return Err(Problem::invalid("reason", "1 to 200 characters"));
+                }
+                let known = |letter: &DeadLetter| letter.event_id.to_string() == *event && !letter.parked;
+                if !self.letters.iter().any(known) {
+                    return Err(Problem::new(ProblemKind::OrderState).detail("that event was not given up"));
+                }
+                self.letters.retain(|letter| letter.order_id.to_string() != *id);
+                ok(&GivenAgain { events: 1 })
             }
             ("POST", ["orders", id, "shipments"]) => {
                 self.keeper(request, now_ms)?;

@@ -111,6 +111,8 @@ pub(crate) enum Action {
     Deliver,
     Cancel,
     Resend,
+    Replay,
+    Skip,
 }
 
 /// Writes down who did what, in the transaction that does it.
@@ -126,6 +128,8 @@ pub(crate) async fn note(
         Action::Deliver => "deliver",
         Action::Cancel => "cancel",
         Action::Resend => "resend",
+        Action::Replay => "replay",
+        Action::Skip => "skip",
     };
     sqlx::query!(
         "INSERT INTO desk_actions (order_id, actor, action, detail) VALUES ($1, $2, $3, $4)",
