@@ -37,7 +37,7 @@ pub use platform::{ClientAddress, Page, Platform, UpstreamError};
 
 use crate::app::App;
 use crate::cache_status::Source;
-use crate::page::{account, cart, checkout, desk, order};
+use crate::page::{account, cart, checkout, desk, order, unsubscribe};
 use crate::route::PublicRoute;
 use crate::stored::Served;
 
@@ -110,6 +110,8 @@ pub fn router<P: Platform>(platform: P) -> Router {
         .route("/static/{file}", get(asset::serve))
         .route("/favicon.svg", get(asset::icon))
         .route("/robots.txt", get(asset::robots))
+        // The link of a mail, which speaks for itself: mail programs post to it from nowhere.
+        .route("/unsubscribe/{token}", get(unsubscribe::show::<P>).post(unsubscribe::choose::<P>))
         .route("/v1/{*rest}", any(api::any::<P>));
     public
         .merge(personal(&app))
@@ -144,6 +146,7 @@ fn personal<P: Platform>(app: &App<P>) -> Router<App<P>> {
         .route("/desk/orders/{order_id}/notifications/{notification_id}/resend", post(desk::resend::<P>))
         .route("/desk/orders/{order_id}/cancel", post(desk::cancel::<P>))
         .route("/account", get(account::show::<P>))
+        .route("/account/mails", post(account::mails::<P>))
         .route("/sign-in", get(account::sign_in_form::<P>).post(account::sign_in::<P>))
         .route("/sign-up", get(account::sign_up_form::<P>).post(account::sign_up::<P>))
         .route("/sign-out", post(account::sign_out::<P>))

@@ -127,6 +127,7 @@ async fn every_page_can_be_used_by_everybody() {
         "/orders",
         "/sign-in?next=checkout",
         "/sign-up",
+        "/unsubscribe/good-token",
     ] {
         pages.push((path.to_owned(), browser.get(path).await));
     }
@@ -149,6 +150,8 @@ async fn every_page_can_be_used_by_everybody() {
         let placed = browser.post("/checkout", &with(form, &[("payment", payment)])).await;
         pages.push((format!("order with {payment}"), browser.get(placed.location()).await));
     }
+    let stopped = browser.post("/unsubscribe/good-token", &[]).await;
+    pages.push(("/unsubscribe/good-token after a click".to_owned(), stopped));
     pages.push(("/orders with some".to_owned(), browser.get("/orders").await));
     pages.push((
         "/sign-up with faults".to_owned(),
@@ -173,7 +176,7 @@ async fn every_page_can_be_used_by_everybody() {
     pages.push(("/desk/dead-letters without any".to_owned(), browser.get("/desk/dead-letters").await));
     platform.give_up();
     pages.push(("/desk/dead-letters".to_owned(), browser.get("/desk/dead-letters").await));
-    assert!(pages.len() > 34);
+    assert!(pages.len() > 36);
     let all: Vec<_> = pages
         .iter()
         .flat_map(|(path, seen)| faults(&seen.body).into_iter().map(move |fault| format!("{path}: {fault}")))

@@ -515,6 +515,52 @@ async fn who_keeps_the_store_puts_right_what_was_given_up_and_nobody_else_sees_i
 }
 
 #[tokio::test]
+async fn a_mail_s_link_stops_such_mails_with_one_click_from_nowhere_and_looking_changes_nothing() {
+    let (platform, router) = shop();
+    let parcels = || platform.inner().core.lock().unwrap().parcels;
+    let mut reader = Browser::new(&router);
+    let link = "/unsubscribe/good-token";
+    for _ in 0..2 {
+        let page = reader.get(link).await;
+        assert_eq!((page.status.as_u16(), page.text("main form button").as_str()), (200, "Stop these mails"));
+    }
+    assert!(parcels());
+    // As a mail program does: neither cookies nor an origin.
+    let click = |path: &str| {
+        let request =
+            Request::post(path).header("host", HOST).header("content-type", "application/x-www-form-urlencoded");
+        request.body(Body::from("List-Unsubscribe=One-Click")).unwrap()
+    };
+    assert_eq!(Browser::new(&router).send(click(link)).await.status, 200, "no redirect");
+    assert!(!parcels());
+    let page = reader.get(link).await;
+    assert_eq!(page.text("h1"), "No more mails about parcels");
+    let again = reader.post(link, &page.form(link)).await;
+    assert_eq!((again.status.as_u16(), parcels()), (200, true));
+    for nowhere in ["/unsubscribe/bad-token", "/unsubscribe/..%2Fcart", "/unsubscribe/good-token%3Fx"] {
+        assert_eq!(Browser::new(&router).send(click(nowhere)).await.status, 404, "{nowhere}");
+    }
+    let long = Request::post(link).header("host", HOST).body(Body::from("x".repeat(5000))).unwrap();
+    assert_eq!(Browser::new(&router).send(long).await.status, 413);
+    assert!(parcels());
+}
+
+#[tokio::test]
+async fn a_member_chooses_his_mails_on_his_account() {
+    let (platform, router) = shop();
+    let mut ada = Browser::new(&router);
+    let up = [("email", "ada@example.org"), ("password", "correct horse"), ("name", "Ada"), ("next", "")];
+    ada.post_pairs("/sign-up", &up).await;
+    for wanted in [false, true] {
+        let form = ada.get("/account").await.form("/account/mails");
+        assert_eq!(ada.post("/account/mails", &form).await.location(), "/account");
+        assert_eq!(platform.inner().core.lock().unwrap().parcels, wanted);
+    }
+    let guest = Browser::new(&router).post_pairs("/account/mails", &[("parcels", "no")]).await;
+    assert_eq!(guest.location(), "/sign-in");
+}
+
+#[tokio::test]
 async fn an_expired_token_is_traded_without_the_shopper_noticing() {
     let (platform, router) = shop();
     let mut browser = Browser::new(&router);
@@ -655,6 +701,7 @@ async fn only_our_own_pages_may_post() {
         "/sign-in",
         "/sign-up",
         "/sign-out",
+        "/account/mails",
         "/orders/x/confirm",
         "/orders/x/cancel",
         "/orders/x/again",

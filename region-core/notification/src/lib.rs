@@ -13,14 +13,19 @@
 //! Who keeps the store sees what was told of an order, and may have it sent once more (`desk.rs`): that is a notification of
 //! its own, even to an address that an earlier one came back from.
 //!
-//! Deliberately absent: preferences and unsubscribing, for these mails belong to an order and advertise nothing; bounces
-//! that come back later as mail; other channels.
+//! What an order requires is always told; news of parcels can be done without (`preferences.rs`): by the mail's own link, signed
+//! and without a sign-in (RFC 8058), or by the account. What is not wanted any more when it is due is kept as such.
+//!
+//! Deliberately absent: mails that belong to no order; bounces that come back later as mail; other channels; signing mails
+//! (DKIM), which the mail server does.
 
 mod desk;
 mod driver;
 mod events;
 pub mod letter;
+mod link;
 mod mail;
+mod preferences;
 mod routes;
 pub mod rules;
 mod smtp;
@@ -44,7 +49,9 @@ use url::Url;
 
 pub use desk::{Copied, CopyError};
 pub use events::News;
-pub use routes::router;
+pub use link::{LinkKeys, ShortKey};
+pub use preferences::{AddressOf, Preferences, PreferencesError};
+pub use routes::{internal_router, preferences_router, router};
 pub use smtp::{Smtp, SmtpUrlError};
 
 use crate::driver::{Driver, Post};
@@ -198,19 +205,20 @@ impl std::fmt::Debug for Notifications {
 }
 
 impl Notifications {
-    /// Notifications by `shop` about the orders of `book`, through the mail server `smtp`. Ids take their time and their random
-    /// bytes from `clock` and `entropy`.
+    /// Notifications by `shop` about the orders of `book`, through the mail server `smtp`, as far as `preferences` want them. Ids
+    /// take their time and their random bytes from `clock` and `entropy`.
     #[must_use]
     pub fn new(
         shards: Shards,
         book: Arc<dyn OrderBook>,
         shop: Shop,
         smtp: Smtp,
+        preferences: Preferences,
         clock: Clock,
         entropy: Entropy,
     ) -> Self {
         let wakes = Wakes::new(shards.all().map(Shard::id));
-        let (post, settings) = (Arc::new(Post { book, shop, smtp }), Settings::default());
+        let (post, settings) = (Arc::new(Post { book, shop, smtp, preferences }), Settings::default());
         Self { shards, post, wakes, settings, clock, entropy }
     }
 

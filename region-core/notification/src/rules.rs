@@ -59,6 +59,15 @@ impl Template {
         Self::ALL.into_iter().find(|template| template.name() == name)
     }
 
+    /// Whether a shopper may do without it: his orders' money is always told of.
+    #[must_use]
+    pub const fn is_optional(self) -> bool {
+        match self {
+            Self::ShipmentSent | Self::ShipmentDelivered => true,
+            Self::OrderConfirmed | Self::OrderCancelled | Self::PaymentRefunded => false,
+        }
+    }
+
     /// What is told of `event`.
     ///
     /// # Errors
@@ -119,10 +128,12 @@ pub enum State {
     Failed,
     /// Nobody reads mail at that address.
     Bounced,
+    /// Whoever reads there does not want to be told.
+    Unwanted,
 }
 
 impl State {
-    const ALL: [Self; 4] = [Self::ToSend, Self::Sent, Self::Failed, Self::Bounced];
+    const ALL: [Self; 5] = [Self::ToSend, Self::Sent, Self::Failed, Self::Bounced, Self::Unwanted];
 
     /// The one that the database keeps so.
     #[must_use]
@@ -138,6 +149,7 @@ impl State {
             Self::Sent => "sent",
             Self::Failed => "failed",
             Self::Bounced => "bounced",
+            Self::Unwanted => "unwanted",
         }
     }
 }
@@ -181,6 +193,8 @@ pub enum Outcome {
     Refused(String),
     /// Not to this address, ever.
     Bounced(String),
+    /// Whoever reads there does not want it.
+    Unwanted,
 }
 
 /// How far an exchange with a mail server had come.
@@ -268,6 +282,7 @@ pub fn settle(attempts: i32, outcome: Outcome, patience: &Patience) -> Settled {
     let done = |state, error| Settled { state, pause: Duration::ZERO, error };
     match outcome {
         Outcome::Sent => done(State::Sent, None),
+        Outcome::Unwanted => done(State::Unwanted, None),
         Outcome::Bounced(why) => done(State::Bounced, Some(legible(&why))),
         Outcome::Refused(why) => done(State::Failed, Some(legible(&why))),
         Outcome::Deferred(why) if attempts >= patience.most_attempts => done(State::Failed, Some(legible(&why))),
@@ -296,6 +311,12 @@ mod tests {
     }
 
     #[test]
+    fn only_news_of_parcels_can_be_done_without() {
+        let optional: Vec<_> = Template::ALL.into_iter().filter(|template| template.is_optional()).collect();
+        assert_eq!(optional, [Template::ShipmentSent, Template::ShipmentDelivered]);
+    }
+
+    #[test]
     fn repeats_of_one_event_have_one_message_id() {
         let event = EventId::mint(1_800_000_000_000, [1; 10]);
         let id = message_id(event, Channel::Mail, "shop.example");
@@ -304,7 +325,7 @@ mod tests {
 
     #[test]
     fn a_copy_is_sent_of_what_has_come_to_an_end_and_not_for_ever() {
-        for ended in [State::Sent, State::Failed, State::Bounced] {
+        for ended in [State::Sent, State::Failed, State::Bounced, State::Unwanted] {
             assert_eq!(State::parse(ended.name()), Some(ended));
             assert_eq!(may_copy(ended, &[]), Ok(()));
             assert_eq!(may_copy(ended, &[State::Failed; MOST_COPIES - 1]), Ok(()));
@@ -331,9 +352,9 @@ mod tests {
     #[test]
     fn what_is_decided_is_not_tried_again() {
         let no = || "no".to_owned();
-        let states = [Outcome::Sent, Outcome::Refused(no()), Outcome::Bounced(no())]
+        let states = [Outcome::Sent, Outcome::Refused(no()), Outcome::Bounced(no()), Outcome::Unwanted]
             .map(|outcome| settle(1, outcome, &Patience::default()).state);
-        assert_eq!(states, [State::Sent, State::Failed, State::Bounced]);
+        assert_eq!(states, [State::Sent, State::Failed, State::Bounced, State::Unwanted]);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The `notifications` table, each function inside its caller's transaction.
 
 pub(crate) mod desk;
+pub(crate) mod preferences;
 
 use std::time::Duration;
 

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use anyhow::Context;
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use region_core_notification::{Notifications, OrderBook, Shop, Smtp};
+use region_core_account::Accounts;
+use region_core_notification::{AddressOf, LinkKeys, Notifications, OrderBook, Preferences, Shop, Smtp};
 use region_core_order::Orders;
 use region_core_store::{Shards, StoreError};
 use shared::api::order::Order;
-use shared::{EmailAddress, OrderId, UserId};
+use shared::{EmailAddress, OrderId, Problem, UserId};
 use shared_clock::{Clock, Entropy};
 use sqlx::PgConnection;
 
@@ -71,10 +72,25 @@ impl Post {
         self,
         shards: &Shards,
         orders: &Orders,
+        preferences: &Preferences,
         clock: &Clock,
         entropy: &Entropy,
     ) -> Notifications {
-        let book = Arc::new(Book(orders.clone()));
-        Notifications::new(shards.clone(), book, self.shop, self.smtp, clock.clone(), entropy.clone())
+        let (book, preferences) = (Arc::new(Book(orders.clone())), preferences.clone());
+        Notifications::new(shards.clone(), book, self.shop, self.smtp, preferences, clock.clone(), entropy.clone())
     }
+}
+
+/// What the links in mails are signed with.
+pub(crate) fn link_keys(config: &Config) -> anyhow::Result<LinkKeys> {
+    LinkKeys::new(config.mail.unsubscribe_keys.clone()).context("mail.unsubscribe_keys")
+}
+
+/// How preferences learn where a user reads mail.
+pub(crate) fn address_of(accounts: &Accounts) -> AddressOf {
+    let accounts = accounts.clone();
+    Arc::new(move |user| {
+        let accounts = accounts.clone();
+        async move { Ok(accounts.account(user).await.map_err(Problem::from)?.email) }.boxed()
+    })
 }

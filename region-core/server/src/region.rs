@@ -15,7 +15,7 @@ use region_core_events::{Consumer, Runner, Settings, Wakes};
 use region_core_inventory::levels::{self, StockLevels};
 use region_core_inventory::transfer::desk::ChangedFn;
 use region_core_inventory::{Borrowing, Ledger, balance};
-use region_core_notification::Notifications;
+use region_core_notification::{Notifications, Preferences};
 use region_core_order::{Orders, PaymentNews, PriceList};
 use region_core_payment::{Account, AnyProvider, FindOrder, Payments, Sandbox, Stripe};
 use region_core_search::Search;
@@ -34,7 +34,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::{Config, Payment, ProviderKind, ShardAddress};
-use crate::mail::Post;
+use crate::mail::{Post, address_of, link_keys};
 use crate::peers::LinkedPeers;
 use crate::prices::CatalogPrices;
 use crate::{directory, refresh};
@@ -63,6 +63,7 @@ pub(crate) struct Region {
     payments: Payments<AnyProvider>,
     /// None without a mail server.
     notifications: Option<Notifications>,
+    preferences: Preferences,
     levels: StockLevels,
     borrowing: Borrowing,
     ledger: Ledger,
@@ -117,6 +118,7 @@ impl Region {
             entropy: entropy.clone(),
         });
         let payments = payments(config, &shards, &wakes, &clock, &entropy)?.linked_by(peers.clone());
+        let preferences = Preferences::new(shards.clone(), peers.clone(), link_keys(config)?);
         let orders = Orders::new(region_core_order::Parts {
             shards: shards.clone(),
             carts: carts.clone(),
@@ -129,7 +131,7 @@ impl Region {
             entropy: entropy.clone(),
             hold: time::Duration::seconds(i64::from(config.order.reservation_seconds)),
         });
-        let notifications = post.map(|post| post.notifications(&shards, &orders, &clock, &entropy));
+        let notifications = post.map(|post| post.notifications(&shards, &orders, &preferences, &clock, &entropy));
         let search = Search::start(catalog.snapshot()).await.context("the search index")?;
         Ok(Self {
             shards,
@@ -140,6 +142,7 @@ impl Region {
             orders,
             payments,
             notifications,
+            preferences,
             levels,
             borrowing,
             ledger,
@@ -170,6 +173,7 @@ impl Region {
             .merge(region_core_order::router(self.orders.clone()))
             .merge(region_core_payment::router(self.payments.clone(), find_order(&self.orders)))
             .merge(self.notifications.clone().map(region_core_notification::router).unwrap_or_default())
+            .merge(region_core_notification::preferences_router(self.preferences.clone(), address_of(&self.accounts)))
     }
 
     /// Everything that goes over the link: `/v1`, and `/internal` for cores alone.
@@ -179,6 +183,7 @@ impl Region {
             .merge(self.borrowing.internal_router())
             .merge(region_core_order::regions_router(self.orders.clone()))
             .merge(self.ledger.internal_router())
+            .merge(region_core_notification::internal_router(self.preferences.clone()))
             .merge(region_core_payment::internal_router(self.payments.clone()));
         let own = middleware::from_fn_with_state(self.shards.region().clone(), only_cores_of);
         let routes = self

@@ -137,6 +137,8 @@ pub enum NotificationState {
     Failed,
     /// Nobody can be reached there.
     Bounced,
+    /// Whoever reads there does not want to be told.
+    Unwanted,
 }
 
 /// What the shopper of an order is told.

@@ -45,6 +45,11 @@ const ROUTES: &[(&str, &str, For)] = &[
     ("POST", "/v1/sessions/end", For::Anybody(422)),
     ("POST", "/v1/quotes", For::Anybody(422)),
     ("GET", "/v1/account", For::Users),
+    ("GET", "/v1/account/mail-preferences", For::Users),
+    ("POST", "/v1/account/mail-preferences", For::Users),
+    // For whoever has a link that a mail brought.
+    ("GET", "/v1/mail-preferences/{token}", For::Anybody(404)),
+    ("POST", "/v1/mail-preferences/{token}", For::Anybody(422)),
     ("POST", "/v1/stock/entries", For::Keepers),
     ("GET", "/v1/stock/entries", For::Keepers),
     ("GET", "/v1/cart", For::Users),
@@ -83,8 +88,11 @@ async fn every_route_treats_a_caller_without_a_token_as_the_table_says() {
             let id = order.order_id.to_string();
             let path =
                 route.replace("{order_id}", &id).replace("{shipment_id}", &id).replace("{slug}", "no-such-product");
-            let path =
-                path.replace("{provider}", "stripe").replace("{notification_id}", &id).replace("{event_id}", &id);
+            let path = path
+                .replace("{provider}", "stripe")
+                .replace("{notification_id}", &id)
+                .replace("{event_id}", &id)
+                .replace("{token}", "nonsense");
             let nobody = client::send(request(&client, method, &path)).await;
             let expected = if let For::Anybody(status) = whose { *status } else { 401 };
             assert_eq!(nobody.status, expected, "{method} {path}: {}", nobody.text());

@@ -259,6 +259,7 @@ fn told(order: OrderId, message: Notification) -> Told {
         NotificationState::Sent => ("Sent", "good"),
         NotificationState::Failed => ("Given up", "bad"),
         NotificationState::Bounced => ("Came back", "bad"),
+        NotificationState::Unwanted => ("Not wanted", "waiting"),
     };
     let at = moment(message.sent_at.unwrap_or(message.created_at));
     let copy = message.copy_of.map(|_| "sent once more".to_owned());

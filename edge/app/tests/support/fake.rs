@@ -15,7 +15,7 @@ use edge_app::{Page, Platform, UpstreamError};
 use http::{Request, Response, StatusCode};
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use serde_json::{Value, json};
-use shared::api::account::{Account, RefreshToken, SignIn, SignUp, Tokens};
+use shared::api::account::{Account, MailPreferences, RefreshToken, SignIn, SignUp, Tokens};
 use shared::api::cart::{Cart, CartChange, CartLine, CartOperation};
 use shared::api::catalog::{
     Category, CategoryFacet, CategoryList, CategoryRef, PriceFacet, Product, ProductSummary, SearchOrder, SearchQuery,
@@ -257,6 +257,8 @@ pub struct Core {
     pub told: Vec<(OrderId, Notification)>,
     /// What the bus gave up.
     pub letters: Vec<DeadLetter>,
+    /// Whether the one reader of mails wants to be told of parcels.
+    pub parcels: bool,
     users: Vec<UserState>,
     accounts: HashMap<String, (usize, String, Option<String>)>,
     refresh: HashMap<String, usize>,
@@ -289,6 +291,7 @@ impl Core {
             stock,
             told: Vec::new(),
             letters: Vec::new(),
+            parcels: true,
             users: Vec::new(),
             accounts: HashMap::new(),
             refresh: HashMap::new(),
@@ -351,6 +354,25 @@ impl Core {
                 Ok((StatusCode::NO_CONTENT, Value::Null))
             }
             ("GET", ["account"]) => self.account(request, now_ms),
+            ("GET" | "POST", ["account", "mail-preferences"]) => {
+                let at = self.user(request, now_ms)?;
+                if self.users[at].guest {
+                    return Err(Problem::not_found());
+                }
+                if request.method() == http::Method::POST {
+                    self.parcels = read::<MailPreferences>(request)?.parcels;
+                }
+                ok(&MailPreferences { parcels: self.parcels })
+            }
+            ("GET" | "POST", ["mail-preferences", token]) => {
+                if *token != "good-token" {
+                    return Err(Problem::not_found());
+                }
+                if request.method() == http::Method::POST {
+                    self.parcels = read::<MailPreferences>(request)?.parcels;
+                }
+                ok(&MailPreferences { parcels: self.parcels })
+            }
             ("GET", ["cart"]) => {
                 let at = self.user(request, now_ms)?;
                 ok(&self.cart(at))

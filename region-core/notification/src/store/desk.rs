@@ -133,6 +133,7 @@ impl TryFrom<Row> for Notification {
             State::Sent => NotificationState::Sent,
             State::Failed => NotificationState::Failed,
             State::Bounced => NotificationState::Bounced,
+            State::Unwanted => NotificationState::Unwanted,
         };
         let attempts = u32::try_from(row.attempts);
         Ok(Self {

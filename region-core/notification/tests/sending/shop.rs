@@ -6,15 +6,20 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use region_core_events::contract::{OrderCancelled, OrderConfirmed, Payload, PaymentRefunded};
+use region_core_events::contract::{
+    OrderCancelled, OrderConfirmed, Payload, PaymentRefunded, ShipmentDelivered, ShipmentSent,
+};
 use region_core_events::{AfterCommit, Consumer, Event, HandleError, NewEvent, Runner, Wakes, append};
 use region_core_notification::rules::Patience;
-use region_core_notification::{Copied, CopyError, Notifications, OrderBook, Settings, Shop as Identity, Smtp};
+use region_core_notification::{
+    Copied, CopyError, LinkKeys, Notifications, OrderBook, Preferences, Settings, Shop as Identity, Smtp,
+};
 use region_core_store::{Shard, Shards, StoreError, test_support};
+use region_core_web::Peers;
 use secrecy::SecretString;
 use shared::api::order::{Address, Order, OrderStatus, PaymentStatus};
 use shared::id::Slot;
-use shared::{Currency, EmailAddress, EventId, Money, OrderId, PaymentId, ShardId, UserId};
+use shared::{Currency, EmailAddress, EventId, Money, OrderId, PaymentId, ShardId, ShipmentId, UserId};
 use shared_clock::{Clock, Entropy};
 use sqlx::PgConnection;
 use tokio_util::sync::CancellationToken;
@@ -85,12 +90,17 @@ pub(crate) struct Shop {
     orders: Arc<Orders>,
     entropy: Entropy,
     notifications: Notifications,
+    preferences: Preferences,
 }
 
 impl Shop {
     /// One that sends through the server at `url` and waits milliseconds where it usually waits minutes.
     pub(crate) async fn open(url: &str, authority: Option<&[u8]>) -> Self {
-        let shards = test_support::one_shard().await;
+        Self::over(test_support::one_shard().await, Peers::none(), url, authority).await
+    }
+
+    /// The same over these shards, with that way to other regions.
+    pub(crate) async fn over(shards: Shards, peers: Peers, url: &str, authority: Option<&[u8]>) -> Self {
         let notes = "CREATE TABLE notes (order_id uuid NOT NULL, actor bigint NOT NULL, what text NOT NULL)";
         let shard = shards.all().next().unwrap();
         sqlx::query(notes).execute(&mut *shard.read().await.unwrap()).await.unwrap();
@@ -111,9 +121,12 @@ impl Shop {
             ..Settings::default()
         };
         let book = Arc::clone(&orders) as Arc<dyn OrderBook>;
-        let notifications = Notifications::new(shards.clone(), book, shop, smtp, Clock::turned(MS), Entropy::seeded(8))
+        let keys = LinkKeys::new(vec![SecretString::from("k".repeat(32))]).unwrap();
+        let preferences = Preferences::new(shards.clone(), peers, keys);
+        let (clock, entropy) = (Clock::turned(MS), Entropy::seeded(8));
+        let notifications = Notifications::new(shards.clone(), book, shop, smtp, preferences.clone(), clock, entropy)
             .bounded_by(settings);
-        Self { shards, wakes, orders, entropy: Entropy::seeded(7), notifications }
+        Self { shards, wakes, orders, entropy: Entropy::seeded(7), notifications, preferences }
     }
 
     pub(crate) fn shard(&self) -> &Shard {
@@ -171,6 +184,20 @@ impl Shop {
         self.said(&OrderCancelled { order_id, reason: "you cancelled this order".to_owned() }).await
     }
 
+    /// Its parcel has left and arrived.
+    pub(crate) async fn shipped(&self, order_id: OrderId) -> [EventId; 2] {
+        let shipment_id = ShipmentId::mint(MS, order_id.slot(), self.entropy.bytes());
+        let sent = ShipmentSent {
+            order_id,
+            shipment_id,
+            carrier: "Royal Mail".to_owned(),
+            tracking_code: None,
+            tracking_url: None,
+            whole: true,
+        };
+        [self.said(&sent).await, self.said(&ShipmentDelivered { order_id, shipment_id }).await]
+    }
+
     pub(crate) async fn refunded(&self, order_id: OrderId) -> EventId {
         let payment_id = PaymentId::mint(MS, order_id.slot(), self.entropy.bytes());
         let amount = Money::new(1250, Currency::GBP).unwrap();
@@ -183,6 +210,10 @@ impl Shop {
 
     pub(crate) fn notifications(&self) -> &Notifications {
         &self.notifications
+    }
+
+    pub(crate) fn preferences(&self) -> &Preferences {
+        &self.preferences
     }
 
     /// Who keeps the store.
