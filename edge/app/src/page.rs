@@ -12,6 +12,7 @@ pub(crate) mod order;
 mod product;
 mod shell;
 pub(crate) mod unsubscribe;
+pub(crate) mod webhooks;
 
 use askama::Template;
 use axum::response::{Html, IntoResponse, Response};

@@ -166,6 +166,11 @@ async fn every_page_can_be_used_by_everybody() {
     let orders: Vec<_> = select(&desk.page(), ".orders a").iter().map(|a| a.attr("href").unwrap().to_owned()).collect();
     pages.push(("/desk".to_owned(), desk));
     pages.push(("/desk without a find".to_owned(), browser.get("/desk?find=nothing").await));
+    pages.push(("/desk/webhooks".to_owned(), browser.get("/desk/webhooks").await));
+    let new = [("key", "k"), ("url", "https://erp.example/"), ("type", "order.confirmed")];
+    pages.push(("a new webhook endpoint".to_owned(), browser.post_pairs("/desk/webhooks", &new).await));
+    platform.disable_endpoints();
+    pages.push(("/desk/webhooks with a disabled one".to_owned(), browser.get("/desk/webhooks").await));
     for path in orders {
         pages.push((path.clone(), browser.get(&path).await));
     }
@@ -173,10 +178,16 @@ async fn every_page_can_be_used_by_everybody() {
     platform.tell();
     let sent = pages.last().unwrap().0.clone();
     pages.push((format!("{sent} with a parcel and a mail"), browser.get(&sent).await));
+    let units = pages.last().unwrap().1.form(&format!("{sent}/returns"));
+    let one =
+        |(name, value): (String, String)| if name.starts_with("units:") { (name, "1".into()) } else { (name, value) };
+    let units: Vec<_> = units.into_iter().map(one).collect();
+    browser.post(&format!("{sent}/returns"), &with(units, &[("reason", "too small")])).await;
+    pages.push((format!("{sent} with a return"), browser.get(&sent).await));
     pages.push(("/desk/dead-letters without any".to_owned(), browser.get("/desk/dead-letters").await));
     platform.give_up();
     pages.push(("/desk/dead-letters".to_owned(), browser.get("/desk/dead-letters").await));
-    assert!(pages.len() > 36);
+    assert!(pages.len() > 39);
     let all: Vec<_> = pages
         .iter()
         .flat_map(|(path, seen)| faults(&seen.body).into_iter().map(move |fault| format!("{path}: {fault}")))

@@ -16,8 +16,8 @@
 //! What an order requires is always told; news of parcels can be done without (`preferences.rs`): by the mail's own link, signed
 //! and without a sign-in (RFC 8058), or by the account. What is not wanted any more when it is due is kept as such.
 //!
-//! Deliberately absent: mails that belong to no order; bounces that come back later as mail; other channels; signing mails
-//! (DKIM), which the mail server does.
+//! Deliberately absent: mails to shoppers that belong to no order; bounces that come back later as mail; other channels; signing
+//! mails (DKIM), which the mail server does.
 
 mod desk;
 mod driver;
@@ -43,6 +43,7 @@ use shared::api::order::Order;
 use shared::{EmailAddress, OrderId, UserId};
 use shared_clock::{Clock, Entropy};
 use sqlx::PgConnection;
+use time::OffsetDateTime;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use url::Url;
@@ -55,7 +56,7 @@ pub use routes::{internal_router, preferences_router, router};
 pub use smtp::{Smtp, SmtpUrlError};
 
 use crate::driver::{Driver, Post};
-use crate::rules::Patience;
+use crate::rules::{Outcome, Patience};
 
 /// What notifications ask about orders: handed in by the wiring, since this crate knows nothing of that service.
 pub trait OrderBook: Send + Sync + 'static {
@@ -236,6 +237,24 @@ impl Notifications {
             wakes: self.wakes.clone(),
             rest: self.settings.rest,
             old_news: self.settings.old_news,
+        }
+    }
+
+    /// Writes to the shop itself, at the address that it writes from, about what waits for its people at `path` of its pages.
+    /// Tried once: what must not be missed stands there.
+    pub async fn write_home(&self, subject: &str, text: &str, path: &str, name: &str, now: OffsetDateTime) {
+        let Post { shop, smtp, .. } = &*self.post;
+        let text = format!("{text}\n\n{}{path}\n", shop.origin());
+        let message_id = format!("{name}@{}", shop.domain());
+        let outcome = match mail::note(shop, subject, text, &message_id, now) {
+            Ok(mail) => tokio::time::timeout(self.settings.exchange, smtp.send(&mail)).await,
+            Err(error) => Ok(error.into()),
+        };
+        if !matches!(outcome, Ok(Outcome::Sent)) {
+            tracing::warn!(
+                mail.subject = subject,
+                "the shop could not be written to about something that waits at its desk"
+            );
         }
     }
 

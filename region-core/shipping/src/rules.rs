@@ -1,5 +1,7 @@
 //! What a parcel may hold. No I/O.
 
+pub mod returns;
+
 use std::collections::BTreeMap;
 
 use shared::{Quantity, Sku};

@@ -63,11 +63,26 @@ const ROUTES: &[(&str, &str, For)] = &[
     ("POST", "/v1/orders/{order_id}/dead-letters/replay", For::Keepers),
     ("POST", "/v1/orders/{order_id}/dead-letters/{event_id}/skip", For::Keepers),
     ("POST", "/v1/orders/{order_id}/cancel", For::Owner),
+    ("POST", "/v1/orders/{order_id}/release", For::Keepers),
     ("POST", "/v1/orders/{order_id}/payment/confirm", For::Owner),
     ("POST", "/v1/orders/{order_id}/shipments", For::Keepers),
     ("POST", "/v1/orders/{order_id}/shipments/{shipment_id}/delivered", For::Keepers),
     ("GET", "/v1/orders/{order_id}/notifications", For::Keepers),
     ("POST", "/v1/orders/{order_id}/notifications/{notification_id}/resend", For::Keepers),
+    ("POST", "/v1/orders/{order_id}/refunds", For::Keepers),
+    ("GET", "/v1/orders/{order_id}/refunds", For::Keepers),
+    ("POST", "/v1/orders/{order_id}/returns", For::Keepers),
+    ("POST", "/v1/orders/{order_id}/returns/{return_id}/inspection", For::Keepers),
+    ("POST", "/v1/webhook-endpoints", For::Keepers),
+    ("GET", "/v1/webhook-endpoints", For::Keepers),
+    ("GET", "/v1/webhook-endpoints/{endpoint_id}", For::Keepers),
+    ("PATCH", "/v1/webhook-endpoints/{endpoint_id}", For::Keepers),
+    ("DELETE", "/v1/webhook-endpoints/{endpoint_id}", For::Keepers),
+    ("POST", "/v1/webhook-endpoints/{endpoint_id}/rotate-secret", For::Keepers),
+    ("POST", "/v1/webhook-endpoints/{endpoint_id}/test", For::Keepers),
+    ("GET", "/v1/webhook-endpoints/{endpoint_id}/deliveries", For::Keepers),
+    ("POST", "/v1/webhook-endpoints/{endpoint_id}/deliveries/{event_id}/replay", For::Keepers),
+    ("POST", "/v1/webhook-endpoints/{endpoint_id}/replay", For::Keepers),
     // Signed by the payment provider; the sandbox sends none.
     ("POST", "/v1/webhooks/{provider}", For::Anybody(404)),
 ];
@@ -90,7 +105,9 @@ async fn every_route_treats_a_caller_without_a_token_as_the_table_says() {
                 route.replace("{order_id}", &id).replace("{shipment_id}", &id).replace("{slug}", "no-such-product");
             let path = path
                 .replace("{provider}", "stripe")
+                .replace("{return_id}", &id)
                 .replace("{notification_id}", &id)
+                .replace("{endpoint_id}", &id)
                 .replace("{event_id}", &id)
                 .replace("{token}", "nonsense");
             let nobody = client::send(request(&client, method, &path)).await;
@@ -107,8 +124,8 @@ async fn every_route_treats_a_caller_without_a_token_as_the_table_says() {
                     client::send(asked).await.expect(status);
                 }
             }
-            let other = client::send(client.request(Method::DELETE, &path)).await;
-            assert_eq!(other.status, 405, "DELETE {path}: {}", other.text());
+            let other = client::send(client.request(Method::PUT, &path)).await;
+            assert_eq!(other.status, 405, "PUT {path}: {}", other.text());
         }
     }
 }

@@ -479,6 +479,7 @@ impl<'a> Builder<'a> {
                 unsubscribe_keys: vec![self.unsubscribe_key.clone()],
             }),
             store: config::Store { public_url: self.public_url() },
+            webhooks: config::Webhooks { allow_loopback: true },
             peers: others.map(|other| (other.name.clone(), self.quic(&from, other))).collect(),
             neighbours: neighbours
                 .map(|other| (other.name.clone(), self.way(&from, &other.part(), &other.quic)))
