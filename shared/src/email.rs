@@ -36,7 +36,12 @@ impl EmailAddress {
     /// The slot that its row of the login directory lives in: the digest modulo 4096.
     #[must_use]
     pub fn slot(&self) -> Slot {
-        let digest = self.digest();
+        Self::slot_of(&self.digest())
+    }
+
+    /// The same of an address of which only the digest is known.
+    #[must_use]
+    pub fn slot_of(digest: &[u8; 32]) -> Slot {
         Slot::from_low_bits(u16::from_be_bytes([digest[30], digest[31]]))
     }
 }

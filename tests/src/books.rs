@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Deserialize;
-use shared::{Money, OrderId, Sku, Slot, UserId};
+use shared::{EventId, Money, OrderId, Sku, Slot, UserId};
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 
@@ -178,6 +178,47 @@ impl Books {
             .unwrap();
             assert_eq!(wrong, None, "shard {shard}: SKU, supplied and held do not go together");
         }
+    }
+
+    /// Has a consumer give up the order's event of that kind, which it has handled: giving it again changes nothing. Tells
+    /// which event that is.
+    ///
+    /// # Panics
+    /// If a shard does not answer, or none has such an event.
+    pub async fn give_up(&self, order: OrderId, consumer: &str, kind: &str) -> EventId {
+        for pool in self.shards.values() {
+            let event: Option<String> = sqlx::query_scalar(
+                "INSERT INTO dead_letters (consumer, event_id, aggregate_id, sequence, attempts, cause)
+                 SELECT $2, event_id, aggregate_id, sequence, 5, 'a test had it given up' FROM outbox
+                 WHERE aggregate_id = $1::uuid AND kind = $3
+                   AND EXISTS (SELECT FROM inbox WHERE consumer = $2 AND inbox.event_id = outbox.event_id)
+                 RETURNING event_id::text",
+            )
+            .bind(order.to_string())
+            .bind(consumer)
+            .bind(kind)
+            .fetch_optional(pool)
+            .await
+            .unwrap();
+            if let Some(event) = event {
+                return event.parse().unwrap();
+            }
+        }
+        panic!("no shard has a {kind} of order {order} that {consumer} has handled");
+    }
+
+    /// How many of the order's events are to be tried again.
+    ///
+    /// # Panics
+    /// If a shard does not answer.
+    pub async fn retries_of(&self, order: OrderId) -> i64 {
+        let mut all = 0;
+        for pool in self.shards.values() {
+            let sql = "SELECT count(*) FROM event_retries WHERE aggregate_id = $1::uuid";
+            let count: i64 = sqlx::query_scalar(sql).bind(order.to_string()).fetch_one(pool).await.unwrap();
+            all += count;
+        }
+        all
     }
 
     /// A user's orders, oldest first.

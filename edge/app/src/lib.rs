@@ -37,7 +37,7 @@ pub use platform::{ClientAddress, LONGEST_STREAM, Page, Platform, UpstreamError}
 
 use crate::app::App;
 use crate::cache_status::Source;
-use crate::page::{account, cart, checkout, desk, order, webhooks};
+use crate::page::{account, cart, checkout, desk, order, unsubscribe, webhooks};
 use crate::route::PublicRoute;
 use crate::stored::Served;
 
@@ -110,6 +110,8 @@ pub fn router<P: Platform>(platform: P) -> Router {
         .route("/static/{file}", get(asset::serve))
         .route("/favicon.svg", get(asset::icon))
         .route("/robots.txt", get(asset::robots))
+        // The link of a mail, which speaks for itself: mail programs post to it from nowhere.
+        .route("/unsubscribe/{token}", get(unsubscribe::show::<P>).post(unsubscribe::choose::<P>))
         .route("/v1/{*rest}", any(api::any::<P>));
     public
         .merge(personal(&app))
@@ -136,9 +138,13 @@ fn personal<P: Platform>(app: &App<P>) -> Router<App<P>> {
         .route("/orders/{order_id}/cancel", post(order::cancel::<P>))
         .route("/orders/{order_id}/again", post(order::again::<P>))
         .route("/desk", get(desk::list::<P>))
+        .route("/desk/dead-letters", get(desk::letters::list::<P>))
+        .route("/desk/orders/{order_id}/dead-letters/replay", post(desk::letters::replay::<P>))
+        .route("/desk/orders/{order_id}/dead-letters/{event_id}/skip", post(desk::letters::skip::<P>))
         .route("/desk/orders/{order_id}", get(desk::show::<P>))
         .route("/desk/orders/{order_id}/shipments", post(desk::send::<P>))
         .route("/desk/orders/{order_id}/shipments/{shipment_id}/delivered", post(desk::deliver::<P>))
+        .route("/desk/orders/{order_id}/notifications/{notification_id}/resend", post(desk::resend::<P>))
         .route("/desk/orders/{order_id}/release", post(desk::release::<P>))
         .route("/desk/orders/{order_id}/cancel", post(desk::cancel::<P>))
         .route("/desk/orders/{order_id}/refunds", post(desk::back::refund::<P>))
@@ -152,6 +158,7 @@ fn personal<P: Platform>(app: &App<P>) -> Router<App<P>> {
         .route("/desk/webhooks/{endpoint_id}/delete", post(webhooks::delete::<P>))
         .route("/desk/webhooks/{endpoint_id}/deliveries/{event_id}/replay", post(webhooks::replay::<P>))
         .route("/account", get(account::show::<P>))
+        .route("/account/mails", post(account::mails::<P>))
         .route("/sign-in", get(account::sign_in_form::<P>).post(account::sign_in::<P>))
         .route("/sign-up", get(account::sign_up_form::<P>).post(account::sign_up::<P>))
         .route("/sign-out", post(account::sign_out::<P>))

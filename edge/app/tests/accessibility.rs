@@ -127,6 +127,7 @@ async fn every_page_can_be_used_by_everybody() {
         "/orders",
         "/sign-in?next=checkout",
         "/sign-up",
+        "/unsubscribe/good-token",
     ] {
         pages.push((path.to_owned(), browser.get(path).await));
     }
@@ -149,6 +150,8 @@ async fn every_page_can_be_used_by_everybody() {
         let placed = browser.post("/checkout", &with(form, &[("payment", payment)])).await;
         pages.push((format!("order with {payment}"), browser.get(placed.location()).await));
     }
+    let stopped = browser.post("/unsubscribe/good-token", &[]).await;
+    pages.push(("/unsubscribe/good-token after a click".to_owned(), stopped));
     pages.push(("/orders with some".to_owned(), browser.get("/orders").await));
     pages.push((
         "/sign-up with faults".to_owned(),
@@ -172,15 +175,19 @@ async fn every_page_can_be_used_by_everybody() {
         pages.push((path.clone(), browser.get(&path).await));
     }
     platform.send_parcels(1, false);
+    platform.tell();
     let sent = pages.last().unwrap().0.clone();
-    pages.push((format!("{sent} with a parcel"), browser.get(&sent).await));
+    pages.push((format!("{sent} with a parcel and a mail"), browser.get(&sent).await));
     let units = pages.last().unwrap().1.form(&format!("{sent}/returns"));
     let one =
         |(name, value): (String, String)| if name.starts_with("units:") { (name, "1".into()) } else { (name, value) };
     let units: Vec<_> = units.into_iter().map(one).collect();
     browser.post(&format!("{sent}/returns"), &with(units, &[("reason", "too small")])).await;
     pages.push((format!("{sent} with a return"), browser.get(&sent).await));
-    assert!(pages.len() > 33);
+    pages.push(("/desk/dead-letters without any".to_owned(), browser.get("/desk/dead-letters").await));
+    platform.give_up();
+    pages.push(("/desk/dead-letters".to_owned(), browser.get("/desk/dead-letters").await));
+    assert!(pages.len() > 39);
     let all: Vec<_> = pages
         .iter()
         .flat_map(|(path, seen)| faults(&seen.body).into_iter().map(move |fault| format!("{path}: {fault}")))

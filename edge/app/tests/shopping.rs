@@ -452,6 +452,115 @@ async fn who_keeps_the_store_sends_an_order_from_the_desk_and_nobody_else_sees_o
 }
 
 #[tokio::test]
+async fn who_keeps_the_store_sees_what_a_shopper_was_told_and_has_it_sent_again() {
+    let (platform, router) = shop();
+    let mut ada = Browser::new(&router);
+    add(&mut ada, TAPE, "1").await;
+    let order = check_out(&mut ada, &[("payment", "tok_success")]).await.1.location().to_owned();
+    let desk = format!("/desk{order}");
+    let mut keeper = Browser::new(&router);
+    let up = [("email", "keeper@example.org"), ("password", "correct horse"), ("name", "Bo"), ("next", "desk")];
+    keeper.post_pairs("/sign-up", &up).await;
+    assert_eq!(keeper.get(&desk).await.text("#told"), "", "nothing was told yet");
+    platform.tell();
+    let page = keeper.get(&desk).await;
+    let told = page.text("section[aria-labelledby=told] li");
+    for said in ["Order confirmed", "Came back", "ada@example.org", "no <such> user"] {
+        assert!(told.contains(said), "{said:?} is missing in {told:?}");
+    }
+    assert!(!page.body.contains("<such>"), "a mail server's words became markup");
+    let again = page.body.split("action=\"").map(|rest| rest.split('"').next().unwrap());
+    let again = again.into_iter().find(|path| path.ends_with("/resend")).unwrap().to_owned();
+    let form = page.form(&again);
+    assert_eq!(ada.post(&again, &form).await.status, 404, "not a shopper's");
+    assert_eq!(keeper.post(&again, &form).await.location(), desk);
+    let page = keeper.get(&desk).await;
+    assert!(page.text("section[aria-labelledby=told]").contains("sent once more"), "{}", page.body);
+    let twice = keeper.post(&again, &page.form(&again)).await;
+    assert_eq!((twice.status.as_u16(), twice.text("[role=alert]").as_str()), (409, "it is still to be sent."));
+}
+
+#[tokio::test]
+async fn who_keeps_the_store_puts_right_what_was_given_up_and_nobody_else_sees_it() {
+    let (platform, router) = shop();
+    let mut ada = Browser::new(&router);
+    for _ in 0..2 {
+        add(&mut ada, TAPE, "1").await;
+        check_out(&mut ada, &[("payment", "tok_success")]).await;
+    }
+    let mut keeper = Browser::new(&router);
+    let up = [("email", "keeper@example.org"), ("password", "correct horse"), ("name", "Bo"), ("next", "desk")];
+    keeper.post_pairs("/sign-up", &up).await;
+    assert_eq!(keeper.get("/desk").await.text("a[href='/desk/dead-letters']"), "What was given up");
+    assert!(keeper.get("/desk/dead-letters").await.body.contains("Nothing is given up"));
+    platform.give_up();
+    assert_eq!(ada.get("/desk/dead-letters").await.status, 404);
+    let list = keeper.get("/desk/dead-letters").await;
+    assert_eq!(list.text("[role=alert]"), "Events of us and jp are missing here: it does not answer.");
+    assert!(list.body.contains("There are more than are shown here") && !list.body.contains("<such>"));
+    let actions = |body: &str, end: &str| -> Vec<String> {
+        let all = body.split("action=\"").skip(1).map(|rest| rest.split('"').next().unwrap().to_owned());
+        all.filter(|path| path.ends_with(end)).collect()
+    };
+    let (replays, skips) = (actions(&list.body, "/replay"), actions(&list.body, "/skip"));
+    assert_eq!((replays.len(), skips.len()), (2, 2), "what is parked is not put right by itself");
+    assert_eq!(ada.post(&replays[0], &list.form(&replays[0])).await.status, 404);
+    assert_eq!(keeper.post(&replays[0], &list.form(&replays[0])).await.location(), "/desk/dead-letters");
+    let silent = keeper.post(&skips[1], &list.form(&skips[1])).await;
+    assert_eq!((silent.status.as_u16(), silent.text("[role=alert]").as_str()), (422, "reason: 1 to 200 characters."));
+    let why = with(list.form(&skips[1]), &[("reason", "told by hand")]);
+    assert_eq!(keeper.post(&skips[1], &why).await.location(), "/desk/dead-letters");
+    assert!(keeper.get("/desk/dead-letters").await.body.contains("Nothing is given up"));
+    assert_eq!(keeper.post(&skips[1], &why).await.status, 409);
+}
+
+#[tokio::test]
+async fn a_mail_s_link_stops_such_mails_with_one_click_from_nowhere_and_looking_changes_nothing() {
+    let (platform, router) = shop();
+    let parcels = || platform.inner().core.lock().unwrap().parcels;
+    let mut reader = Browser::new(&router);
+    let link = "/unsubscribe/good-token";
+    for _ in 0..2 {
+        let page = reader.get(link).await;
+        assert_eq!((page.status.as_u16(), page.text("main form button").as_str()), (200, "Stop these mails"));
+    }
+    assert!(parcels());
+    // As a mail program does: neither cookies nor an origin.
+    let click = |path: &str| {
+        let request =
+            Request::post(path).header("host", HOST).header("content-type", "application/x-www-form-urlencoded");
+        request.body(Body::from("List-Unsubscribe=One-Click")).unwrap()
+    };
+    assert_eq!(Browser::new(&router).send(click(link)).await.status, 200, "no redirect");
+    assert!(!parcels());
+    let page = reader.get(link).await;
+    assert_eq!(page.text("h1"), "No more mails about parcels");
+    let again = reader.post(link, &page.form(link)).await;
+    assert_eq!((again.status.as_u16(), parcels()), (200, true));
+    for nowhere in ["/unsubscribe/bad-token", "/unsubscribe/..%2Fcart", "/unsubscribe/good-token%3Fx"] {
+        assert_eq!(Browser::new(&router).send(click(nowhere)).await.status, 404, "{nowhere}");
+    }
+    let long = Request::post(link).header("host", HOST).body(Body::from("x".repeat(5000))).unwrap();
+    assert_eq!(Browser::new(&router).send(long).await.status, 413);
+    assert!(parcels());
+}
+
+#[tokio::test]
+async fn a_member_chooses_his_mails_on_his_account() {
+    let (platform, router) = shop();
+    let mut ada = Browser::new(&router);
+    let up = [("email", "ada@example.org"), ("password", "correct horse"), ("name", "Ada"), ("next", "")];
+    ada.post_pairs("/sign-up", &up).await;
+    for wanted in [false, true] {
+        let form = ada.get("/account").await.form("/account/mails");
+        assert_eq!(ada.post("/account/mails", &form).await.location(), "/account");
+        assert_eq!(platform.inner().core.lock().unwrap().parcels, wanted);
+    }
+    let guest = Browser::new(&router).post_pairs("/account/mails", &[("parcels", "no")]).await;
+    assert_eq!(guest.location(), "/sign-in");
+}
+
+#[tokio::test]
 async fn who_keeps_the_store_takes_goods_back_and_gives_parts_of_the_money_back() {
     let (platform, router) = shop();
     let mut ada = Browser::new(&router);
@@ -685,6 +794,7 @@ async fn only_our_own_pages_may_post() {
         "/sign-in",
         "/sign-up",
         "/sign-out",
+        "/account/mails",
         "/orders/x/confirm",
         "/orders/x/cancel",
         "/orders/x/again",
@@ -692,6 +802,9 @@ async fn only_our_own_pages_may_post() {
         "/desk/orders/x/shipments/y/delivered",
         "/desk/orders/x/release",
         "/desk/orders/x/cancel",
+        "/desk/orders/x/notifications/y/resend",
+        "/desk/orders/x/dead-letters/replay",
+        "/desk/orders/x/dead-letters/y/skip",
         "/desk/orders/x/refunds",
         "/desk/orders/x/returns",
         "/desk/orders/x/returns/y/inspection",

@@ -27,6 +27,6 @@ pub use envelope::{Event, NewEvent, Outgoing, Topic};
 pub use listening::Listening;
 pub use relay::{Relay, Shipment};
 pub use runner::{Runner, Settings};
-pub use store::failure::{DeadLetter, list_dead_letters, replay, skip};
+pub use store::failure::{DeadLetter, is_skipped, list_dead_letters, replay, skip};
 pub use store::outbox::append;
 pub use wake::{Waiter, Wake, Wakes};

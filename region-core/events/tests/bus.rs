@@ -9,7 +9,7 @@ use futures::future::BoxFuture;
 use region_core_events::contract::{OrderClaimed, OrderConfirmed, Payload};
 use region_core_events::{
     AfterCommit, Consumer, Event, HandleError, Listening, NewEvent, Outgoing, Relay, Runner, Settings, Shipment, Wakes,
-    append, list_dead_letters, replay, skip,
+    append, is_skipped, list_dead_letters, replay, skip,
 };
 use region_core_store::{Shard, Shards, test_support};
 use shared::id::Slot;
@@ -310,7 +310,10 @@ async fn an_event_that_is_skipped_is_never_handled_and_those_behind_it_are() {
     assert_eq!(skip(&mut conn, "scribe", sick, parked, "test").await.unwrap(), None, "skipped what was never tried");
     assert_eq!(skip(&mut conn, "other", sick, first, "test").await.unwrap(), None);
     assert!(skip(&mut conn, "scribe", sick, first, "").await.is_err(), "without a reason");
+    assert!(!is_skipped(&mut conn, "scribe", sick, first).await.unwrap());
     assert_eq!(skip(&mut conn, "scribe", sick, first, "told by hand").await.unwrap(), Some(2));
+    assert!(is_skipped(&mut conn, "scribe", sick, first).await.unwrap());
+    assert!(!is_skipped(&mut conn, "scribe", bench.order(), first).await.unwrap(), "of another order");
     assert_eq!(skip(&mut conn, "scribe", sick, first, "told by hand").await.unwrap(), None, "skipped twice");
     bench.settle(Fault::None).await.unwrap();
     assert_eq!(bench.effects().await, [(sick, 2), (sick, 3)]);

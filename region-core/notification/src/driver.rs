@@ -9,7 +9,8 @@ use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
 use region_core_events::{Waiter, Wake};
 use region_core_store::{Shard, StoreError};
-use shared::EventId;
+use shared::api::account::MailPreferences;
+use shared::{EmailAddress, EventId};
 use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
@@ -17,7 +18,7 @@ use crate::letter::letter;
 use crate::mail::compose;
 use crate::rules::{self, Channel, Outcome, State};
 use crate::store::{self, Change, Leased};
-use crate::{OrderBook, Settings, Shop, Smtp};
+use crate::{OrderBook, Preferences, Settings, Shop, Smtp};
 
 /// How often it is measured what is due.
 const MEASURE: Duration = Duration::from_secs(10);
@@ -30,6 +31,7 @@ pub(crate) struct Post {
     pub(crate) book: Arc<dyn OrderBook>,
     pub(crate) shop: Shop,
     pub(crate) smtp: Smtp,
+    pub(crate) preferences: Preferences,
 }
 
 type Attempts = FuturesUnordered<BoxFuture<'static, (Leased, Outcome)>>;
@@ -138,15 +140,25 @@ impl Post {
         if leased.attempts > settings.patience.most_attempts {
             return Outcome::Deferred("the last attempts ended without a result".to_owned());
         }
+        let address = leased.recipient.parse::<EmailAddress>().ok().filter(|_| leased.template.is_optional());
+        if let Some(address) = &address {
+            match self.preferences.of(address).await {
+                Ok(MailPreferences { parcels: true }) => {}
+                Ok(MailPreferences { parcels: false }) => return Outcome::Unwanted,
+                Err(error) => return Outcome::Deferred(format!("nobody knows whether it is wanted: {error}")),
+            }
+        }
         let order = match self.book.find(leased.order_id).await {
             Ok(Some(order)) => order,
             Ok(None) => return Outcome::Refused("there is no such order".to_owned()),
             Err(error) => return Outcome::Deferred(format!("the order was not read: {error}")),
         };
-        let letter = match letter(&self.shop, leased.template, &leased.payload, &order) {
+        let mut letter = match letter(&self.shop, leased.template, &leased.payload, &order) {
             Ok(letter) => letter,
             Err(error) => return Outcome::Refused(format!("the event says too little: {error}")),
         };
+        let token = address.and_then(|address| self.preferences.token(&address));
+        letter.unsubscribe = token.map(|token| format!("{}/unsubscribe/{token}", self.shop.origin()));
         match compose(&self.shop, &letter, &leased.recipient, &leased.message_id, leased.created_at) {
             Ok(mail) => {
                 let sent = tokio::time::timeout(settings.exchange, self.smtp.send(&mail)).await;
@@ -167,6 +179,7 @@ fn tell(leased: &Leased, state: State) {
             metrics::counter!("mails_bounced_total", "template" => template).increment(1);
             tracing::info!(event.id = %event_id, order.id = %order_id, "a mail came back: nobody reads that address");
         }
+        State::Unwanted => metrics::counter!("mails_unwanted_total", "template" => template).increment(1),
         State::Failed => {
             metrics::counter!("mails_failed_total", "template" => template).increment(1);
             tracing::error!(event.id = %event_id, order.id = %order_id, attempts, "a mail was given up; its row says why");

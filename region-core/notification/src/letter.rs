@@ -35,6 +35,8 @@ pub struct Letter {
     pub placed: String,
     /// The order's page.
     pub link: String,
+    /// Where to say that no more of this kind is wanted, if it can be done without.
+    pub unsubscribe: Option<String>,
 }
 
 /// What was ordered and what it comes to, spelt for people.
@@ -77,6 +79,7 @@ pub fn letter(shop: &Shop, template: Template, payload: &Value, order: &Order) -
         address: Vec::new(),
         placed: day(order.created_at),
         link: link(shop, order.order_id),
+        unsubscribe: None,
         number,
     };
     match template {

@@ -10,13 +10,23 @@
 //! News of more than [`Settings::old_news`] is not told, so that a shop which begins or resumes to write mail does not begin
 //! with what everybody knows.
 //!
-//! Deliberately absent: preferences and unsubscribing, for these mails belong to an order and advertise nothing; bounces
-//! that come back later as mail; other channels.
+//! Who keeps the store sees what was told of an order, and may have it sent once more (`desk.rs`): that is a notification of
+//! its own, even to an address that an earlier one came back from.
+//!
+//! What an order requires is always told; news of parcels can be done without (`preferences.rs`): by the mail's own link, signed
+//! and without a sign-in (RFC 8058), or by the account. What is not wanted any more when it is due is kept as such.
+//!
+//! Deliberately absent: mails to shoppers that belong to no order; bounces that come back later as mail; other channels; signing
+//! mails (DKIM), which the mail server does.
 
+mod desk;
 mod driver;
 mod events;
 pub mod letter;
+mod link;
 mod mail;
+mod preferences;
+mod routes;
 pub mod rules;
 mod smtp;
 mod store;
@@ -30,14 +40,19 @@ use lettre::message::Mailbox;
 use region_core_events::Wakes;
 use region_core_store::{Shard, Shards, StoreError};
 use shared::api::order::Order;
-use shared::{EmailAddress, OrderId};
+use shared::{EmailAddress, OrderId, UserId};
+use shared_clock::{Clock, Entropy};
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
+pub use desk::{Copied, CopyError};
 pub use events::News;
+pub use link::{LinkKeys, ShortKey};
+pub use preferences::{AddressOf, Preferences, PreferencesError};
+pub use routes::{internal_router, preferences_router, router};
 pub use smtp::{Smtp, SmtpUrlError};
 
 use crate::driver::{Driver, Post};
@@ -60,6 +75,18 @@ pub trait OrderBook: Send + Sync + 'static {
     /// # Errors
     /// When its shard fails.
     fn find(&self, order: OrderId) -> BoxFuture<'_, Result<Option<Order>, StoreError>>;
+
+    /// Writes down that `by`, who keeps the store, had `what` sent once more, inside the caller's transaction.
+    ///
+    /// # Errors
+    /// When the shard fails.
+    fn note_copy<'a>(
+        &'a self,
+        conn: &'a mut PgConnection,
+        order: OrderId,
+        by: UserId,
+        what: &'a str,
+    ) -> BoxFuture<'a, Result<(), StoreError>>;
 }
 
 /// Who writes: the shop, to its shoppers.
@@ -168,6 +195,8 @@ pub struct Notifications {
     post: Arc<Post>,
     wakes: Wakes,
     settings: Settings,
+    clock: Clock,
+    entropy: Entropy,
 }
 
 impl std::fmt::Debug for Notifications {
@@ -177,11 +206,21 @@ impl std::fmt::Debug for Notifications {
 }
 
 impl Notifications {
-    /// Notifications by `shop` about the orders of `book`, through the mail server `smtp`.
+    /// Notifications by `shop` about the orders of `book`, through the mail server `smtp`, as far as `preferences` want them. Ids
+    /// take their time and their random bytes from `clock` and `entropy`.
     #[must_use]
-    pub fn new(shards: Shards, book: Arc<dyn OrderBook>, shop: Shop, smtp: Smtp) -> Self {
+    pub fn new(
+        shards: Shards,
+        book: Arc<dyn OrderBook>,
+        shop: Shop,
+        smtp: Smtp,
+        preferences: Preferences,
+        clock: Clock,
+        entropy: Entropy,
+    ) -> Self {
         let wakes = Wakes::new(shards.all().map(Shard::id));
-        Self { shards, post: Arc::new(Post { book, shop, smtp }), wakes, settings: Settings::default() }
+        let (post, settings) = (Arc::new(Post { book, shop, smtp, preferences }), Settings::default());
+        Self { shards, post, wakes, settings, clock, entropy }
     }
 
     /// The same under other bounds.

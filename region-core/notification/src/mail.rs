@@ -45,15 +45,21 @@ pub(crate) fn compose(
         .boundary(format!("=_{}", message_id.split('@').next().unwrap_or_default()))
         .singlepart(SinglePart::plain(letter.text()?))
         .singlepart(SinglePart::html(letter.html()?));
-    let message = Message::builder()
+    let mut builder = Message::builder()
         .from(shop.from().clone())
         .to(Mailbox::new(None, recipient))
         .subject(&letter.subject)
         .date(written_at.into())
         .message_id(Some(format!("<{message_id}>")))
         // No out-of-office answers, please (RFC 3834 section 5).
-        .raw_header(HeaderValue::new(HeaderName::new_from_ascii_str("Auto-Submitted"), "auto-generated".to_owned()))
-        .multipart(forms)?;
+        .raw_header(header("Auto-Submitted", "auto-generated".to_owned()));
+    if let Some(link) = &letter.unsubscribe {
+        // One click in the mail's reader is enough (RFC 8058 section 3.1).
+        builder = builder
+            .raw_header(header("List-Unsubscribe", format!("<{link}>")))
+            .raw_header(header("List-Unsubscribe-Post", "List-Unsubscribe=One-Click".to_owned()));
+    }
+    let message = builder.multipart(forms)?;
     Ok(Mail { envelope: message.envelope().clone(), bytes: message.formatted() })
 }
 
@@ -71,9 +77,13 @@ pub(crate) fn note(
         .subject(subject)
         .date(written_at.into())
         .message_id(Some(format!("<{message_id}>")))
-        .raw_header(HeaderValue::new(HeaderName::new_from_ascii_str("Auto-Submitted"), "auto-generated".to_owned()))
+        .raw_header(header("Auto-Submitted", "auto-generated".to_owned()))
         .singlepart(SinglePart::plain(text))?;
     Ok(Mail { envelope: message.envelope().clone(), bytes: message.formatted() })
+}
+
+fn header(name: &'static str, value: String) -> HeaderValue {
+    HeaderValue::new(HeaderName::new_from_ascii_str(name), value)
 }
 
 impl From<MailError> for Outcome {

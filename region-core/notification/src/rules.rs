@@ -64,6 +64,15 @@ impl Template {
         Self::ALL.into_iter().find(|template| template.name() == name)
     }
 
+    /// Whether a shopper may do without it: his orders' money is always told of.
+    #[must_use]
+    pub const fn is_optional(self) -> bool {
+        match self {
+            Self::ShipmentSent | Self::ShipmentDelivered => true,
+            Self::OrderConfirmed | Self::OrderCancelled | Self::PaymentRefunded | Self::RefundIssued => false,
+        }
+    }
+
     /// What is told of `event`.
     ///
     /// # Errors
@@ -126,9 +135,19 @@ pub enum State {
     Failed,
     /// Nobody reads mail at that address.
     Bounced,
+    /// Whoever reads there does not want to be told.
+    Unwanted,
 }
 
 impl State {
+    const ALL: [Self; 5] = [Self::ToSend, Self::Sent, Self::Failed, Self::Bounced, Self::Unwanted];
+
+    /// The one that the database keeps so.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.name() == name)
+    }
+
     /// How the database keeps it.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -137,7 +156,36 @@ impl State {
             Self::Sent => "sent",
             Self::Failed => "failed",
             Self::Bounced => "bounced",
+            Self::Unwanted => "unwanted",
         }
+    }
+}
+
+/// Most copies of one notification that the desk may ask for.
+pub const MOST_COPIES: usize = 10;
+
+/// Why no copy of a notification is sent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum NoCopy {
+    /// It is on its way.
+    #[error("it is still to be sent, and is tried again by itself")]
+    StillToSend,
+    /// It was sent often enough.
+    #[error("it was sent again {} times already", MOST_COPIES)]
+    Enough,
+}
+
+/// Whether one more copy may be sent of what stands so, whose copies stand so.
+///
+/// # Errors
+/// [`NoCopy`].
+pub fn may_copy(first: State, copies: &[State]) -> Result<(), NoCopy> {
+    if first == State::ToSend || copies.contains(&State::ToSend) {
+        Err(NoCopy::StillToSend)
+    } else if copies.len() >= MOST_COPIES {
+        Err(NoCopy::Enough)
+    } else {
+        Ok(())
     }
 }
 
@@ -152,6 +200,8 @@ pub enum Outcome {
     Refused(String),
     /// Not to this address, ever.
     Bounced(String),
+    /// Whoever reads there does not want it.
+    Unwanted,
 }
 
 /// How far an exchange with a mail server had come.
@@ -239,6 +289,7 @@ pub fn settle(attempts: i32, outcome: Outcome, patience: &Patience) -> Settled {
     let done = |state, error| Settled { state, pause: Duration::ZERO, error };
     match outcome {
         Outcome::Sent => done(State::Sent, None),
+        Outcome::Unwanted => done(State::Unwanted, None),
         Outcome::Bounced(why) => done(State::Bounced, Some(legible(&why))),
         Outcome::Refused(why) => done(State::Failed, Some(legible(&why))),
         Outcome::Deferred(why) if attempts >= patience.most_attempts => done(State::Failed, Some(legible(&why))),
@@ -281,10 +332,29 @@ mod tests {
     }
 
     #[test]
+    fn only_news_of_parcels_can_be_done_without() {
+        let optional: Vec<_> = Template::ALL.into_iter().filter(|template| template.is_optional()).collect();
+        assert_eq!(optional, [Template::ShipmentSent, Template::ShipmentDelivered]);
+    }
+
+    #[test]
     fn repeats_of_one_event_have_one_message_id() {
         let event = EventId::mint(1_800_000_000_000, [1; 10]);
         let id = message_id(event, Channel::Mail, "shop.example");
         assert_eq!(id, format!("{event}.mail@shop.example"));
+    }
+
+    #[test]
+    fn a_copy_is_sent_of_what_has_come_to_an_end_and_not_for_ever() {
+        for ended in [State::Sent, State::Failed, State::Bounced, State::Unwanted] {
+            assert_eq!(State::parse(ended.name()), Some(ended));
+            assert_eq!(may_copy(ended, &[]), Ok(()));
+            assert_eq!(may_copy(ended, &[State::Failed; MOST_COPIES - 1]), Ok(()));
+            assert_eq!(may_copy(ended, &[State::Sent; MOST_COPIES]), Err(NoCopy::Enough));
+            assert_eq!(may_copy(ended, &[State::Sent, State::ToSend]), Err(NoCopy::StillToSend));
+        }
+        assert_eq!(may_copy(State::ToSend, &[]), Err(NoCopy::StillToSend));
+        assert_eq!(State::parse("lost"), None);
     }
 
     #[test]
@@ -303,9 +373,9 @@ mod tests {
     #[test]
     fn what_is_decided_is_not_tried_again() {
         let no = || "no".to_owned();
-        let states = [Outcome::Sent, Outcome::Refused(no()), Outcome::Bounced(no())]
+        let states = [Outcome::Sent, Outcome::Refused(no()), Outcome::Bounced(no()), Outcome::Unwanted]
             .map(|outcome| settle(1, outcome, &Patience::default()).state);
-        assert_eq!(states, [State::Sent, State::Failed, State::Bounced]);
+        assert_eq!(states, [State::Sent, State::Failed, State::Bounced, State::Unwanted]);
     }
 
     #[test]

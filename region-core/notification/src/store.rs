@@ -1,5 +1,8 @@
 //! The `notifications` table, each function inside its caller's transaction.
 
+pub(crate) mod desk;
+pub(crate) mod preferences;
+
 use std::time::Duration;
 
 use region_core_store::StoreError;
@@ -35,7 +38,7 @@ pub(crate) struct Leased {
     /// This attempt's number, from 1.
     pub(crate) attempts: i32,
     pub(crate) created_at: OffsetDateTime,
-    /// Whether an earlier one of this order came back from this address.
+    /// Whether the last one of this order came back from this address. Never of a copy: who asks for one has thought of that.
     pub(crate) bounced_before: bool,
 }
 
@@ -119,9 +122,11 @@ pub(crate) async fn lease(
             ORDER BY next_attempt_at LIMIT $3 FOR UPDATE SKIP LOCKED
         )
         RETURNING event_id, order_id, template, payload, recipient, message_id, attempts, created_at,
-                  EXISTS (SELECT FROM notifications AS earlier
-                          WHERE earlier.order_id = due.order_id AND earlier.channel = due.channel
-                            AND earlier.recipient = due.recipient AND earlier.state = 'bounced') AS "bounced_before!"
+                  due.copy_of IS NULL AND coalesce((
+                      SELECT earlier.state = 'bounced' FROM notifications AS earlier
+                      WHERE earlier.order_id = due.order_id AND earlier.channel = due.channel
+                        AND earlier.recipient = due.recipient AND earlier.state IN ('bounced', 'sent')
+                      ORDER BY earlier.sequence DESC LIMIT 1), false) AS "bounced_before!"
         "#,
         channel.name(),
         &templates as &[&str],

@@ -6,13 +6,17 @@ use std::collections::BTreeSet;
 
 use futures::future::join_all;
 use http::Method;
+use region_core_store::StoreError;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use shared::api::desk::{DeskOrder, DeskPage, DeskQuery, Timeline};
 use shared::{EmailAddress, OrderId, RegionName, UserId};
+use sqlx::PgConnection;
 
 use crate::error::OrderError;
 use crate::orders::Orders;
 use crate::rules::InvalidField;
-use crate::store::desk::{self, Part, Wanted};
+use crate::store::desk::{self, Action, Part, Wanted};
 
 /// Where cores of other regions are asked for theirs.
 pub(crate) const PATH: &str = "/internal/desk/orders";
@@ -28,24 +32,34 @@ impl Orders {
     /// [`OrderError::Invalid`] for a page or a search that cannot be, and those of this region's shards.
     #[tracing::instrument(name = "order.desk", skip_all)]
     pub async fn desk(&self, query: &DeskQuery) -> Result<DeskPage, OrderError> {
-        let own = self.desk_here(query).await?;
+        let mut items = self.desk_here(query).await?;
+        let (theirs, missing) = self.ask_others::<_, Vec<DeskOrder>>(PATH, query).await;
+        items.extend(theirs.into_iter().flatten());
+        Ok(page(items, missing, query.limit))
+    }
+
+    /// What the other regions answer, and those that do not.
+    pub(crate) async fn ask_others<Req, Res>(&self, path: &str, body: &Req) -> (Vec<Res>, Vec<RegionName>)
+    where
+        Req: Serialize + Sync,
+        Res: DeserializeOwned + Send,
+    {
         let parts = self.parts();
         let map = parts.shards.map();
         let all: BTreeSet<&RegionName> = map.shards().map(|(_, region)| region).collect();
         let others: Vec<&RegionName> = all.into_iter().filter(|region| *region != parts.shards.region()).collect();
-        let asked =
-            others.iter().map(|region| parts.peers.call::<_, Vec<DeskOrder>>(region, Method::POST, PATH, query));
-        let (mut items, mut missing) = (own, Vec::new());
+        let asked = others.iter().map(|region| parts.peers.call::<_, Res>(region, Method::POST, path, body));
+        let (mut answers, mut missing) = (Vec::new(), Vec::new());
         for (region, answer) in others.iter().zip(join_all(asked).await) {
             match answer {
-                Ok(theirs) => items.extend(theirs),
+                Ok(answer) => answers.push(answer),
                 Err(problem) => {
-                    tracing::warn!(region = %region, %problem, "a region's orders are missing at the desk");
+                    tracing::warn!(region = %region, http.path = path, %problem, "a region is missing at the desk");
                     missing.push((*region).clone());
                 }
             }
         }
-        Ok(page(items, missing, query.limit))
+        (answers, missing)
     }
 
     /// This region's part of it, and one more than the page holds if there are more.
@@ -71,6 +85,20 @@ impl Orders {
         }
         let shard = self.parts().shards.here(order.slot())?;
         Ok(desk::timeline(&mut *shard.read().await?, order, keeps_store).await?)
+    }
+
+    /// Writes down that `by`, who keeps the store, had `what` of the order's news sent once more, inside the caller's
+    /// transaction.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn note_resent(
+        conn: &mut PgConnection,
+        order: OrderId,
+        by: UserId,
+        what: &str,
+    ) -> Result<(), StoreError> {
+        desk::note(conn, order, by, Action::Resend, what).await
     }
 }
 

@@ -56,6 +56,9 @@ pub enum OrderError {
     /// Only a paid order is sent.
     #[error("only a paid order can be sent")]
     NotPaid(OrderStatus),
+    /// The consumer has not given that event up, or it is parked behind another.
+    #[error("that event was not given up, or it is parked behind another")]
+    NotGivenUp,
     /// The parcel would hold what was not ordered, or what has left.
     #[error(transparent)]
     Parcel(#[from] ParcelError),
@@ -133,6 +136,7 @@ impl From<OrderError> for Problem {
                     .detail(error)
                     .with("order_status", serde_json::to_value(status).unwrap_or_default())
             }
+            OrderError::NotGivenUp => Self::new(ProblemKind::OrderState).detail(error),
             OrderError::Parcel(error @ ParcelError::NotOrdered(_)) => Self::invalid("items", error),
             OrderError::Parcel(error) => Self::new(ProblemKind::OrderState).detail(error),
             OrderError::Return(error @ ReturnError::MoreThanCame { .. }) => Self::invalid("restock", error),

@@ -20,6 +20,7 @@ mod handover;
 mod limit;
 mod orders;
 mod release;
+mod repair;
 mod returns;
 mod routes;
 pub mod rules;

@@ -10,17 +10,19 @@ use axum::response::{AppendHeaders, IntoResponse, Response};
 use axum::routing::{get, post};
 use region_core_web::{IdempotencyKeyHeader, Json, Path, Query, SignedIn, StoreKeeper, TraceParent};
 use serde::Deserialize;
-use shared::api::desk::{DeskOrder, DeskPage, DeskQuery, Timeline};
+use shared::api::desk::{
+    DeadLetterPage, DeskOrder, DeskPage, DeskQuery, GivenAgain, ReplayLetters, SkipLetter, Timeline,
+};
 use shared::api::order::{
     CancelOrder, Inspection, NewReturn, NewShipment, Order, OrderPage, PlaceOrder, Quote, QuoteRequest, Return,
 };
 use shared::idempotency::IDEMPOTENCY_REPLAYED;
-use shared::{OrderId, Problem, ReturnId, ShipmentId};
+use shared::{EventId, OrderId, Problem, ReturnId, ShipmentId};
 
-use crate::desk;
 use crate::error::OrderError;
 use crate::handover::{self, HandedOver, Reply};
 use crate::orders::{Caller, Orders};
+use crate::{desk, repair};
 
 /// Most orders on one page.
 const MAX_PAGE: u32 = 100;
@@ -43,6 +45,9 @@ pub fn router(orders: Orders) -> Router {
         .route("/v1/orders/{order_id}/returns", post(take_back))
         .route("/v1/orders/{order_id}/returns/{return_id}/inspection", post(inspect))
         .route("/v1/desk/orders", get(find_at_desk))
+        .route("/v1/desk/dead-letters", get(list_letters))
+        .route("/v1/orders/{order_id}/dead-letters/replay", post(replay_letters))
+        .route("/v1/orders/{order_id}/dead-letters/{event_id}/skip", post(skip_letter))
         .with_state(orders)
 }
 
@@ -53,7 +58,35 @@ pub fn internal_router(orders: Orders) -> Router {
 
 /// For cores of every region: what the desk of one shows of the others.
 pub fn regions_router(orders: Orders) -> Router {
-    Router::new().route(desk::PATH, post(find_for_desk)).with_state(orders)
+    Router::new().route(desk::PATH, post(find_for_desk)).route(repair::PATH, post(list_letters_here)).with_state(orders)
+}
+
+async fn list_letters_here(State(orders): State<Orders>, _: Json<()>) -> Result<Json<DeadLetterPage>, Problem> {
+    Ok(Json(orders.dead_letters_here().await?))
+}
+
+async fn list_letters(State(orders): State<Orders>, _: StoreKeeper) -> Result<Json<DeadLetterPage>, Problem> {
+    Ok(Json(orders.dead_letters().await?))
+}
+
+/// Repeats are harmless.
+async fn replay_letters(
+    State(orders): State<Orders>,
+    keeper: StoreKeeper,
+    Path(order_id): Path<OrderId>,
+    Json(body): Json<ReplayLetters>,
+) -> Result<Json<GivenAgain>, Problem> {
+    Ok(Json(GivenAgain { events: orders.replay_letters(order_id, body, keeper.claims.sub).await? }))
+}
+
+/// Repeats are harmless.
+async fn skip_letter(
+    State(orders): State<Orders>,
+    keeper: StoreKeeper,
+    Path((order_id, event_id)): Path<(OrderId, EventId)>,
+    Json(body): Json<SkipLetter>,
+) -> Result<Json<GivenAgain>, Problem> {
+    Ok(Json(GivenAgain { events: orders.skip_letter(order_id, event_id, body, keeper.claims.sub).await? }))
 }
 
 async fn find_for_desk(

@@ -7,6 +7,8 @@ mod follow;
 mod handover;
 #[path = "placing/parcels.rs"]
 mod parcels;
+#[path = "placing/repairs.rs"]
+mod repairs;
 #[path = "placing/returns.rs"]
 mod returns;
 

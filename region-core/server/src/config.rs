@@ -242,6 +242,9 @@ pub(crate) struct Mail {
     pub(crate) url: Option<SecretString>,
     /// Who writes: `Name <name@domain>`.
     pub(crate) from: String,
+    /// Keys that the links in mails are signed with by which their readers stop them: at least 32 characters each, the same in all
+    /// regions. The first signs, all are accepted; without any there are no such links.
+    pub(crate) unsubscribe_keys: Vec<SecretString>,
     /// The certificate of an authority that the mail server's is checked against beside the machine's own.
     pub(crate) ca: Option<PathBuf>,
 }
@@ -435,6 +438,7 @@ mod tests {
         assert!(read(GOOD).unwrap().mail.url.is_none());
         let mail = "[mail]\nurl = \"smtp://127.0.0.1:1025\"\nfrom = \"orders@shop.example\"\nca = \"mail.pem\"";
         let config = read(&format!("{GOOD}\n{mail}\n[store]\npublic_url = \"https://shop.example\"")).unwrap();
+        assert!(config.mail.unsubscribe_keys.is_empty());
         assert!(config.mail.url.is_some() && config.mail.ca.unwrap().is_absolute());
         assert_eq!((config.store.name.as_str(), config.mail.from.as_str()), ("Meridian", "orders@shop.example"));
     }

@@ -7,11 +7,13 @@ use std::sync::Arc;
 use anyhow::Context;
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use region_core_notification::{Notifications, OrderBook, Shop, Smtp};
+use region_core_account::Accounts;
+use region_core_notification::{AddressOf, LinkKeys, Notifications, OrderBook, Preferences, Shop, Smtp};
 use region_core_order::Orders;
 use region_core_store::{Shards, StoreError};
 use shared::api::order::Order;
-use shared::{EmailAddress, OrderId};
+use shared::{EmailAddress, OrderId, Problem, UserId};
+use shared_clock::{Clock, Entropy};
 use sqlx::PgConnection;
 
 use crate::config::Config;
@@ -30,6 +32,16 @@ impl OrderBook for Book {
 
     fn find(&self, order: OrderId) -> BoxFuture<'_, Result<Option<Order>, StoreError>> {
         self.0.find_any(order).boxed()
+    }
+
+    fn note_copy<'a>(
+        &'a self,
+        conn: &'a mut PgConnection,
+        order: OrderId,
+        by: UserId,
+        what: &'a str,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        Orders::note_resent(conn, order, by, what).boxed()
     }
 }
 
@@ -56,7 +68,29 @@ impl Post {
     }
 
     /// What tells of these orders.
-    pub(crate) fn notifications(self, shards: &Shards, orders: &Orders) -> Notifications {
-        Notifications::new(shards.clone(), Arc::new(Book(orders.clone())), self.shop, self.smtp)
+    pub(crate) fn notifications(
+        self,
+        shards: &Shards,
+        orders: &Orders,
+        preferences: &Preferences,
+        clock: &Clock,
+        entropy: &Entropy,
+    ) -> Notifications {
+        let (book, preferences) = (Arc::new(Book(orders.clone())), preferences.clone());
+        Notifications::new(shards.clone(), book, self.shop, self.smtp, preferences, clock.clone(), entropy.clone())
     }
+}
+
+/// What the links in mails are signed with.
+pub(crate) fn link_keys(config: &Config) -> anyhow::Result<LinkKeys> {
+    LinkKeys::new(config.mail.unsubscribe_keys.clone()).context("mail.unsubscribe_keys")
+}
+
+/// How preferences learn where a user reads mail.
+pub(crate) fn address_of(accounts: &Accounts) -> AddressOf {
+    let accounts = accounts.clone();
+    Arc::new(move |user| {
+        let accounts = accounts.clone();
+        async move { Ok(accounts.account(user).await.map_err(Problem::from)?.email) }.boxed()
+    })
 }

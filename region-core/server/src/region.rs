@@ -15,7 +15,7 @@ use region_core_events::{Consumer, Runner, Settings, Wakes};
 use region_core_inventory::levels::{self, StockLevels};
 use region_core_inventory::transfer::desk::ChangedFn;
 use region_core_inventory::{Borrowing, Ledger, balance};
-use region_core_notification::Notifications;
+use region_core_notification::{Notifications, Preferences};
 use region_core_order::{Orders, PaymentNews, PriceList};
 use region_core_payment::risk::Judge;
 use region_core_payment::{Account, AnyProvider, FindOrder, Payments, Sandbox, Stripe};
@@ -37,7 +37,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::{Bus, BusKind, Config, Payment, ProviderKind, ShardAddress};
-use crate::mail::Post;
+use crate::mail::{Post, address_of, link_keys};
 use crate::peers::LinkedPeers;
 use crate::prices::CatalogPrices;
 use crate::{directory, refresh, webhooks};
@@ -66,6 +66,7 @@ pub(crate) struct Region {
     payments: Payments<AnyProvider>,
     /// None without a mail server.
     notifications: Option<Notifications>,
+    preferences: Preferences,
     webhooks: Webhooks,
     levels: StockLevels,
     borrowing: Borrowing,
@@ -126,6 +127,7 @@ impl Region {
             entropy: entropy.clone(),
         });
         let payments = payments(config, &shards, &redis, &wakes, &clock, &entropy)?.linked_by(peers.clone());
+        let preferences = Preferences::new(shards.clone(), peers.clone(), link_keys(config)?);
         let orders = Orders::new(region_core_order::Parts {
             shards: shards.clone(),
             carts: carts.clone(),
@@ -139,7 +141,7 @@ impl Region {
             hold: time::Duration::seconds(i64::from(config.order.reservation_seconds)),
             review: config.risk.as_ref().map(|risk| time::Duration::hours(i64::from(risk.review_hours))),
         });
-        let notifications = post.map(|post| post.notifications(&shards, &orders));
+        let notifications = post.map(|post| post.notifications(&shards, &orders, &preferences, &clock, &entropy));
         let webhooks = Webhooks::new(region_core_webhook::Parts {
             shards: shards.clone(),
             peers,
@@ -161,6 +163,7 @@ impl Region {
             orders,
             payments,
             notifications,
+            preferences,
             webhooks,
             levels,
             borrowing,
@@ -192,6 +195,8 @@ impl Region {
             .merge(region_core_cart::router(self.carts.clone()))
             .merge(region_core_order::router(self.orders.clone()))
             .merge(region_core_payment::router(self.payments.clone(), find_order(&self.orders)))
+            .merge(self.notifications.clone().map(region_core_notification::router).unwrap_or_default())
+            .merge(region_core_notification::preferences_router(self.preferences.clone(), address_of(&self.accounts)))
             .merge(region_core_webhook::router(self.webhooks.clone()))
     }
 
@@ -202,6 +207,7 @@ impl Region {
             .merge(self.borrowing.internal_router())
             .merge(region_core_order::regions_router(self.orders.clone()))
             .merge(self.ledger.internal_router())
+            .merge(region_core_notification::internal_router(self.preferences.clone()))
             .merge(region_core_payment::internal_router(self.payments.clone()))
             .merge(region_core_webhook::internal_router(self.webhooks.clone()));
         let own = middleware::from_fn_with_state(self.shards.region().clone(), only_cores_of);

@@ -93,3 +93,19 @@ pub struct Account {
     /// What the user may do.
     pub roles: Vec<Role>,
 }
+
+/// What whoever reads mail at an address wants to be told beyond what his orders require: that they are paid, cancelled or
+/// refunded is always told. `/v1/account/mail-preferences`, and `/v1/mail-preferences/{token}` for whoever has a mail's link.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct MailPreferences {
+    /// That a parcel has left, and that it has arrived.
+    pub parcels: bool,
+}
+
+impl Default for MailPreferences {
+    fn default() -> Self {
+        Self { parcels: true }
+    }
+}

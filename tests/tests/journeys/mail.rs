@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde::Deserialize;
+use shared::api::account::MailPreferences;
+use shared::api::desk::{Happening, Notification, NotificationList, NotificationState, Timeline};
 use shared::api::order::{Order, OrderStatus, Shipment};
 use shared::{EmailAddress, OrderId};
 use tests::shopper::{email, key};
@@ -148,4 +150,85 @@ async fn parcels_are_told_about_when_they_leave_and_when_they_arrive() {
     let there = about(format!("A parcel of your order {number} has arrived"));
     assert!(there.text.contains("says Royal Mail"), "{}", there.text);
     assert_eq!((told.len(), message_ids(&told).len()), (3, 3));
+}
+
+#[tokio::test]
+async fn who_keeps_the_store_sees_what_was_told_and_has_it_sent_once_more() {
+    let (shopper, operator, address) = (Shopper::guest(pop()).await, Shopper::operator(sites()).await, email());
+    let order = bought(&shopper, &address, "tok_success").await.order_id;
+    arrived(&address, 1).await;
+    let path = format!("/v1/orders/{order}/notifications");
+    let list = async || operator.get(&path).await.expect(200).json::<NotificationList>().items;
+    let settled =
+        async || Some(list().await).filter(|told| told.iter().all(|told| told.state == NotificationState::Sent));
+    let first = until("it is written down that it was sent", ARRIVES_WITHIN, settled).await.remove(0);
+    assert_eq!((first.template.as_str(), first.recipient.as_str()), ("order_confirmed", address.as_str()));
+    let (again, key) = (format!("{path}/{}/resend", first.notification_id), key());
+    let copy: Notification = operator.post_once(&again, &key, &serde_json::json!({})).await.expect(201).json();
+    let repeat = operator.post_once(&again, &key, &serde_json::json!({})).await.expect(201);
+    assert_eq!(repeat.header("idempotency-replayed"), Some("true"));
+    assert_eq!(repeat.json::<Notification>().notification_id, copy.notification_id);
+    let told = arrived(&address, 2).await;
+    assert_eq!((told[0].subject.as_str(), message_ids(&told).len()), (told[1].subject.as_str(), 2));
+    let timeline: Timeline = operator.get(&format!("/v1/orders/{order}/timeline")).await.expect(200).json();
+    let by_desk: Vec<_> = timeline.items.iter().filter(|entry| entry.what == Happening::Desk).collect();
+    let who = (by_desk[0].detail.as_deref(), by_desk[0].actor);
+    assert_eq!((by_desk.len(), who), (1, (Some("resend: order_confirmed"), Some(operator.tokens.user_id))));
+}
+
+#[tokio::test]
+async fn one_click_in_a_mail_about_a_parcel_stops_the_next_one_and_another_brings_them_back() {
+    let (shopper, operator, address) = (Shopper::guest(pop()).await, Shopper::operator(sites()).await, email());
+    let order = bought(&shopper, &address, "tok_success").await.order_id;
+    let parcels = format!("/v1/orders/{order}/shipments");
+    let body = serde_json::json!({ "carrier": "Royal Mail" });
+    let parcel: Shipment = operator.post_once(&parcels, &key(), &body).await.expect(201).json();
+    let told = arrived(&address, 2).await;
+    let links: Vec<_> = told.iter().filter_map(|mail| unsubscribe_link(&mail.text)).collect();
+    assert_eq!(links.len(), 1, "only the parcel's mail can be done without: {told:?}");
+    let click = async |body: &'static str| {
+        let (client, path) = (Client::new(pop()), links[0].clone());
+        let form =
+            client.request(http::Method::POST, &path).header("content-type", "application/x-www-form-urlencoded");
+        client::send(form.body(body)).await.expect(200)
+    };
+    let looked = Visitor::new(pop()).open(&links[0]).await.expect(200);
+    assert_eq!(looked.texts("h1"), ["Mails about parcels"]);
+    assert!(click("List-Unsubscribe=One-Click").await.text().contains("No more mails about parcels"));
+
+    let arrival = format!("{parcels}/{}/delivered", parcel.shipment_id);
+    operator.post(&arrival, &serde_json::json!({})).await.expect(200);
+    let path = format!("/v1/orders/{order}/notifications");
+    let unwanted = async || {
+        let told: NotificationList = operator.get(&path).await.expect(200).json();
+        told.items.into_iter().find(|told| told.state == NotificationState::Unwanted)
+    };
+    let unwanted = until("the arrival is not told", ARRIVES_WITHIN, unwanted).await;
+    assert_eq!(unwanted.template, "shipment_delivered");
+    assert_eq!(mails(&address).await.len(), 2);
+
+    assert!(click("parcels=yes").await.text().contains("Stop these mails"));
+    let again = format!("{path}/{}/resend", unwanted.notification_id);
+    operator.post_once(&again, &key(), &serde_json::json!({})).await.expect(201);
+    arrived(&address, 3).await;
+}
+
+/// The path by which a mail's reader says that he wants no more of its kind.
+fn unsubscribe_link(text: &str) -> Option<String> {
+    let (_, token) = text.split_once("/unsubscribe/")?;
+    Some(format!("/unsubscribe/{}", token.split_whitespace().next()?))
+}
+
+#[tokio::test]
+async fn a_member_s_choice_holds_for_his_address_in_whichever_region_it_is_kept() {
+    let mut shopper = Shopper::guest(pop()).await;
+    let path = "/v1/account/mail-preferences";
+    shopper.get(path).await.expect(404);
+    shopper.sign_up(&email()).await;
+    assert!(shopper.get(path).await.expect(200).json::<MailPreferences>().parcels);
+    for parcels in [false, true, false] {
+        let wanted = MailPreferences { parcels };
+        assert_eq!(shopper.post(path, &wanted).await.expect(200).json::<MailPreferences>(), wanted);
+        assert_eq!(shopper.get(path).await.expect(200).json::<MailPreferences>(), wanted);
+    }
 }

@@ -16,6 +16,7 @@ mod mail;
 mod operator;
 mod privacy;
 mod regions;
+mod repairs;
 mod returning;
 mod reviews;
 mod routes;

@@ -45,6 +45,11 @@ const ROUTES: &[(&str, &str, For)] = &[
     ("POST", "/v1/sessions/end", For::Anybody(422)),
     ("POST", "/v1/quotes", For::Anybody(422)),
     ("GET", "/v1/account", For::Users),
+    ("GET", "/v1/account/mail-preferences", For::Users),
+    ("POST", "/v1/account/mail-preferences", For::Users),
+    // For whoever has a link that a mail brought.
+    ("GET", "/v1/mail-preferences/{token}", For::Anybody(404)),
+    ("POST", "/v1/mail-preferences/{token}", For::Anybody(422)),
     ("POST", "/v1/stock/entries", For::Keepers),
     ("GET", "/v1/stock/entries", For::Keepers),
     ("GET", "/v1/cart", For::Users),
@@ -54,11 +59,16 @@ const ROUTES: &[(&str, &str, For)] = &[
     ("GET", "/v1/orders/{order_id}", For::Owner),
     ("GET", "/v1/orders/{order_id}/timeline", For::Owner),
     ("GET", "/v1/desk/orders", For::Keepers),
+    ("GET", "/v1/desk/dead-letters", For::Keepers),
+    ("POST", "/v1/orders/{order_id}/dead-letters/replay", For::Keepers),
+    ("POST", "/v1/orders/{order_id}/dead-letters/{event_id}/skip", For::Keepers),
     ("POST", "/v1/orders/{order_id}/cancel", For::Owner),
     ("POST", "/v1/orders/{order_id}/release", For::Keepers),
     ("POST", "/v1/orders/{order_id}/payment/confirm", For::Owner),
     ("POST", "/v1/orders/{order_id}/shipments", For::Keepers),
     ("POST", "/v1/orders/{order_id}/shipments/{shipment_id}/delivered", For::Keepers),
+    ("GET", "/v1/orders/{order_id}/notifications", For::Keepers),
+    ("POST", "/v1/orders/{order_id}/notifications/{notification_id}/resend", For::Keepers),
     ("POST", "/v1/orders/{order_id}/refunds", For::Keepers),
     ("GET", "/v1/orders/{order_id}/refunds", For::Keepers),
     ("POST", "/v1/orders/{order_id}/returns", For::Keepers),
@@ -93,8 +103,13 @@ async fn every_route_treats_a_caller_without_a_token_as_the_table_says() {
             let id = order.order_id.to_string();
             let path =
                 route.replace("{order_id}", &id).replace("{shipment_id}", &id).replace("{slug}", "no-such-product");
-            let path = path.replace("{provider}", "stripe").replace("{return_id}", &id);
-            let path = path.replace("{endpoint_id}", &id).replace("{event_id}", &id);
+            let path = path
+                .replace("{provider}", "stripe")
+                .replace("{return_id}", &id)
+                .replace("{notification_id}", &id)
+                .replace("{endpoint_id}", &id)
+                .replace("{event_id}", &id)
+                .replace("{token}", "nonsense");
             let nobody = client::send(request(&client, method, &path)).await;
             let expected = if let For::Anybody(status) = whose { *status } else { 401 };
             assert_eq!(nobody.status, expected, "{method} {path}: {}", nobody.text());

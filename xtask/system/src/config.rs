@@ -130,6 +130,8 @@ pub struct Mail {
     pub url: String,
     /// Who writes.
     pub from: String,
+    /// What the links in mails are signed with.
+    pub unsubscribe_keys: Vec<String>,
 }
 
 /// The shop as shoppers know it.

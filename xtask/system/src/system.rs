@@ -212,6 +212,7 @@ struct Builder<'a> {
     links: Links,
     user: Option<ServiceUser>,
     uplink_key: String,
+    unsubscribe_key: String,
     postgres_password: String,
     redis_password: String,
 }
@@ -236,6 +237,7 @@ impl<'a> Builder<'a> {
         }
         let (_, uplink_key) = keys.uplink_key()?;
         let (postgres_password, redis_password) = (keys.password("postgres")?, keys.password("redis")?);
+        let unsubscribe_key = keys.password("unsubscribe")?;
         let user = ServiceUser::for_databases()?;
         Ok(Self {
             plan,
@@ -247,6 +249,7 @@ impl<'a> Builder<'a> {
             links: Links::default(),
             user,
             uplink_key,
+            unsubscribe_key,
             postgres_password,
             redis_password,
         })
@@ -470,11 +473,11 @@ impl<'a> Builder<'a> {
                 provider: "sandbox".to_owned(),
                 url: format!("http://{}", self.sites.sandbox.address()),
             },
-            mail: self
-                .sites
-                .mail
-                .as_ref()
-                .map(|(smtp, _)| config::Mail { url: format!("smtp://{}", smtp.address()), from: SHOP.to_owned() }),
+            mail: self.sites.mail.as_ref().map(|(smtp, _)| config::Mail {
+                url: format!("smtp://{}", smtp.address()),
+                from: SHOP.to_owned(),
+                unsubscribe_keys: vec![self.unsubscribe_key.clone()],
+            }),
             store: config::Store { public_url: self.public_url() },
             webhooks: config::Webhooks { allow_loopback: true },
             peers: others.map(|other| (other.name.clone(), self.quic(&from, other))).collect(),

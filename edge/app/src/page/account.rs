@@ -6,7 +6,7 @@ use axum::extract::{Form, Query, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use http::StatusCode;
 use serde::Deserialize;
-use shared::api::account::{Account, Password, Refresh, RefreshToken, SignIn, SignUp, Tokens};
+use shared::api::account::{Account, MailPreferences, Password, Refresh, RefreshToken, SignIn, SignUp, Tokens};
 use shared::{EmailAddress, Problem, ProblemKind};
 
 use super::checkout::Trouble;
@@ -16,11 +16,16 @@ use crate::core::Call;
 use crate::platform::Platform;
 use crate::session::Visit;
 
+/// Where the cores keep what a member wants to be told.
+const MAILS: &str = "/v1/account/mail-preferences";
+
 #[derive(Template)]
 #[template(path = "account.html")]
 struct AccountPage {
     shell: Shell,
     account: Account,
+    /// Whether news of parcels is told by mail; absent if nobody could be told.
+    parcels: Option<bool>,
     keeps_store: bool,
 }
 
@@ -78,7 +83,29 @@ pub(crate) async fn show<P: Platform>(
     let Some(user) = visit.member() else { return Ok(Redirect::to("/sign-in").into_response()) };
     let account = Call::get("/v1/account").bearer(&user.token).json(&app.platform, visit.client).await?;
     let keeps_store = user.claims.keeps_store();
-    answer(&AccountPage { shell: Shell::personal(&app, &visit, "Your account").await, account, keeps_store })
+    let asked = Call::get(MAILS).bearer(&user.token).json(&app.platform, visit.client).await;
+    // The page is worth showing without.
+    let parcels = asked.ok().map(|MailPreferences { parcels }| parcels);
+    answer(&AccountPage { shell: Shell::personal(&app, &visit, "Your account").await, account, parcels, keeps_store })
+}
+
+/// What the form for mails sent.
+#[derive(Deserialize)]
+pub(crate) struct MailsForm {
+    #[serde(default)]
+    parcels: String,
+}
+
+/// `POST /account/mails`.
+pub(crate) async fn mails<P: Platform>(
+    State(app): State<App<P>>,
+    Extension(visit): Extension<Visit>,
+    Form(MailsForm { parcels }): Form<MailsForm>,
+) -> Result<Response, Problem> {
+    let Some(user) = visit.member() else { return Ok(Redirect::to("/sign-in").into_response()) };
+    let wanted = MailPreferences { parcels: parcels == "yes" };
+    Call::post(MAILS, &wanted).bearer(&user.token).send(&app.platform, visit.client).await?;
+    Ok(Redirect::to("/account").into_response())
 }
 
 /// `GET /sign-in`.

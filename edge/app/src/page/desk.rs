@@ -1,7 +1,8 @@
-//! The order desk, for who keeps the store: finding orders, sending their parcels, cancelling them, and what goes back. To
-//! everybody else there is no such page. The cores check every call's token again.
+//! The order desk, for who keeps the store: finding orders, sending their parcels, cancelling them, what goes back, and
+//! sending their news once more. To everybody else there is no such page. The cores check every call's token again.
 
 pub(crate) mod back;
+pub(crate) mod letters;
 
 use std::collections::BTreeMap;
 
@@ -12,11 +13,13 @@ use axum::response::{IntoResponse, Redirect, Response};
 use futures_util::future::join;
 use http::StatusCode;
 use serde::Deserialize;
-use shared::api::desk::{DeskOrder, DeskPage, Happening, Timeline, TimelineEntry};
+use shared::api::desk::{
+    DeskOrder, DeskPage, Happening, Notification, NotificationList, NotificationState, Timeline, TimelineEntry,
+};
 use shared::api::order::{CancelOrder, LineItem, NewShipment, Order, OrderItem, OrderStatus, Shipment};
 use shared::api::refund::Refunds;
 use shared::token::Role;
-use shared::{Money, OrderId, Problem, ProblemKind, Quantity, RegionName, ShipmentId, Sku};
+use shared::{EventId, Money, OrderId, Problem, ProblemKind, Quantity, RegionName, ShipmentId, Sku};
 
 use self::back::{CameBack, GivenBack, came_back, with_the_shopper};
 use super::order::{Parcel, lines_of, moment, parcel, status_name, tone};
@@ -94,6 +97,7 @@ struct DeskDetail {
     lines: Vec<Line>,
     address: Vec<String>,
     parcels: Vec<Open>,
+    told: Vec<Told>,
     happened: Vec<Happened>,
     given_back: Vec<GivenBack>,
     /// How much can still be given back, if anything can.
@@ -117,6 +121,16 @@ struct Line {
 struct Open {
     parcel: Parcel,
     arrival: Option<String>,
+}
+
+/// A message to the shopper, and where to have it sent once more.
+struct Told {
+    what: String,
+    to: String,
+    said: String,
+    state: &'static str,
+    tone: &'static str,
+    again: Option<String>,
 }
 
 struct Happened {
@@ -158,7 +172,7 @@ pub(crate) async fn list<P: Platform>(
         join(found.json::<DeskPage>(&app.platform, visit.client), webhooks::banner(&app, &visit)).await;
     let (page, notice) = match found {
         Ok(page) => {
-            let missing = missing(&page);
+            let missing = missing("Orders", &page.missing);
             (page, missing)
         }
         Err(problem) if problem.status == 422 => (empty(), Some(said(&problem))),
@@ -182,9 +196,9 @@ const fn empty() -> DeskPage {
     DeskPage { items: Vec::new(), next_cursor: None, missing: Vec::new() }
 }
 
-fn missing(page: &DeskPage) -> Option<String> {
-    let regions: Vec<&str> = page.missing.iter().map(RegionName::as_str).collect();
-    (!regions.is_empty()).then(|| format!("Orders of {} are missing here: it does not answer.", regions.join(" and ")))
+fn missing(what: &str, regions: &[RegionName]) -> Option<String> {
+    let regions: Vec<&str> = regions.iter().map(RegionName::as_str).collect();
+    (!regions.is_empty()).then(|| format!("{what} of {} are missing here: it does not answer.", regions.join(" and ")))
 }
 
 fn path_of(asked: &Asked, cursor: Option<OrderId>) -> String {
@@ -227,6 +241,12 @@ async fn detail<P: Platform>(
     let ask = |path: String| Call::get(&path).bearer(&user.token);
     let order: Order = ask(format!("/v1/orders/{id}")).json(&app.platform, visit.client).await?;
     let Timeline { items, held } = ask(format!("/v1/orders/{id}/timeline")).json(&app.platform, visit.client).await?;
+    let told = match ask(format!("/v1/orders/{id}/notifications")).json(&app.platform, visit.client).await {
+        Ok(NotificationList { items }) => items,
+        // Of the order we know: its core writes no mail.
+        Err(problem) if problem.is(ProblemKind::NotFound) => Vec::new(),
+        Err(problem) => return Err(problem),
+    };
     let refunds = ask(format!("/v1/orders/{id}/refunds")).json::<Refunds>(&app.platform, visit.client).await;
     let refunds = match refunds {
         Ok(refunds) => Some(refunds),
@@ -251,6 +271,7 @@ async fn detail<P: Platform>(
         lines,
         address: lines_of(&order.shipping_address),
         parcels: parcels(&order),
+        told: told.into_iter().map(|message| self::told(id, message)).collect(),
         happened: items.into_iter().map(happened).collect(),
         may_give_back: refunds.as_ref().map(|refunds| refunds.left).filter(|left| left.minor() > 0),
         given_back: refunds.into_iter().flat_map(|refunds| refunds.items).map(GivenBack::from).collect(),
@@ -281,6 +302,41 @@ fn parcels(order: &Order) -> Vec<Open> {
         Open { parcel: parcel(shipment, order), arrival: shipment.delivered_at.is_none().then_some(arrival) }
     };
     order.shipments.iter().map(open).collect()
+}
+
+fn told(order: OrderId, message: Notification) -> Told {
+    let (state, tone) = match message.state {
+        NotificationState::ToSend => ("To be sent", "waiting"),
+        NotificationState::Sent => ("Sent", "good"),
+        NotificationState::Failed => ("Given up", "bad"),
+        NotificationState::Bounced => ("Came back", "bad"),
+        NotificationState::Unwanted => ("Not wanted", "waiting"),
+    };
+    let at = moment(message.sent_at.unwrap_or(message.created_at));
+    let copy = message.copy_of.map(|_| "sent once more".to_owned());
+    let again = format!("/desk/orders/{order}/notifications/{}/resend", message.notification_id);
+    Told {
+        what: template_name(&message.template),
+        to: message.recipient,
+        said: [Some(at), copy, message.error].into_iter().flatten().collect::<Vec<_>>().join(" · "),
+        state,
+        tone,
+        again: (message.state != NotificationState::ToSend).then_some(again),
+    }
+}
+
+/// What a message tells, for people; a newer core may know more than this page.
+fn template_name(template: &str) -> String {
+    match template {
+        "order_confirmed" => "Order confirmed",
+        "order_cancelled" => "Order cancelled",
+        "payment_refunded" => "Money given back",
+        "refund_issued" => "Part of the money given back",
+        "shipment_sent" => "Parcel sent",
+        "shipment_delivered" => "Parcel arrived",
+        other => other,
+    }
+    .to_owned()
 }
 
 fn happened(entry: TimelineEntry) -> Happened {
@@ -372,6 +428,26 @@ pub(crate) async fn release<P: Platform>(
     let id = order_id(&id)?;
     let call = Call::post(&format!("/v1/orders/{id}/release"), &serde_json::Map::new());
     act(&app, &visit, id, Ok(vec![call]), None).await
+}
+
+/// What the form for a message once more sent.
+#[derive(Deserialize)]
+pub(crate) struct OnceMore {
+    #[serde(default)]
+    key: String,
+}
+
+/// `POST /desk/orders/{order_id}/notifications/{notification_id}/resend`.
+pub(crate) async fn resend<P: Platform>(
+    State(app): State<App<P>>,
+    Extension(visit): Extension<Visit>,
+    Path((id, message)): Path<(String, String)>,
+    Form(OnceMore { key }): Form<OnceMore>,
+) -> Result<Response, Problem> {
+    let (id, message) = (order_id(&id)?, message.parse::<EventId>().map_err(|_| Problem::not_found())?);
+    let path = format!("/v1/orders/{id}/notifications/{message}/resend");
+    let call = Call::post(&path, &serde_json::Map::new()).idempotency_key(&key);
+    act(&app, &visit, id, Ok(vec![call]), Some(key)).await
 }
 
 /// What the form for a cancellation sent.

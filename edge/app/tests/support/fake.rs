@@ -18,13 +18,16 @@ use futures_util::{Stream, StreamExt};
 use http::{Request, Response, StatusCode};
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use serde_json::{Value, json};
-use shared::api::account::{Account, RefreshToken, SignIn, SignUp, Tokens};
+use shared::api::account::{Account, MailPreferences, RefreshToken, SignIn, SignUp, Tokens};
 use shared::api::cart::{Cart, CartChange, CartLine, CartOperation};
 use shared::api::catalog::{
     Category, CategoryFacet, CategoryList, CategoryRef, PriceFacet, Product, ProductSummary, SearchOrder, SearchQuery,
     SearchResults, StockLevel, StockLevels, Variant,
 };
-use shared::api::desk::{DeskOrder, DeskPage, DeskQuery, Happening, Timeline, TimelineEntry};
+use shared::api::desk::{
+    DeadLetter, DeadLetterPage, DeskOrder, DeskPage, DeskQuery, GivenAgain, Happening, Notification, NotificationList,
+    NotificationState, ReplayLetters, SkipLetter, Timeline, TimelineEntry,
+};
 use shared::api::order::{
     CancelOrder, Inspection, LineItem, NewReturn, NewShipment, Order, OrderItem, OrderPage, OrderStatus, OrderSummary,
     PaymentStatus, PlaceOrder, Quote, QuoteRequest, Return, ReturnedItem, Shipment,
@@ -127,7 +130,6 @@ impl Fake {
         }
     }
 
-    /// Paths of the calls so far, oldest first; the list starts anew.
     /// Sends that many units of everybody's orders, and has them arrive.
     pub fn send_parcels(&self, units: i64, arrived: bool) {
         let mut core = self.0.core.lock().unwrap();
@@ -147,6 +149,48 @@ impl Fake {
         }
     }
 
+    /// Tells of everybody's orders by a mail that came back.
+    pub fn tell(&self) {
+        let mut core = self.0.core.lock().unwrap();
+        let orders: Vec<_> = core.users.iter().flat_map(|user| &user.orders).map(|(_, order)| order.order_id).collect();
+        for (number, order) in orders.into_iter().enumerate() {
+            let told = Notification {
+                notification_id: EventId::mint(1, [u8::try_from(number).unwrap(); 10]),
+                channel: "mail".to_owned(),
+                template: "order_confirmed".to_owned(),
+                recipient: "ada@example.org".to_owned(),
+                state: NotificationState::Bounced,
+                attempts: 1,
+                error: Some("5.1.1 no <such> user".to_owned()),
+                copy_of: None,
+                created_at: OffsetDateTime::UNIX_EPOCH,
+                sent_at: None,
+            };
+            core.told.push((order, told));
+        }
+    }
+
+    /// Gives up an event of everybody's orders, and the one behind it.
+    pub fn give_up(&self) {
+        let mut core = self.0.core.lock().unwrap();
+        let orders: Vec<_> = core.users.iter().flat_map(|user| &user.orders).map(|(_, order)| order.order_id).collect();
+        for (number, order_id) in orders.into_iter().enumerate() {
+            let letter = |parked: bool| DeadLetter {
+                shard: 1_i16.try_into().unwrap(),
+                consumer: "notification".to_owned(),
+                event_id: EventId::mint(1 + u64::from(parked), [u8::try_from(number).unwrap(); 10]),
+                kind: (!parked).then(|| "OrderConfirmed".to_owned()),
+                order_id,
+                attempts: if parked { 0 } else { 5 },
+                parked,
+                cause: "no <such> order".to_owned(),
+                died_at: OffsetDateTime::UNIX_EPOCH,
+            };
+            core.letters.extend([letter(false), letter(true)]);
+        }
+    }
+
+    /// Paths of the calls so far, oldest first; the list starts anew.
     pub fn take_calls(&self) -> Vec<String> {
         let calls = std::mem::take(&mut *self.0.calls.lock().unwrap());
         calls.into_iter().map(|call| format!("{} {}", call.method(), call.uri())).collect()
@@ -259,6 +303,12 @@ impl Platform for Fake {
 pub struct Core {
     pub products: Vec<Product>,
     pub stock: HashMap<Sku, u64>,
+    /// What shoppers were told, newest first.
+    pub told: Vec<(OrderId, Notification)>,
+    /// What the bus gave up.
+    pub letters: Vec<DeadLetter>,
+    /// Whether the one reader of mails wants to be told of parcels.
+    pub parcels: bool,
     users: Vec<UserState>,
     accounts: HashMap<String, (usize, String, Option<String>)>,
     refresh: HashMap<String, usize>,
@@ -292,6 +342,9 @@ impl Core {
         Self {
             products,
             stock,
+            told: Vec::new(),
+            letters: Vec::new(),
+            parcels: true,
             users: Vec::new(),
             accounts: HashMap::new(),
             refresh: HashMap::new(),
@@ -356,6 +409,25 @@ impl Core {
                 Ok((StatusCode::NO_CONTENT, Value::Null))
             }
             ("GET", ["account"]) => self.account(request, now_ms),
+            ("GET" | "POST", ["account", "mail-preferences"]) => {
+                let at = self.user(request, now_ms)?;
+                if self.users[at].guest {
+                    return Err(Problem::not_found());
+                }
+                if request.method() == http::Method::POST {
+                    self.parcels = read::<MailPreferences>(request)?.parcels;
+                }
+                ok(&MailPreferences { parcels: self.parcels })
+            }
+            ("GET" | "POST", ["mail-preferences", token]) => {
+                if *token != "good-token" {
+                    return Err(Problem::not_found());
+                }
+                if request.method() == http::Method::POST {
+                    self.parcels = read::<MailPreferences>(request)?.parcels;
+                }
+                ok(&MailPreferences { parcels: self.parcels })
+            }
             ("GET", ["cart"]) => {
                 let at = self.user(request, now_ms)?;
                 ok(&self.cart(at))
@@ -381,6 +453,59 @@ impl Core {
                 let order = self.any_order(request, now_ms, id)?;
                 let placed = TimelineEntry { at: order.created_at, what: Happening::Placed, detail: None, actor: None };
                 ok(&Timeline { items: vec![placed], held: false })
+            }
+            ("GET", ["orders", id, "notifications"]) => {
+                self.keeper(request, now_ms)?;
+                let order = self.any_order(request, now_ms, id)?.order_id;
+                let about = self.told.iter().filter(|(of, _)| *of == order).map(|(_, told)| told.clone());
+                ok(&NotificationList { items: about.collect() })
+            }
+            ("POST", ["orders", id, "notifications", of, "resend"]) => {
+                self.keeper(request, now_ms)?;
+                let (order, number) = (self.any_order(request, now_ms, id)?.order_id, self.number());
+                let first = self.told.iter().find(|(_, told)| told.notification_id.to_string() == *of);
+                let first = first.ok_or(Problem::not_found())?.1.clone();
+                let known = self.told.iter().any(|(_, told)| told.copy_of == Some(first.notification_id));
+                if known {
+                    return Err(Problem::new(ProblemKind::OrderState).detail("it is still to be sent"));
+                }
+                let copy = Notification {
+                    notification_id: EventId::mint(now_ms, [u8::try_from(number).unwrap(); 10]),
+                    state: NotificationState::ToSend,
+                    copy_of: Some(first.notification_id),
+                    error: None,
+                    ..first
+                };
+                self.told.insert(0, (order, copy.clone()));
+                Ok((StatusCode::CREATED, serde_json::to_value(copy).unwrap()))
+            }
+            ("GET", ["desk", "dead-letters"]) => {
+                self.keeper(request, now_ms)?;
+                ok(&DeadLetterPage {
+                    items: self.letters.clone(),
+                    more: true,
+                    missing: vec!["us".parse().unwrap(), "jp".parse().unwrap()],
+                })
+            }
+            ("POST", ["orders", id, "dead-letters", "replay"]) => {
+                self.keeper(request, now_ms)?;
+                let asked: ReplayLetters = read(request)?;
+                let own = |letter: &DeadLetter| letter.order_id.to_string() == *id && letter.consumer == asked.consumer;
+                let events = self.letters.extract_if(.., |letter| own(letter)).count() as u64;
+                ok(&GivenAgain { events })
+            }
+            ("POST", ["orders", id, "dead-letters", event, "skip"]) => {
+                self.keeper(request, now_ms)?;
+                let asked: SkipLetter = read(request)?;
+                if asked.reason.trim().is_empty() {
+                    return Err(Problem::invalid("reason", "1 to 200 characters"));
+                }
+                let known = |letter: &DeadLetter| letter.event_id.to_string() == *event && !letter.parked;
+                if !self.letters.iter().any(known) {
+                    return Err(Problem::new(ProblemKind::OrderState).detail("that event was not given up"));
+                }
+                self.letters.retain(|letter| letter.order_id.to_string() != *id);
+                ok(&GivenAgain { events: 1 })
             }
             ("POST", ["orders", id, "shipments"]) => {
                 self.keeper(request, now_ms)?;

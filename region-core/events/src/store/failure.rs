@@ -245,6 +245,26 @@ pub async fn skip(
     replay(conn, consumer, order).await.map(Some)
 }
 
+/// Whether an operator had the consumer go without that event of the order.
+///
+/// # Errors
+/// [`StoreError::Sql`].
+pub async fn is_skipped(
+    conn: &mut PgConnection,
+    consumer: &str,
+    order: OrderId,
+    event: EventId,
+) -> Result<bool, StoreError> {
+    let skipped = sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT FROM skipped_events
+                          WHERE consumer = $1 AND event_id = $2 AND aggregate_id = $3) AS "skipped!""#,
+        consumer,
+        event.as_uuid(),
+        order.as_uuid(),
+    );
+    Ok(skipped.fetch_one(conn).await?)
+}
+
 /// An event that was given up for a consumer.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct DeadLetter {

@@ -6,15 +6,20 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use region_core_events::contract::{OrderCancelled, OrderConfirmed, Payload, PaymentRefunded};
+use region_core_events::contract::{
+    OrderCancelled, OrderConfirmed, Payload, PaymentRefunded, ShipmentDelivered, ShipmentSent,
+};
 use region_core_events::{AfterCommit, Consumer, Event, HandleError, NewEvent, Runner, Wakes, append};
 use region_core_notification::rules::Patience;
-use region_core_notification::{Notifications, OrderBook, Settings, Shop as Identity, Smtp};
+use region_core_notification::{
+    Copied, CopyError, LinkKeys, Notifications, OrderBook, Preferences, Settings, Shop as Identity, Smtp,
+};
 use region_core_store::{Shard, Shards, StoreError, test_support};
+use region_core_web::Peers;
 use secrecy::SecretString;
 use shared::api::order::{Address, Order, OrderStatus, PaymentStatus};
 use shared::id::Slot;
-use shared::{Currency, EmailAddress, EventId, Money, OrderId, PaymentId, ShardId, UserId};
+use shared::{Currency, EmailAddress, EventId, Money, OrderId, PaymentId, ShardId, ShipmentId, UserId};
 use shared_clock::{Clock, Entropy};
 use sqlx::PgConnection;
 use tokio_util::sync::CancellationToken;
@@ -40,6 +45,18 @@ impl OrderBook for Orders {
 
     fn find(&self, order: OrderId) -> BoxFuture<'_, Result<Option<Order>, StoreError>> {
         std::future::ready(Ok(self.0.lock().unwrap().get(&order).cloned())).boxed()
+    }
+
+    fn note_copy<'a>(
+        &'a self,
+        conn: &'a mut PgConnection,
+        order: OrderId,
+        by: UserId,
+        what: &'a str,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        let note = "INSERT INTO notes (order_id, actor, what) VALUES ($1, $2, $3)";
+        let note = sqlx::query(note).bind(order.as_uuid()).bind(by.as_i64()).bind(what.to_owned());
+        async move { Ok(note.execute(conn).await.map(|_| ())?) }.boxed()
     }
 }
 
@@ -73,12 +90,20 @@ pub(crate) struct Shop {
     orders: Arc<Orders>,
     entropy: Entropy,
     notifications: Notifications,
+    preferences: Preferences,
 }
 
 impl Shop {
     /// One that sends through the server at `url` and waits milliseconds where it usually waits minutes.
     pub(crate) async fn open(url: &str, authority: Option<&[u8]>) -> Self {
-        let shards = test_support::one_shard().await;
+        Self::over(test_support::one_shard().await, Peers::none(), url, authority).await
+    }
+
+    /// The same over these shards, with that way to other regions.
+    pub(crate) async fn over(shards: Shards, peers: Peers, url: &str, authority: Option<&[u8]>) -> Self {
+        let notes = "CREATE TABLE notes (order_id uuid NOT NULL, actor bigint NOT NULL, what text NOT NULL)";
+        let shard = shards.all().next().unwrap();
+        sqlx::query(notes).execute(&mut *shard.read().await.unwrap()).await.unwrap();
         let wakes = Wakes::new(shards.all().map(Shard::id));
         let orders = Arc::new(Orders::default());
         let smtp = Smtp::new(&SecretString::from(url), "shop.example", authority).unwrap();
@@ -96,8 +121,12 @@ impl Shop {
             ..Settings::default()
         };
         let book = Arc::clone(&orders) as Arc<dyn OrderBook>;
-        let notifications = Notifications::new(shards.clone(), book, shop, smtp).bounded_by(settings);
-        Self { shards, wakes, orders, entropy: Entropy::seeded(7), notifications }
+        let keys = LinkKeys::new(vec![SecretString::from("k".repeat(32))]).unwrap();
+        let preferences = Preferences::new(shards.clone(), peers, keys);
+        let (clock, entropy) = (Clock::turned(MS), Entropy::seeded(8));
+        let notifications = Notifications::new(shards.clone(), book, shop, smtp, preferences.clone(), clock, entropy)
+            .bounded_by(settings);
+        Self { shards, wakes, orders, entropy: Entropy::seeded(7), notifications, preferences }
     }
 
     pub(crate) fn shard(&self) -> &Shard {
@@ -156,6 +185,20 @@ impl Shop {
         self.said(&OrderCancelled { order_id, reason: "you cancelled this order".to_owned() }).await
     }
 
+    /// Its parcel has left and arrived.
+    pub(crate) async fn shipped(&self, order_id: OrderId) -> [EventId; 2] {
+        let shipment_id = ShipmentId::mint(MS, order_id.slot(), self.entropy.bytes());
+        let sent = ShipmentSent {
+            order_id,
+            shipment_id,
+            carrier: "Royal Mail".to_owned(),
+            tracking_code: None,
+            tracking_url: None,
+            whole: true,
+        };
+        [self.said(&sent).await, self.said(&ShipmentDelivered { order_id, shipment_id }).await]
+    }
+
     pub(crate) async fn refunded(&self, order_id: OrderId) -> EventId {
         let payment_id = PaymentId::mint(MS, order_id.slot(), self.entropy.bytes());
         let amount = Money::new(1250, Currency::GBP).unwrap();
@@ -164,6 +207,34 @@ impl Shop {
 
     fn runner(&self, consumers: Vec<Arc<dyn Consumer>>) -> Runner {
         Runner::new(self.shards.clone(), self.wakes.clone(), consumers, region_core_events::Settings::default())
+    }
+
+    pub(crate) fn notifications(&self) -> &Notifications {
+        &self.notifications
+    }
+
+    pub(crate) fn preferences(&self) -> &Preferences {
+        &self.preferences
+    }
+
+    /// Who keeps the store.
+    pub(crate) fn keeper() -> UserId {
+        UserId::mint(MS, Slot::new(77).unwrap(), 1).unwrap()
+    }
+
+    /// Has what `event` told of the order sent once more.
+    pub(crate) async fn again(&self, order: OrderId, event: EventId, key: &str) -> Result<Copied, CopyError> {
+        self.notifications.send_again(order, event, key.parse().unwrap(), Self::keeper()).await
+    }
+
+    /// What is written down about copies: whose order, by whom, of what.
+    pub(crate) async fn notes(&self) -> Vec<(OrderId, UserId, String)> {
+        let rows: Vec<(uuid::Uuid, i64, String)> = sqlx::query_as("SELECT order_id, actor, what FROM notes")
+            .fetch_all(&mut *self.shard().read().await.unwrap())
+            .await
+            .unwrap();
+        let note = |(order, actor, what)| (OrderId::from_uuid(order), UserId::from_i64(actor).unwrap(), what);
+        rows.into_iter().map(note).collect()
     }
 
     /// Has everything that was said written down, once.

@@ -128,6 +128,9 @@ pub(crate) enum Action {
     Return,
     Inspect,
     Release,
+    Resend,
+    Replay,
+    Skip,
 }
 
 /// Writes down who did what, in the transaction that does it.
@@ -145,6 +148,9 @@ pub(crate) async fn note(
         Action::Return => "return",
         Action::Inspect => "inspect",
         Action::Release => "release",
+        Action::Resend => "resend",
+        Action::Replay => "replay",
+        Action::Skip => "skip",
     };
     sqlx::query!(
         "INSERT INTO desk_actions (order_id, actor, action, detail) VALUES ($1, $2, $3, $4)",
