@@ -4,7 +4,7 @@ use region_core_cart::TakeError;
 use region_core_inventory::{NotCovered, Shortfall, WriterError};
 use region_core_shipping::ParcelError;
 use region_core_store::{HasStoreError, StoreError};
-use shared::api::order::{OrderStatus, Quote};
+use shared::api::order::{LabelState, OrderStatus, Quote};
 use shared::{Problem, ProblemKind};
 
 use crate::admission::Refusal;
@@ -52,6 +52,15 @@ pub enum OrderError {
     /// Only a paid order is sent.
     #[error("only a paid order can be sent")]
     NotPaid(OrderStatus),
+    /// A label was bought for it: it is being packed, or will be.
+    #[error("a parcel of it is being made ready: its label must be given back first")]
+    Labelled,
+    /// Labels are not sold here.
+    #[error("no carrier is configured: send it by hand")]
+    NoCarrier,
+    /// The label is not there to be used or given back.
+    #[error("the label is {}", label_word(*.0))]
+    Label(LabelState),
     /// The parcel would hold what was not ordered, or what has left.
     #[error(transparent)]
     Parcel(#[from] ParcelError),
@@ -124,12 +133,26 @@ impl From<OrderError> for Problem {
             OrderError::Left(status) | OrderError::NotPaid(status) => Self::new(ProblemKind::OrderState)
                 .detail(error)
                 .with("order_status", serde_json::to_value(status).unwrap_or_default()),
+            error @ (OrderError::Labelled | OrderError::Label(_)) => Self::new(ProblemKind::OrderState).detail(error),
+            error @ OrderError::NoCarrier => Self::invalid("label", error),
             OrderError::Parcel(error @ ParcelError::NotOrdered(_)) => Self::invalid("items", error),
             OrderError::Parcel(error) => Self::new(ProblemKind::OrderState).detail(error),
             OrderError::DecidedElsewhere(problem) => problem,
             OrderError::Writer(error) => no_answer(&error),
             OrderError::Store(error) => error.into(),
         }
+    }
+}
+
+const fn label_word(state: LabelState) -> &'static str {
+    match state {
+        LabelState::ToBuy => "not bought yet",
+        LabelState::Bought => "bought, and its parcel has not left",
+        LabelState::Refused => "one that the carrier refused",
+        LabelState::ToVoid => "being given back",
+        LabelState::Voided => "given back",
+        LabelState::Sent => "on a parcel that has left",
+        LabelState::Arrived => "on a parcel that has arrived",
     }
 }
 

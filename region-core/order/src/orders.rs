@@ -61,6 +61,8 @@ pub struct Parts {
     pub entropy: Entropy,
     /// How long units are held for an unpaid order.
     pub hold: time::Duration,
+    /// Whether a carrier sells labels.
+    pub labels: bool,
 }
 
 impl Parts {

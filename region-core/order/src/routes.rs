@@ -5,12 +5,14 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use axum::response::{AppendHeaders, IntoResponse};
+use axum::response::{AppendHeaders, IntoResponse, Response};
 use axum::routing::{get, post};
 use region_core_web::{IdempotencyKeyHeader, Json, Path, Query, SignedIn, StoreKeeper, TraceParent};
 use serde::Deserialize;
 use shared::api::desk::{DeskOrder, DeskPage, DeskQuery, Timeline};
-use shared::api::order::{CancelOrder, NewShipment, Order, OrderPage, PlaceOrder, Quote, QuoteRequest};
+use shared::api::order::{
+    CancelOrder, LabelAsked, NewShipment, Order, OrderPage, PlaceOrder, Quote, QuoteRequest, Shipment,
+};
 use shared::idempotency::IDEMPOTENCY_REPLAYED;
 use shared::{OrderId, Problem, ShipmentId};
 
@@ -18,6 +20,7 @@ use crate::desk;
 use crate::error::OrderError;
 use crate::handover::{self, HandedOver, Reply};
 use crate::orders::{Caller, Orders};
+use crate::ship::Parcel;
 
 /// Most orders on one page.
 const MAX_PAGE: u32 = 100;
@@ -35,6 +38,8 @@ pub fn router(orders: Orders) -> Router {
         .route("/v1/orders/{order_id}/timeline", get(timeline))
         .route("/v1/orders/{order_id}/cancel", post(cancel))
         .route("/v1/orders/{order_id}/shipments", post(ship))
+        .route("/v1/orders/{order_id}/shipments/{shipment_id}/left", post(leave))
+        .route("/v1/orders/{order_id}/shipments/{shipment_id}/void", post(void_label))
         .route("/v1/orders/{order_id}/shipments/{shipment_id}/delivered", post(deliver))
         .route("/v1/desk/orders", get(find_at_desk))
         .with_state(orders)
@@ -143,17 +148,42 @@ async fn cancel(
     }
 }
 
-/// 201 for a new parcel; a repeat under its key gets the same one.
+/// 201 for a new parcel, or 202 if a label is bought for it and it has not left; a repeat under its key gets the same one.
 async fn ship(
     State(orders): State<Orders>,
     keeper: StoreKeeper,
     Path(order_id): Path<OrderId>,
     IdempotencyKeyHeader(key): IdempotencyKeyHeader,
     Json(body): Json<NewShipment>,
-) -> Result<impl IntoResponse, Problem> {
+) -> Result<Response, Problem> {
     let sent = orders.ship(order_id, key, keeper.claims.sub, body).await?;
     let replayed = sent.replayed.then_some([(HeaderName::from_static(IDEMPOTENCY_REPLAYED), "true")]);
-    Ok((StatusCode::CREATED, replayed.map(AppendHeaders), Json(sent.shipment)))
+    let replayed = replayed.map(AppendHeaders);
+    Ok(match sent.parcel {
+        Parcel::Left(shipment) => (StatusCode::CREATED, replayed, Json(shipment)).into_response(),
+        Parcel::Labelled(shipment_id) => {
+            (StatusCode::ACCEPTED, replayed, Json(LabelAsked { shipment_id })).into_response()
+        }
+    })
+}
+
+/// Says that the parcel under a label has left, where no carrier scans it.
+async fn leave(
+    State(orders): State<Orders>,
+    keeper: StoreKeeper,
+    Path((order_id, shipment_id)): Path<(OrderId, ShipmentId)>,
+) -> Result<Json<Shipment>, Problem> {
+    Ok(Json(orders.leave(order_id, shipment_id, Some(keeper.claims.sub)).await?))
+}
+
+/// 202: what becomes of it shows among the order's labels.
+async fn void_label(
+    State(orders): State<Orders>,
+    keeper: StoreKeeper,
+    Path((order_id, shipment_id)): Path<(OrderId, ShipmentId)>,
+) -> Result<(StatusCode, Json<LabelAsked>), Problem> {
+    orders.void_label(order_id, shipment_id, keeper.claims.sub).await?;
+    Ok((StatusCode::ACCEPTED, Json(LabelAsked { shipment_id })))
 }
 
 /// Answers with the order as it is now: repeats are harmless.
@@ -162,7 +192,7 @@ async fn deliver(
     keeper: StoreKeeper,
     Path((order_id, shipment_id)): Path<(OrderId, ShipmentId)>,
 ) -> Result<Json<Order>, Problem> {
-    Ok(Json(orders.deliver(order_id, shipment_id, keeper.claims.sub).await?))
+    Ok(Json(orders.deliver(order_id, shipment_id, Some(keeper.claims.sub)).await?))
 }
 
 #[derive(Deserialize)]

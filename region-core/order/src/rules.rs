@@ -6,5 +6,5 @@ mod parcel;
 mod price;
 
 pub use checked::{CheckedOrder, InvalidField, checked_items};
-pub(crate) use parcel::{CheckedShipment, checked_reason};
+pub(crate) use parcel::{By, CheckedShipment, checked_reason};
 pub use price::{PriceError, Priced, PricedOrder, price};

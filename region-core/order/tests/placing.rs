@@ -3,6 +3,8 @@
 
 #[path = "placing/handover.rs"]
 mod handover;
+#[path = "placing/labels.rs"]
+mod labels;
 #[path = "placing/parcels.rs"]
 mod parcels;
 
@@ -93,6 +95,7 @@ fn shop_over(shards: Shards, peers: Peers) -> Shop {
         clock: Clock::system(),
         entropy: Entropy::system(),
         hold: time::Duration::minutes(15),
+        labels: true,
     });
     Shop { orders, carts, shards, shard }
 }

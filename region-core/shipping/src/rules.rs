@@ -1,5 +1,7 @@
 //! What a parcel may hold. No I/O.
 
+pub mod label;
+
 use std::collections::BTreeMap;
 
 use shared::{Quantity, Sku};
@@ -9,7 +11,7 @@ use shared::{Quantity, Sku};
 pub struct Line {
     /// Units that were ordered.
     pub ordered: Quantity,
-    /// Units of them that have left.
+    /// Units of them that have left, or are under a label that was bought for them.
     pub sent: u32,
 }
 

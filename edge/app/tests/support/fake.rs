@@ -23,8 +23,8 @@ use shared::api::catalog::{
 };
 use shared::api::desk::{DeskOrder, DeskPage, DeskQuery, Happening, Timeline, TimelineEntry};
 use shared::api::order::{
-    CancelOrder, LineItem, NewShipment, Order, OrderItem, OrderPage, OrderStatus, OrderSummary, PaymentStatus,
-    PlaceOrder, Quote, QuoteRequest, Shipment,
+    CancelOrder, Label, LabelAsked, LabelState, Labels, LineItem, NewLabel, NewShipment, Order, OrderItem, OrderPage,
+    OrderStatus, OrderSummary, PaymentStatus, PlaceOrder, Quote, QuoteRequest, Shipment,
 };
 use shared::id::{Slot, USER_EPOCH_MS};
 use shared::token::{self, Claims, KeyId, KeySet, PublicKey, Role};
@@ -211,6 +211,7 @@ pub struct Core {
     users: Vec<UserState>,
     accounts: HashMap<String, (usize, String, Option<String>)>,
     refresh: HashMap<String, usize>,
+    labels: Vec<Label>,
     next: u64,
     key: Ed25519KeyPair,
     /// Seconds that an access token lasts.
@@ -238,6 +239,7 @@ impl Core {
         Self {
             products,
             stock,
+            labels: Vec::new(),
             users: Vec::new(),
             accounts: HashMap::new(),
             refresh: HashMap::new(),
@@ -326,9 +328,45 @@ impl Core {
                 let placed = TimelineEntry { at: order.created_at, what: Happening::Placed, detail: None, actor: None };
                 ok(&Timeline { items: vec![placed] })
             }
+            ("GET", ["orders", id, "labels"]) => {
+                self.keeper(request, now_ms)?;
+                self.any_order(request, now_ms, id)?;
+                ok(&Labels { offered: true, items: self.labels.clone() })
+            }
+            ("GET", ["orders", _, "shipments", _, "label"]) => {
+                self.keeper(request, now_ms)?;
+                ok(&"%PDF-1.4 of a label")
+            }
+            ("POST", ["orders", id, "shipments", shipment, "void"]) => {
+                self.keeper(request, now_ms)?;
+                self.any_order(request, now_ms, id)?;
+                self.labels.retain(|label| label.shipment_id.to_string() != *shipment);
+                ok(&serde_json::json!({ "shipment_id": shipment }))
+            }
             ("POST", ["orders", id, "shipments"]) => {
                 self.keeper(request, now_ms)?;
                 let asked: NewShipment = read(request)?;
+                if let Some(NewLabel { service, weight_grams }) = asked.label {
+                    let number = self.number();
+                    let order = self.any_order(request, now_ms, id)?;
+                    let shipment_id = ShipmentId::mint(now_ms, order.order_id.slot(), number.to_be_bytes());
+                    let created_at = order.created_at;
+                    self.labels.push(Label {
+                        shipment_id,
+                        state: LabelState::Bought,
+                        service,
+                        weight_grams,
+                        items: asked.items.unwrap(),
+                        carrier: Some("SandboxPost".to_owned()),
+                        tracking_code: Some("SB1GB".to_owned()),
+                        tracking_url: None,
+                        cost: Some(Money::new(320, Currency::GBP).unwrap()),
+                        way: Some("pre_transit".to_owned()),
+                        problem: None,
+                        created_at,
+                    });
+                    return ok(&LabelAsked { shipment_id });
+                }
                 if asked.carrier.is_empty() {
                     return Err(Problem::invalid("carrier", "1 to 60 characters"));
                 }

@@ -156,6 +156,7 @@ async fn start(url: &str) -> (PgPool, Shards, Orders) {
         clock: Clock::system(),
         entropy: Entropy::system(),
         hold: time::Duration::minutes(i64::from(HOLD_MINUTES)),
+        labels: false,
     });
     (pool, shards, orders)
 }
