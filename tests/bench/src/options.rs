@@ -11,7 +11,7 @@ pub(crate) const SPREAD_SKUS: u32 = 1_000;
 /// What to measure.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// The folder of our own programs: region-core, edge-pop, payment-sandbox.
+    /// The folder of our own programs: region-core, edge-pop, payment-sandbox, carrier-sandbox.
     #[arg(long, value_name = "FOLDER")]
     programs: PathBuf,
     /// Where databases and logs are kept while it runs. What is there is removed, before and after.

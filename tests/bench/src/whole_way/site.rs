@@ -78,10 +78,11 @@ impl Look {
 /// The name under which this process, the load generator, is counted.
 const LOAD: &str = "load generator";
 const SANDBOX: &str = "payment-sandbox";
+const CARRIER: &str = "carrier-sandbox";
 
 /// Whether a part is no part of the store: it stands for the world outside.
 pub(crate) fn is_apart(part: &str) -> bool {
-    matches!(part, LOAD | SANDBOX)
+    matches!(part, LOAD | SANDBOX | CARRIER)
 }
 
 /// Parts of one kind are counted together: `core.eu-1` with the cores, `shard-2` with the shards.
@@ -297,6 +298,7 @@ async fn programs(options: &Options) -> anyhow::Result<Programs> {
         region_core: own("region-core")?,
         edge_pop: own("edge-pop")?,
         payment_sandbox: own("payment-sandbox")?,
+        carrier_sandbox: own("carrier-sandbox")?,
         postgres: ground::postgres().await?,
         redis: servers::redis(&tools).await?,
         worker: None,
