@@ -149,7 +149,8 @@ async fn count(snapshot: &mut PgConnection) -> anyhow::Result<BTreeMap<String, u
          UNION ALL SELECT 'slots', count(*) FROM slots UNION ALL SELECT 'transfers_in', count(*) FROM transfers_in
          UNION ALL SELECT 'transfers_out', count(*) FROM transfers_out
          UNION ALL SELECT 'shipments', count(*) FROM shipments UNION ALL SELECT 'sent_units', count(*) FROM sent_units
-         UNION ALL SELECT 'shipment_lines', count(*) FROM shipment_lines",
+         UNION ALL SELECT 'shipment_lines', count(*) FROM shipment_lines
+         UNION ALL SELECT 'labels', count(*) FROM labels UNION ALL SELECT 'label_lines', count(*) FROM label_lines",
     )
     .fetch_all(snapshot)
     .await?;

@@ -84,6 +84,7 @@ rules! {
     PAYMENTS_PROVIDER = "payments.provider", "the provider's own log knows one live capture an order, and none that we do not";
     SHIPMENTS_UNITS = "shipments.units", "what has left of a line is what its parcels hold, and never more than was ordered";
     SHIPMENTS_STATES = "shipments.states", "an order is SHIPPED with its first parcel, DELIVERED when all of it has arrived";
+    SHIPMENTS_LABELS = "shipments.labels", "units are kept for live labels alone, and a label that was used is on its own parcel";
     EVENTS_INBOX = "events.inbox", "no consumer has handled an event twice";
     EVENTS_HANDLED = "events.handled", "every event is handled, waits for another try, or was set aside";
     EVENTS_VERSIONS = "events.versions", "the versions of an order's events rise without a gap";

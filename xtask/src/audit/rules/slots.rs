@@ -41,7 +41,7 @@ macro_rules! written_late {
 
 pub(super) const RULES: &[LocalRule] = &[LocalRule {
     rule: SLOTS_ROWS,
-    looks_at: &["users", "carts", "orders", "idempotency_records", "payments", "shipments", "logins"],
+    looks_at: &["users", "carts", "orders", "idempotency_records", "payments", "shipments", "labels", "logins"],
     checks: &[
         never_owned!("users", "user_id", slot_of_user!("user_id")),
         never_owned!("carts", "cart_id", slot_of_uuid!("cart_id")),
@@ -49,6 +49,7 @@ pub(super) const RULES: &[LocalRule] = &[LocalRule {
         never_owned!("idempotency_records", "order_id", slot_of_user!("user_id")),
         never_owned!("payments", "payment_id", slot_of_uuid!("payment_id")),
         never_owned!("shipments", "shipment_id", slot_of_uuid!("shipment_id")),
+        never_owned!("labels", "shipment_id", slot_of_uuid!("shipment_id")),
         never_owned!("logins", "user_id", "logins.slot"),
         written_late!("users", "user_id", slot_of_user!("user_id")),
         written_late!("carts", "cart_id", slot_of_uuid!("cart_id")),
