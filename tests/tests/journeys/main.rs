@@ -9,6 +9,7 @@ mod buying;
 mod caching;
 mod checkout_refusals;
 mod forms;
+mod labels;
 mod link;
 mod mail;
 mod operator;
