@@ -152,6 +152,15 @@ impl Book {
         &self.parcels
     }
 
+    /// Ids of parcels that are to go on and have stood still since then.
+    #[must_use]
+    pub fn due(&self, since_ms: u64) -> Vec<String> {
+        let due = |parcel: &&Parcel| {
+            parcel.bought.is_some() && !parcel.refunded && parcel.way.next().is_some() && parcel.since_ms <= since_ms
+        };
+        self.parcels.iter().filter(due).map(|parcel| parcel.id.clone()).collect()
+    }
+
     /// Whether a parcel may be created so.
     ///
     /// # Errors
@@ -325,6 +334,7 @@ mod tests {
         take(&mut book, bought);
         assert_eq!(book.buy("shp_1", "rate_1_1", "T2".to_owned()), Err(Refusal::PostageExists));
         assert_eq!(book.refund("shp_1"), Ok(Some(Fact::Refunded)));
+        assert_eq!((book.due(4), book.due(5)), (vec![], vec!["shp_1".to_owned()]));
         let moved = book.go_on("T1").unwrap().unwrap();
         take(&mut book, moved);
         assert_eq!(book.refund("shp_1"), Err(Refusal::NoRefund));

@@ -80,6 +80,11 @@ impl Keeper {
         self.work(|desk| Ok(desk.book.parcels().to_vec())).await
     }
 
+    /// Parcels that go on by themselves: those under way that have stood still since then.
+    pub(crate) async fn due(&self, since_ms: u64) -> Result<Vec<String>, KeepError> {
+        self.work(move |desk| Ok(desk.book.due(since_ms))).await
+    }
+
     /// On a thread that may wait for the disk.
     async fn work<T: Send + 'static>(
         &self,

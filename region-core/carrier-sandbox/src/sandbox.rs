@@ -113,13 +113,10 @@ async fn carry(app: App, clock: Clock, step: Duration) {
     let mut looks = tokio::time::interval(LOOK);
     loop {
         looks.tick().await;
-        let Ok(parcels) = app.keeper.all().await else { return };
         let late = clock.unix_ms().saturating_sub(u64::try_from(step.as_millis()).unwrap_or(u64::MAX));
-        let due = |parcel: &&crate::book::Parcel| {
-            parcel.bought.is_some() && !parcel.refunded && parcel.way.next().is_some() && parcel.since_ms <= late
-        };
-        for parcel in parcels.iter().filter(due) {
-            if let Err(error) = app.go_on(parcel.id.clone()).await {
+        let Ok(due) = app.keeper.due(late).await else { return };
+        for parcel in due {
+            if let Err(error) = app.go_on(parcel).await {
                 tracing::debug!(%error, "a parcel does not go on");
             }
         }
