@@ -10,7 +10,7 @@ use region_core_events::{Waiter, Wake};
 use region_core_store::{Shard, StoreError};
 use shared::api::order::LabelState;
 use sqlx::PgConnection;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use crate::carrier::{Carrier, Way};
@@ -18,6 +18,9 @@ use crate::exchange::exchange;
 use crate::rules::label::{self, Answer, Asked, Pauses};
 use crate::store::label as store;
 use crate::{Departures, Settings};
+
+/// How often it is measured what is due.
+const MEASURE: Duration = Duration::from_secs(10);
 
 type Exchanges = FuturesUnordered<BoxFuture<'static, (Asked, Answer)>>;
 
@@ -44,8 +47,8 @@ impl<C: Carrier> Driver<C> {
 
     /// Runs until `shutdown`; exchanges under way are finished and what came of them is kept.
     pub(crate) async fn run(mut self, shutdown: CancellationToken) {
-        let (mut waiter, mut poll) = (self.wake.waiter(), tokio::time::interval(self.settings.poll));
-        poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut waiter, mut poll) = (self.wake.waiter(), ticks(self.settings.poll));
+        let mut measure = ticks(MEASURE);
         while !shutdown.is_cancelled() {
             tokio::select! {
                 Some((asked, answer)) = self.under_way.next() => {
@@ -54,6 +57,7 @@ impl<C: Carrier> Driver<C> {
                 }
                 () = woken(&mut waiter) => self.take().await,
                 _ = poll.tick() => self.take().await,
+                _ = measure.tick() => measure_due(self.shard.clone()).await,
                 () = shutdown.cancelled() => {}
             }
         }
@@ -128,6 +132,22 @@ fn tell(asked: &Asked, answer: &Answer) {
         }
         Answer::Named(_) | Answer::Shown(_) | Answer::NothingBought => {}
     }
+}
+
+async fn measure_due(shard: Shard) {
+    let measured = async { store::oldest_due(&mut *shard.read().await?).await };
+    match measured.await {
+        Ok(seconds) => {
+            metrics::gauge!("labels_oldest_due_seconds", "shard" => shard.id().to_string()).set(seconds);
+        }
+        Err(error) => tracing::debug!(%error, "it was not measured which labels are due"),
+    }
+}
+
+fn ticks(every: Duration) -> Interval {
+    let mut ticks = tokio::time::interval(every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
 }
 
 /// The poll is another branch: here only a wake counts.

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use axum::Router;
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use region_core_carrier_sandbox::{Hook, Options, Sandbox};
 use region_core_shipping::rules::label::Pauses;
 use region_core_shipping::{
@@ -349,6 +350,22 @@ async fn without_a_carrier_nothing_is_offered_bought_or_heard() {
     let unheard = shipping.take_notice(&HeaderMap::new(), b"{}").await.unwrap_err();
     assert_eq!(Problem::from(unheard).status, 404);
     shipping.drive(Arc::new(Told::default()), CancellationToken::new()).await;
+}
+
+#[tokio::test]
+async fn the_carrier_s_address_stands_beside_that_of_payment_providers() {
+    let shop = Shop::open(false).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let origin = format!("http://{}", listener.local_addr().unwrap());
+    let providers = axum::routing::post(async || StatusCode::IM_A_TEAPOT);
+    let both = Router::new().route("/v1/webhooks/{provider}", providers);
+    let both = both.merge(region_core_shipping::router(shop.shipping.clone()));
+    let stop = shop.stop.clone();
+    tokio::spawn(async move { axum::serve(listener, both).with_graceful_shutdown(stop.cancelled_owned()).await });
+    for (name, status) in [("carrier", StatusCode::BAD_REQUEST), ("stripe", StatusCode::IM_A_TEAPOT)] {
+        let asked = reqwest::Client::new().post(format!("{origin}/v1/webhooks/{name}")).body("{}");
+        assert_eq!(asked.send().await.unwrap().status(), status, "{name}");
+    }
 }
 
 /// As EasyPost signs.

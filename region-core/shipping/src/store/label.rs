@@ -359,6 +359,17 @@ impl<'a> Facts<'a> {
     }
 }
 
+/// For how many seconds the longest due has been due; 0 if none is.
+pub(crate) async fn oldest_due(conn: &mut PgConnection) -> Result<f64, StoreError> {
+    let seconds = sqlx::query_scalar!(
+        r#"SELECT extract(epoch FROM shard_now() - next_attempt_at)::float8 AS "seconds!"
+           FROM labels WHERE is_open AND (state IN ('to_buy', 'to_void') OR created_at > shard_now() - make_interval(secs => $1))
+           ORDER BY next_attempt_at LIMIT 1"#,
+        LOOKED_AFTER.as_secs_f64(),
+    );
+    Ok(seconds.fetch_optional(conn).await?.unwrap_or_default().max(0.0))
+}
+
 /// The label of that name of the carrier's.
 pub(crate) async fn find_reference(conn: &mut PgConnection, reference: &str) -> Result<Option<ShipmentId>, StoreError> {
     let found = sqlx::query_scalar!("SELECT shipment_id FROM labels WHERE reference = $1", reference);
