@@ -67,6 +67,26 @@ async fn a_label_s_parcel_leaves_once_when_it_was_scanned_and_not_before() {
 }
 
 #[tokio::test]
+async fn the_shard_keeps_no_bought_label_without_its_name_and_its_print_and_none_twice() {
+    let shop = shop(&[("MUG", 10)]).await;
+    let ada = shop.shopper(1).await;
+    let order = shop.paid(ada, "k", 2).await;
+    let refused = async |sql: &'static str| {
+        let done = sqlx::query(sql).execute(&mut *shop.shard.read().await.unwrap()).await;
+        done.unwrap_err().as_database_error().unwrap().constraint().map(str::to_owned)
+    };
+    shop.label(order, "a", Some(1)).await;
+    shop.label(order, "b", Some(1)).await;
+    let whole = Some("labels_bought_whole".to_owned());
+    assert_eq!(refused("UPDATE labels SET state = 'bought'").await, whole);
+    let printless =
+        "UPDATE labels SET state = 'sent', reference = shipment_id::text, carrier = 'Post', tracking_code = '1'";
+    assert_eq!(refused(printless).await, whole);
+    assert_eq!(refused("UPDATE labels SET reference = 'shp_1'").await, Some("labels_reference_once".to_owned()));
+    assert_eq!(refused("UPDATE labels SET key = 'a'").await, Some("labels_key_once".to_owned()));
+}
+
+#[tokio::test]
 async fn a_label_asked_for_again_under_its_key_is_the_same_label_also_after_its_parcel_has_left() {
     let shop = shop(&[("MUG", 10)]).await;
     let ada = shop.shopper(1).await;
