@@ -7,7 +7,9 @@ pub mod cart;
 pub mod catalog;
 pub mod desk;
 pub mod order;
+pub mod refund;
 pub mod stock;
+pub mod webhook;
 
 /// Longest request body, in bytes.
 pub const MAX_BODY_BYTES: usize = 256 * 1024;

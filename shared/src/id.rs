@@ -278,6 +278,14 @@ owned_id!(
     ShipmentId
 );
 owned_id!(
+    /// A part of a payment that goes back; the provider knows it as our reference.
+    RefundId
+);
+owned_id!(
+    /// Goods of an order that come back.
+    ReturnId
+);
+owned_id!(
     /// A user's cart.
     CartId
 );
@@ -292,6 +300,10 @@ plain_id!(
 plain_id!(
     /// An event in an outbox.
     EventId
+);
+plain_id!(
+    /// Where a merchant's system is told of events.
+    EndpointId
 );
 plain_id!(
     /// One change to a cart, named by the client so that a retry does nothing twice.

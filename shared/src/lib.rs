@@ -18,7 +18,10 @@ pub mod token;
 pub mod uplink;
 
 pub use email::EmailAddress;
-pub use id::{CartId, EventId, OperationId, OrderId, PaymentId, ProductId, SessionId, ShipmentId, Slot, UserId};
+pub use id::{
+    CartId, EndpointId, EventId, OperationId, OrderId, PaymentId, ProductId, RefundId, ReturnId, SessionId, ShipmentId,
+    Slot, UserId,
+};
 pub use idempotency::IdempotencyKey;
 pub use money::{Currency, Money};
 pub use problem::{Problem, ProblemKind};

@@ -31,6 +31,15 @@ pub fn holds_card_number(text: &str) -> bool {
     false
 }
 
+/// Whether `text` is what looks like a payment card number and nothing else. For names that programs make up, such as keys and
+/// references: among their digits [`holds_card_number`] would find one now and then where none is. 15 to 19 digits, for numbers
+/// of goods (GTIN) have up to 14.
+#[must_use]
+pub fn is_card_number(text: &str) -> bool {
+    let alone = text.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b' ' | b'-'));
+    alone && text.bytes().filter(u8::is_ascii_digit).count() >= 15 && holds_card_number(text)
+}
+
 /// Whether any 13 to 19 neighbouring digits are a card number: it may hide in a longer run.
 fn any_card(run: &[u8]) -> bool {
     // Only runs that could be one number by themselves; a longer run is an identifier of another kind.
@@ -118,6 +127,18 @@ mod tests {
             ["4242424242424241", "0123456789012", "+44 20 7946 0958", "order 536365", "", "12345678901234567890123"]
         {
             assert!(!holds_card_number(text), "{text} was refused");
+        }
+    }
+
+    #[test]
+    fn a_name_that_is_a_card_number_is_told_from_one_that_has_its_digits() {
+        for card in ["4242424242424242", "4242 4242 4242 4242", "5555-5555-5555-4444", "378282246310005"] {
+            assert!(is_card_number(card), "{card} was missed");
+        }
+        let names =
+            ["order-4242424242424242", "4242424242424241", "4006381333931", "", "42424242-4242-4242-8424-242424242424"];
+        for name in names {
+            assert!(!is_card_number(name), "{name} was refused");
         }
     }
 

@@ -46,4 +46,18 @@ await browse({}, async (context, watch) => {
   await page.getByRole("button", { name: /^Place order/ }).click();
   await page.getByRole("button", { name: /^Confirm payment/ }).click();
   await confirmed(page);
+
+  // Another browser window that shows the order is told what becomes of it, and is not loaded anew for that.
+  const watching = watch(await context.newPage());
+  await watching.goto(new URL(page.url()).pathname);
+  await watching.evaluate(() => (document.body.dataset.first = "yes"));
+  await page.bringToFront();
+  await page.getByText("Cancel this order").click();
+  await page.getByRole("button", { name: "Yes, cancel it" }).click();
+  await page.getByRole("heading", { level: 1, name: "This order was cancelled" }).waitFor();
+  await watching.bringToFront();
+  await watching.getByRole("heading", { level: 1, name: "This order was cancelled" }).waitFor();
+  await watching.getByText("The money is on its way back to you.").waitFor();
+  await watching.getByRole("button", { name: "Put these items back in the basket" }).waitFor();
+  expect((await watching.locator("[data-first]").count()) === 1, "a page that follows its order without being loaded anew");
 });

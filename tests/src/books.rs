@@ -324,8 +324,33 @@ impl Books {
         sums
     }
 
+    /// Minor units that were given back of an order in parts.
+    async fn given_back(&self, order: OrderId) -> i64 {
+        let sql =
+            "SELECT coalesce(sum(amount_minor), 0)::bigint FROM refunds WHERE order_id = $1 AND state = 'refunded'";
+        self.sum(sql, order).await
+    }
+
+    /// Minor units that the ledger of money has for an order, what went back taken off.
+    async fn entered(&self, order: OrderId) -> i64 {
+        let sql =
+            "SELECT coalesce(sum(CASE WHEN debit = 'provider' THEN amount_minor ELSE -amount_minor END), 0)::bigint
+                   FROM money_entries WHERE order_id = $1";
+        self.sum(sql, order).await
+    }
+
+    async fn sum(&self, sql: &'static str, order: OrderId) -> i64 {
+        let mut all = 0;
+        for pool in self.shards.values() {
+            let minor: i64 = sqlx::query_scalar(sql).bind(order.as_uuid()).fetch_one(pool).await.unwrap();
+            all += minor;
+        }
+        all
+    }
+
     /// Checks that each of a user's orders is decided and that the money agrees: its total exactly once for a paid
-    /// order, nothing for a cancelled one. Gives the orders.
+    /// order, less what was given back of it, nothing for a cancelled one; and that the ledger of money says the same of paid
+    /// ones. Gives the orders.
     ///
     /// # Panics
     /// Naming the order for which that is not so.
@@ -338,11 +363,14 @@ impl Books {
             let sign = |movement: &&Movement| if movement.kind == "capture" { 1 } else { -1 };
             let net: i64 = moved.iter().map(|movement| sign(movement) * movement.amount.minor()).sum();
             let expected = match order.status.as_str() {
-                "CONFIRMED" | "SHIPPED" | "DELIVERED" => order.total_minor,
+                "CONFIRMED" | "SHIPPED" | "DELIVERED" => order.total_minor - self.given_back(order.order_id).await,
                 "CANCELLED" => 0,
                 other => panic!("order {} is {other}", order.order_id),
             };
             assert_eq!(net, expected, "{order:?} moved {moved:?}");
+            if order.status != "CANCELLED" {
+                assert_eq!(self.entered(order.order_id).await, net, "{order:?}: the ledger of money says otherwise");
+            }
             assert!(captures <= 1, "{order:?} was charged more than once: {moved:?}");
         }
         orders

@@ -8,6 +8,7 @@ use scraper::{ElementRef, Html, Selector};
 use shared::{OrderId, Sku};
 
 use crate::client::{self, Answer, Client};
+use crate::events::Events;
 use crate::shopper;
 
 /// Most redirects in a row.
@@ -44,6 +45,12 @@ impl Form {
     #[must_use]
     pub fn post(action: &str) -> Self {
         Self { method: Method::POST, action: action.to_owned(), fields: Vec::new() }
+    }
+
+    /// Where it goes.
+    #[must_use]
+    pub fn action(&self) -> &str {
+        &self.action
     }
 
     /// With another value in that field.
@@ -113,6 +120,15 @@ impl Page {
         html.select(&selector).filter_map(|element| element.attr(name)).map(str::to_owned).collect()
     }
 
+    /// All forms, in the page's order.
+    ///
+    /// # Panics
+    /// Never.
+    #[must_use]
+    pub fn forms(&self) -> Vec<Form> {
+        self.html().select(&Selector::parse("form").unwrap()).map(read_form).collect()
+    }
+
     /// The first form that goes to `action`.
     ///
     /// # Panics
@@ -134,13 +150,10 @@ impl Page {
     }
 
     fn find_form(&self, action: &str, holding: &[(&str, &str)]) -> Option<Form> {
-        let html = self.html();
-        let forms = Selector::parse("form").unwrap();
-        let forms = html.select(&forms).filter(|form| form.attr("action") == Some(action)).map(read_form);
         let holds = |form: &Form| {
             holding.iter().all(|(name, value)| form.fields.iter().any(|(own, has)| own == name && has == value))
         };
-        forms.into_iter().find(holds)
+        self.forms().into_iter().find(|form| form.action == action && holds(form))
     }
 }
 
@@ -207,14 +220,24 @@ impl Visitor {
     /// # Panics
     /// If a cookie is not locked to this host and hidden from scripts.
     pub async fn send(&self, request: reqwest::RequestBuilder) -> Answer {
-        let cookies: Vec<_> =
-            self.cookies.lock().unwrap().iter().map(|(name, value)| format!("{name}={value}")).collect();
-        let request = if cookies.is_empty() { request } else { request.header("cookie", cookies.join("; ")) };
-        let answer = client::send(request).await;
+        let answer = client::send(self.with_cookies(request)).await;
         for cookie in answer.headers.get_all("set-cookie") {
             self.keep(cookie.to_str().unwrap());
         }
         answer
+    }
+
+    fn with_cookies(&self, request: reqwest::RequestBuilder) -> reqwest::RequestBuilder {
+        let cookies: Vec<_> =
+            self.cookies.lock().unwrap().iter().map(|(name, value)| format!("{name}={value}")).collect();
+        if cookies.is_empty() { request } else { request.header("cookie", cookies.join("; ")) }
+    }
+
+    /// Listens to a page's events as its script does; `heard` is the last one's id.
+    pub async fn listen(&self, path: &str, heard: Option<&str>) -> Events {
+        let request = self.client.request(Method::GET, path).header("accept", "text/event-stream");
+        let request = heard.into_iter().fold(request, |request, id| request.header("last-event-id", id));
+        Events::of(self.with_cookies(request)).await
     }
 
     fn keep(&self, cookie: &str) {

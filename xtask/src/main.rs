@@ -52,7 +52,7 @@ enum Command {
     Faults(command::faults::Options),
     /// Installs what is missing, builds everything and runs every test.
     Test(command::test::Options),
-    /// Measures how fast checkout is, beside what most stores have.
+    /// Measures how fast checkout is, beside what most stores have, and how accepted orders end.
     #[command(subcommand)]
     Bench(command::bench::Bench),
     /// Formatting, lints, documentation, the Worker's build, query metadata, Terraform.

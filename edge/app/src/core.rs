@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
-use http::{Method, Request, Response};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue, IF_NONE_MATCH, RETRY_AFTER};
+use http::{Method, Request, Response, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use shared::idempotency::IDEMPOTENCY_KEY;
@@ -14,6 +14,18 @@ use crate::platform::{Platform, UpstreamError};
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const PREFER: HeaderName = HeaderName::from_static("prefer");
+const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
+
+/// What became of a document that its reader knows.
+pub(crate) enum Changed<T> {
+    /// Nothing.
+    Same {
+        /// Whether the core waited for a change.
+        held: bool,
+    },
+    /// It is another one now.
+    Other(T),
+}
 
 /// A request to a core, being built.
 pub(crate) struct Call {
@@ -29,7 +41,12 @@ impl Call {
 
     /// `POST` of a JSON body.
     pub(crate) fn post(path: &str, body: &impl Serialize) -> Self {
-        let request = Request::post(path).header(ACCEPT, JSON).header(CONTENT_TYPE, JSON);
+        Self::with(Method::POST, path, body)
+    }
+
+    /// A JSON body with that method.
+    pub(crate) fn with(method: Method, path: &str, body: &impl Serialize) -> Self {
+        let request = Request::builder().method(method).uri(path).header(ACCEPT, JSON).header(CONTENT_TYPE, JSON);
         Self { request, body: serde_json::to_vec(body).map(Bytes::from) }
     }
 
@@ -51,6 +68,12 @@ impl Call {
         self
     }
 
+    /// Asks for what has another tag than this.
+    pub(crate) fn unless(mut self, tag: &str) -> Self {
+        self.request = self.request.header(IF_NONE_MATCH, tag);
+        self
+    }
+
     /// Sends it and reads a JSON answer.
     pub(crate) async fn json<T: DeserializeOwned>(
         self,
@@ -61,12 +84,34 @@ impl Call {
         serde_json::from_slice(response.body()).map_err(|_| Problem::new(ProblemKind::BadGateway))
     }
 
+    /// Sends it and reads a JSON answer, if there is one with another tag than the one named. Without one it also says
+    /// whether the core has held its answer, as it was asked to.
+    pub(crate) async fn changed<T: DeserializeOwned>(
+        self,
+        platform: &impl Platform,
+        client: IpAddr,
+    ) -> Result<Changed<T>, Problem> {
+        let response = self.exchange(platform, client).await?;
+        match response.status() {
+            StatusCode::NOT_MODIFIED => Ok(Changed::Same { held: response.headers().contains_key(PREFERENCE_APPLIED) }),
+            status if status.is_success() => {
+                let answer = serde_json::from_slice(response.body());
+                answer.map(Changed::Other).map_err(|_| Problem::new(ProblemKind::BadGateway))
+            }
+            _ => Err(problem_of(&response)),
+        }
+    }
+
     /// Sends it; any status but 2xx is a problem.
     pub(crate) async fn send(self, platform: &impl Platform, client: IpAddr) -> Result<Response<Bytes>, Problem> {
+        let response = self.exchange(platform, client).await?;
+        if response.status().is_success() { Ok(response) } else { Err(problem_of(&response)) }
+    }
+
+    async fn exchange(self, platform: &impl Platform, client: IpAddr) -> Result<Response<Bytes>, Problem> {
         let body = self.body.map_err(|_| Problem::new(ProblemKind::Internal))?;
         let request = self.request.body(body).map_err(|_| Problem::new(ProblemKind::Internal))?;
-        let response = platform.upstream(request, client).await.map_err(unreachable)?;
-        if response.status().is_success() { Ok(response) } else { Err(problem_of(&response)) }
+        platform.upstream(request, client).await.map_err(unreachable)
     }
 }
 

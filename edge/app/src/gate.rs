@@ -14,6 +14,10 @@ use crate::session::Visit;
 use crate::{core, guard, hit_response, secure};
 
 const PRIVATE: HeaderValue = HeaderValue::from_static("private, no-store");
+/// Whoever packed it on the way would hold it back until there is enough to pack.
+const PRIVATE_STREAM: HeaderValue = HeaderValue::from_static("private, no-store, no-transform");
+/// What server-sent events are.
+pub(crate) const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
 /// Public pages. Of the request, only address and `If-None-Match` go further: who asks cannot show in the answer.
@@ -81,7 +85,8 @@ async fn told<P: Platform>(app: &App<P>, problem: &Problem, json: bool) -> Respo
 }
 
 fn private(mut response: Response) -> Response {
-    response.headers_mut().insert(CACHE_CONTROL, PRIVATE);
+    let goes_on = response.headers().get(CONTENT_TYPE) == Some(&EVENT_STREAM);
+    response.headers_mut().insert(CACHE_CONTROL, if goes_on { PRIVATE_STREAM } else { PRIVATE });
     response
 }
 

@@ -33,11 +33,11 @@ use http::header::IF_NONE_MATCH;
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use shared::api::MAX_BODY_BYTES;
 
-pub use platform::{ClientAddress, Page, Platform, UpstreamError};
+pub use platform::{ClientAddress, LONGEST_STREAM, Page, Platform, UpstreamError};
 
 use crate::app::App;
 use crate::cache_status::Source;
-use crate::page::{account, cart, checkout, desk, order};
+use crate::page::{account, cart, checkout, desk, order, webhooks};
 use crate::route::PublicRoute;
 use crate::stored::Served;
 
@@ -131,6 +131,7 @@ fn personal<P: Platform>(app: &App<P>) -> Router<App<P>> {
         .route("/orders", get(order::list::<P>))
         .route("/orders/{order_id}", get(order::show::<P>))
         .route("/orders/{order_id}/status", get(order::status::<P>))
+        .route("/orders/{order_id}/live", get(order::live::<P>))
         .route("/orders/{order_id}/confirm", post(order::confirm::<P>))
         .route("/orders/{order_id}/cancel", post(order::cancel::<P>))
         .route("/orders/{order_id}/again", post(order::again::<P>))
@@ -139,7 +140,18 @@ fn personal<P: Platform>(app: &App<P>) -> Router<App<P>> {
         .route("/desk/orders/{order_id}/shipments", post(desk::send::<P>))
         .route("/desk/orders/{order_id}/shipments/{shipment_id}/label", get(desk::label::<P>))
         .route("/desk/orders/{order_id}/shipments/{shipment_id}/{what}", post(desk::change::<P>))
+        .route("/desk/orders/{order_id}/release", post(desk::release::<P>))
         .route("/desk/orders/{order_id}/cancel", post(desk::cancel::<P>))
+        .route("/desk/orders/{order_id}/refunds", post(desk::back::refund::<P>))
+        .route("/desk/orders/{order_id}/returns", post(desk::back::take_back::<P>))
+        .route("/desk/orders/{order_id}/returns/{return_id}/inspection", post(desk::back::inspect::<P>))
+        .route("/desk/webhooks", get(webhooks::list::<P>).post(webhooks::make::<P>))
+        .route("/desk/webhooks/{endpoint_id}", get(webhooks::show::<P>))
+        .route("/desk/webhooks/{endpoint_id}/state", post(webhooks::switch::<P>))
+        .route("/desk/webhooks/{endpoint_id}/test", post(webhooks::test::<P>))
+        .route("/desk/webhooks/{endpoint_id}/rotate", post(webhooks::rotate::<P>))
+        .route("/desk/webhooks/{endpoint_id}/delete", post(webhooks::delete::<P>))
+        .route("/desk/webhooks/{endpoint_id}/deliveries/{event_id}/replay", post(webhooks::replay::<P>))
         .route("/account", get(account::show::<P>))
         .route("/sign-in", get(account::sign_in_form::<P>).post(account::sign_in::<P>))
         .route("/sign-up", get(account::sign_up_form::<P>).post(account::sign_up::<P>))

@@ -11,6 +11,7 @@ pub(crate) mod message;
 pub(crate) mod order;
 mod product;
 mod shell;
+pub(crate) mod webhooks;
 
 use askama::Template;
 use axum::response::{Html, IntoResponse, Response};

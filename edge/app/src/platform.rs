@@ -7,8 +7,11 @@
 use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+use std::time::Duration;
 
+use axum::body::Body;
 use bytes::Bytes;
+use futures_util::Stream;
 use http::{HeaderName, HeaderValue, Request, Response};
 use shared::Sku;
 use shared::api::catalog::StockLevel;
@@ -73,6 +76,9 @@ pub enum UpstreamError {
     Malformed,
 }
 
+/// Longest that an answer goes on ([`Platform::stream`]). Its reader then asks anew, and may be somewhere else by then.
+pub const LONGEST_STREAM: Duration = Duration::from_secs(5 * 60);
+
 /// A host.
 pub trait Platform: Clone + Send + Sync + 'static {
     /// Whether one request may await another's upstream call. Not in Workers, where I/O belongs to its request.
@@ -116,6 +122,10 @@ pub trait Platform: Clone + Send + Sync + 'static {
 
     /// Runs a job after the answer, if there is room; it may be dropped.
     fn defer(&self, job: impl Future<Output = ()> + Send + 'static);
+
+    /// A body that goes on while its reader is there: the events, each sent as it comes. `None` when the host has as many of
+    /// them as it takes. It ends when the host stops, and at the latest soon after [`LONGEST_STREAM`], which the app keeps to.
+    fn stream(&self, events: impl Stream<Item = Bytes> + Send + 'static) -> Option<Body>;
 
     /// The time, Unix milliseconds.
     fn now_ms(&self) -> u64;

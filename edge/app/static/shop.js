@@ -177,7 +177,7 @@ askStock();
 document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && askStock());
 
 // A form that must not be sent twice by a hasty finger. (If it is, nothing happens twice; it only looks calmer.)
-for (const form of all("form[data-once]")) {
+const sendOnce = (form) => {
   form.addEventListener("submit", (event) => {
     if (form.ariaBusy === "true") event.preventDefault();
     form.ariaBusy = "true";
@@ -187,24 +187,88 @@ for (const form of all("form[data-once]")) {
     form.ariaBusy = "false";
     busy(form, false);
   });
-}
+  return form;
+};
+all("form[data-once]").forEach(sendOnce);
 
-// An order being paid: look now and then, ever more slowly, and show the page anew when something changed.
-const live = one("[data-live]");
-if (live) {
+// An order that may still move on: its page is told, and says so aloud, without being loaded anew.
+const element = (name, attributes, ...children) => {
+  const made = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  made.append(...children);
+  return made;
+};
+const showParcel = ({ carrier, code, url, holds, said }) =>
+  element("li", {},
+    element("span", {}, carrier, ...(code ? [", ", element("span", { class: "mono" }, code)] : []), element("br", {}),
+      element("span", { class: "dim" }, holds),
+      ...(url ? [element("br", {}), element("a", { href: url, rel: "noopener noreferrer" }, "Follow this parcel")] : [])),
+    element("span", { class: "nowrap" }, said));
+const showStep = (step) =>
+  element("li", { class: step.class, ...(step.now && { "aria-current": "step" }) }, step.name,
+    element("span", { class: "hidden" }, step.said));
+const write = (place, text) => {
+  // What stays as it is, is not said again.
+  if (place.textContent !== text) place.textContent = text;
+};
+const showOrder = (state, said) => {
+  // The page may know better than the state it was made from: that its reader has just answered the bank.
+  if (said.tag === state.dataset.tag) return;
+  state.dataset.tag = said.tag;
+  state.className = `state ${said.tone}`;
+  write(one("h1", state), said.headline);
+  write(one("[data-explanation]", state), said.explanation);
+  const gone = [one(".notice", state), one("[data-act]", state), said.may_cancel ? null : one("[data-may-cancel]", state)];
+  if (gone.some((part) => part?.contains(document.activeElement))) one("#main").focus();
+  for (const part of gone) part?.remove();
+  if (said.act) {
+    const button = element("button", { type: "submit", class: "button" }, said.act.label);
+    one("[aria-live]", state).after(sendOnce(element("form", { action: said.act.action, method: "post", "data-act": "" }, button)));
+  }
+  one(".steps").replaceChildren(...said.steps.map(showStep));
+  write(one("[data-payment]"), said.payment);
+  if (said.parcels.length === 0) return;
+  one("[data-parcels]").replaceChildren(element("h3", { id: "parcels" }, "Parcels"),
+    element("ul", { class: "mini roomy", "aria-labelledby": "parcels" }, ...said.parcels.map(showParcel)));
+};
+const follow = (state) => {
+  let source;
+  // Where nobody tells us, or not for now: look now and then, ever more slowly.
   let wait = 800;
   const look = async () => {
     try {
-      const said = await fetch(live.dataset.live, json).then((r) => (r.ok ? r.json() : null));
-      // A question of the bank, or its answer, is no change of the order itself.
-      const changed = said && (said.payment !== live.dataset.payment || String(said.version) !== live.dataset.version);
-      if (changed) return location.assign(location.pathname);
+      const said = await fetch(`${state.dataset.follow}/status`, json).then((r) => (r.ok ? r.json() : null));
+      if (said) showOrder(state, said);
+      if (said?.follow === false) return;
     } catch { /* The next look may reach it. */ }
-    wait = Math.min(wait * 1.4, 8000);
+    wait = Math.min(wait * 1.4, 30000);
     setTimeout(look, wait);
   };
-  setTimeout(look, wait);
-}
+  // Pages that nobody sees hear nothing: a browser keeps only a few ways open to one shop.
+  const listen = () => {
+    source?.close();
+    if (document.hidden) return;
+    source = new EventSource(`${state.dataset.follow}/live`);
+    source.addEventListener("message", (event) => {
+      const said = JSON.parse(event.data);
+      showOrder(state, said);
+      if (!said.follow) stop();
+    });
+    // A browser that only lost the way comes back by itself.
+    source.addEventListener("error", () => {
+      if (source.readyState !== EventSource.CLOSED) return;
+      stop();
+      look();
+    });
+  };
+  const stop = () => {
+    source.close();
+    document.removeEventListener("visibilitychange", listen);
+  };
+  document.addEventListener("visibilitychange", listen);
+  listen();
+};
+all("[data-follow]").forEach(follow);
 
 // What went wrong gets the focus.
 one("[data-focus]")?.focus();

@@ -163,13 +163,24 @@ async fn every_page_can_be_used_by_everybody() {
     let orders: Vec<_> = select(&desk.page(), ".orders a").iter().map(|a| a.attr("href").unwrap().to_owned()).collect();
     pages.push(("/desk".to_owned(), desk));
     pages.push(("/desk without a find".to_owned(), browser.get("/desk?find=nothing").await));
+    pages.push(("/desk/webhooks".to_owned(), browser.get("/desk/webhooks").await));
+    let new = [("key", "k"), ("url", "https://erp.example/"), ("type", "order.confirmed")];
+    pages.push(("a new webhook endpoint".to_owned(), browser.post_pairs("/desk/webhooks", &new).await));
+    platform.disable_endpoints();
+    pages.push(("/desk/webhooks with a disabled one".to_owned(), browser.get("/desk/webhooks").await));
     for path in orders {
         pages.push((path.clone(), browser.get(&path).await));
     }
     platform.send_parcels(1, false);
     let sent = pages.last().unwrap().0.clone();
     pages.push((format!("{sent} with a parcel"), browser.get(&sent).await));
-    assert!(pages.len() > 32);
+    let units = pages.last().unwrap().1.form(&format!("{sent}/returns"));
+    let one =
+        |(name, value): (String, String)| if name.starts_with("units:") { (name, "1".into()) } else { (name, value) };
+    let units: Vec<_> = units.into_iter().map(one).collect();
+    browser.post(&format!("{sent}/returns"), &with(units, &[("reason", "too small")])).await;
+    pages.push((format!("{sent} with a return"), browser.get(&sent).await));
+    assert!(pages.len() > 33);
     let all: Vec<_> = pages
         .iter()
         .flat_map(|(path, seen)| faults(&seen.body).into_iter().map(move |fault| format!("{path}: {fault}")))

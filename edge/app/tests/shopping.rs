@@ -465,6 +465,56 @@ async fn who_keeps_the_store_sends_an_order_from_the_desk_and_nobody_else_sees_o
 }
 
 #[tokio::test]
+async fn who_keeps_the_store_takes_goods_back_and_gives_parts_of_the_money_back() {
+    let (platform, router) = shop();
+    let mut ada = Browser::new(&router);
+    add(&mut ada, TAPE, "2").await;
+    let order = check_out(&mut ada, &[("payment", "tok_success")]).await.1.location().to_owned();
+    let desk = format!("/desk{order}");
+    let mut keeper = Browser::new(&router);
+    let up = [("email", "keeper@example.org"), ("password", "correct horse"), ("name", "Bo"), ("next", "desk")];
+    keeper.post_pairs("/sign-up", &up).await;
+
+    let (refunds, returns) = (format!("{desk}/refunds"), format!("{desk}/returns"));
+    let page = keeper.get(&desk).await;
+    let offered = |page: &Seen, path: &str| page.body.contains(&format!("action=\"{path}\""));
+    assert!(offered(&page, &refunds) && !offered(&page, &returns), "nothing has left, so nothing comes back");
+    let form = with(page.form(&refunds), &[("reason", "a scratch")]);
+    for (amount, status, told) in [("much", 422, "How much goes back?"), ("5000", 409, "can still be given back")] {
+        let refused = keeper.post(&refunds, &with(form.clone(), &[("amount", amount)])).await;
+        assert_eq!(refused.status.as_u16(), status);
+        assert!(refused.text("[role=alert]").contains(told), "{}", refused.text("[role=alert]"));
+    }
+    // The answer is lost: the form that comes back asks for the same refund, not for another.
+    platform.lose_answers(Some("/refunds"));
+    let unknown = keeper.post(&refunds, &with(form, &[("amount", "0.50")])).await;
+    assert!(unknown.status.is_server_error());
+    platform.lose_answers(None);
+    let again = with(unknown.form(&refunds), &[("amount", "0.50"), ("reason", "a scratch")]);
+    assert_eq!(keeper.post(&refunds, &again).await.location(), desk);
+    let given = keeper.get(&desk).await.text("section[aria-labelledby='given-back']");
+    assert_eq!(given.matches("£0.50").count(), 1, "{given}");
+
+    platform.send_parcels(2, true);
+    let form = keeper.get(&desk).await.form(&returns);
+    let empty = keeper.post(&returns, &with(form.clone(), &[("reason", "too long")])).await;
+    assert!(empty.text("[role=alert]").starts_with("Something comes back"), "{}", empty.text("[role=alert]"));
+    let units = form.iter().find(|(name, _)| name.starts_with("units:")).unwrap().0.clone();
+    let back = with(form, &[("reason", "<b>too</b> long"), (&units, "2")]);
+    assert_eq!(keeper.post(&returns, &back).await.location(), desk);
+    let page = keeper.get(&desk).await;
+    assert!(!offered(&page, &returns) && !page.body.contains("<b>too</b>"), "all of it came back");
+    let mut actions = page.body.split("action=\"").map(|rest| rest.split('"').next().unwrap());
+    let inspection = actions.find(|path| path.ends_with("/inspection")).unwrap();
+    let looked = with(page.form(inspection), &[(&units, "1"), ("amount", "0.25")]);
+    assert_eq!(keeper.post(inspection, &looked).await.location(), desk);
+    let page = keeper.get(&desk).await;
+    assert!(page.text("section[aria-labelledby='back']").contains("1 for sale again, 1 written off"));
+    assert!(page.text("section[aria-labelledby='given-back']").contains("£0.25"));
+    assert!(!offered(&page, inspection), "it was looked at");
+}
+
+#[tokio::test]
 async fn an_expired_token_is_traded_without_the_shopper_noticing() {
     let (platform, router) = shop();
     let mut browser = Browser::new(&router);
@@ -595,6 +645,49 @@ async fn signing_up_keeps_the_basket_and_signing_in_brings_it_along() {
 }
 
 #[tokio::test]
+async fn an_operator_looks_after_webhooks_at_the_desk_and_nobody_else_sees_any() {
+    let (platform, router) = shop();
+    let mut ada = Browser::new(&router);
+    assert_eq!(ada.get("/desk/webhooks").await.location(), "/sign-in?next=desk");
+    let up = [("email", "ada@example.org"), ("password", "correct horse"), ("name", "Ada"), ("next", "")];
+    ada.post_pairs("/sign-up", &up).await;
+    assert_eq!(ada.get("/desk/webhooks").await.status, 404);
+    assert_eq!(ada.post_pairs("/desk/webhooks", &[("url", "https://erp.example/")]).await.status, 404);
+
+    let mut keeper = Browser::new(&router);
+    let up = [("email", "keeper@example.org"), ("password", "correct horse"), ("name", "Bo"), ("next", "desk")];
+    keeper.post_pairs("/sign-up", &up).await;
+    assert!(keeper.get("/desk").await.body.contains("href=\"/desk/webhooks\""));
+    let form = keeper.get("/desk/webhooks").await.form("/desk/webhooks");
+    let ticked = [("url", "http://erp.example/<b>"), ("type", "payment.refunded")];
+    let refused = keeper.post("/desk/webhooks", &with(form.clone(), &ticked)).await;
+    assert_eq!((refused.status.as_u16(), refused.text("[role=alert]").as_str()), (422, "url: https alone."));
+    assert!(refused.body.contains("value=\"payment.refunded\" checked") && !refused.body.contains("<b>"));
+    let made = keeper.post("/desk/webhooks", &with(form, &[("url", "https://erp.example/"), ticked[1]])).await;
+    assert_eq!(made.status, 200);
+    assert!(made.text(".notice.good .mono").starts_with("whsec_"), "{}", made.body);
+    let pause =
+        made.body.split("action=\"").find_map(|rest| rest.split('"').next().filter(|path| path.ends_with("/state")));
+    let (pause, path) = (pause.unwrap().to_owned(), pause.unwrap().strip_suffix("/state").unwrap().to_owned());
+    let page = keeper.get(&path).await;
+    assert!(!page.body.contains("whsec_"), "a secret is shown once");
+    assert!(page.body.contains("&lt;500&gt;") || page.body.contains("&#60;500&#62;"), "{}", page.body);
+    let form = page.form(&pause);
+    assert_eq!(keeper.post(&pause, &form).await.location(), path);
+    assert_eq!(keeper.get(&path).await.text("h1 .badge"), "Paused");
+    for act in ["/test", "/deliveries/01890a5d-ac96-774b-bcce-b302099a8057/replay"] {
+        assert_eq!(keeper.post(&format!("{path}{act}"), &[]).await.location(), path);
+    }
+    let rotated = keeper.post(&format!("{path}/rotate"), &page.form(&format!("{path}/rotate"))).await;
+    assert!(rotated.text(".notice.good .mono").starts_with("whsec_"));
+    platform.disable_endpoints();
+    assert!(keeper.get("/desk").await.body.contains("A webhook endpoint was disabled"));
+    assert_eq!(keeper.get(&path).await.text("h1 .badge"), "Disabled");
+    assert_eq!(keeper.post(&format!("{path}/delete"), &[]).await.location(), "/desk/webhooks");
+    assert_eq!(keeper.get(&path).await.status, 404);
+}
+
+#[tokio::test]
 async fn only_our_own_pages_may_post() {
     let (platform, router) = shop();
     let posts = [
@@ -611,7 +704,17 @@ async fn only_our_own_pages_may_post() {
         "/desk/orders/x/shipments",
         "/desk/orders/x/shipments/y/delivered",
         "/desk/orders/x/shipments/y/void",
+        "/desk/orders/x/release",
         "/desk/orders/x/cancel",
+        "/desk/orders/x/refunds",
+        "/desk/orders/x/returns",
+        "/desk/orders/x/returns/y/inspection",
+        "/desk/webhooks",
+        "/desk/webhooks/x/state",
+        "/desk/webhooks/x/test",
+        "/desk/webhooks/x/rotate",
+        "/desk/webhooks/x/delete",
+        "/desk/webhooks/x/deliveries/y/replay",
     ];
     let origins = [
         None,
@@ -717,6 +820,7 @@ async fn nobody_ever_sees_anothers_name_basket_or_orders() {
         "/v1/categories",
         &order,
         &format!("{order}/status"),
+        &format!("{order}/live"),
     ];
     let endings = ["", "/x.css", ";a", "%2e", "//", "%0a", ".css", "?x=.css", "/..;/"];
     let mut bob = Browser::new(&router);

@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
+use http::Response;
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -20,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use crate::listener::Bounds;
+use crate::streams;
 
 /// Time between signs of life of an HTTP/2 peer.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -53,10 +56,7 @@ pub(crate) async fn serve(
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(Remote(remote));
         let (begun, answer) = (UnderWay::begin(&under_way), router.clone().oneshot(request));
-        async move {
-            let _begun = begun;
-            answer.await
-        }
+        async move { answer.await.map(|answer| begun.until_told(answer)) }
     });
     let builder = builder(bounds);
     let mut served = pin!(builder.serve_connection(TokioIo::new(stream), service));
@@ -91,13 +91,32 @@ async fn unused(mut under_way: watch::Receiver<usize>, bounds: Bounds) {
     }
 }
 
-/// Counts a request until it is answered.
+/// Counts a request until it is answered; one whose answer goes on, until that has ended or had all its time.
 struct UnderWay(Arc<watch::Sender<usize>>);
 
 impl UnderWay {
     fn begin(count: &Arc<watch::Sender<usize>>) -> Self {
         count.send_modify(|requests| *requests += 1);
         Self(Arc::clone(count))
+    }
+
+    fn until_told(self, answer: Response<Body>) -> Response<Body> {
+        if answer.body().size_hint().exact().is_some() {
+            return answer;
+        }
+        let ended = CancellationToken::new();
+        let ends = ended.clone().drop_guard();
+        tokio::spawn(async move {
+            let _counted = self;
+            // Either way it counts no longer: the peer may never take what would end it.
+            let _ = tokio::time::timeout(streams::LONGEST, ended.cancelled()).await;
+        });
+        answer.map(|body| {
+            Body::new(body.map_frame(move |frame| {
+                let _dropped_with_the_body = &ends;
+                frame
+            }))
+        })
     }
 }
 

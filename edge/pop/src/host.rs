@@ -5,8 +5,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use axum::body::Body;
 use bytes::Bytes;
 use edge_app::{Page, Platform, UpstreamError};
+use futures_util::Stream;
 use http::{Request, Response};
 use moka::Expiry;
 use moka::sync::Cache;
@@ -18,6 +20,7 @@ use shared_signature::Signatures;
 use tokio::sync::Semaphore;
 
 use crate::stock::Stock;
+use crate::streams::Streams;
 use crate::upstream::Upstream;
 
 /// Deferred jobs at once; more are dropped, as the app allows.
@@ -36,6 +39,7 @@ struct Inner {
     clock: Clock,
     entropy: Entropy,
     deferred: Arc<Semaphore>,
+    streams: Streams,
 }
 
 /// Drops a page once nobody may be shown it.
@@ -65,6 +69,7 @@ impl Host {
         memory_bytes: u64,
         upstream: Upstream,
         stock: Stock,
+        streams: Streams,
         clock: Clock,
         entropy: Entropy,
     ) -> Self {
@@ -73,7 +78,7 @@ impl Host {
         let pages = Cache::builder().max_capacity(memory_bytes).weigher(weigh).expire_after(UntilStale).build();
         let deferred = Arc::new(Semaphore::new(MAX_DEFERRED));
         let signatures = Signatures::default();
-        Self(Arc::new(Inner { name, pages, upstream, stock, signatures, clock, entropy, deferred }))
+        Self(Arc::new(Inner { name, pages, upstream, stock, signatures, clock, entropy, deferred, streams }))
     }
 }
 
@@ -127,6 +132,10 @@ impl Platform for Host {
             })),
             Err(_) => metrics::counter!("pop_deferred_dropped_total").increment(1),
         }
+    }
+
+    fn stream(&self, events: impl Stream<Item = Bytes> + Send + 'static) -> Option<Body> {
+        self.0.streams.open(events)
     }
 
     fn now_ms(&self) -> u64 {

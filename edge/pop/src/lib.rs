@@ -24,6 +24,7 @@ mod pop;
 pub mod rules;
 pub mod signed;
 pub mod stock;
+pub mod streams;
 pub mod upstream;
 
 pub use config::{Config, ConfigError};

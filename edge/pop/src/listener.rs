@@ -81,6 +81,7 @@ async fn accept(socket: &TcpListener) -> (TcpStream, SocketAddr) {
 #[cfg(test)]
 mod tests {
     use axum::routing::get;
+    use futures_util::StreamExt;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::task::JoinHandle;
 
@@ -91,6 +92,15 @@ mod tests {
     const QUICK: Duration = Duration::from_millis(100);
     /// An empty SETTINGS frame after the preface: all that makes an HTTP/2 connection.
     const HTTP2: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+
+    /// Says one word, and then nothing for longer than a connection is kept unused.
+    async fn slowly() -> axum::body::Body {
+        let words = |said: bool| async move {
+            tokio::time::sleep(if said { QUICK * 5 } else { Duration::ZERO }).await;
+            Some((Ok::<_, std::convert::Infallible>(if said { "later" } else { "now, " }), true))
+        };
+        axum::body::Body::from_stream(futures_util::stream::unfold(false, words).take(2))
+    }
 
     struct Served {
         address: SocketAddr,
@@ -103,7 +113,7 @@ mod tests {
             let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let address = socket.local_addr().unwrap();
             let stop = CancellationToken::new();
-            let router = Router::new().route("/", get(|| async { "hello" }));
+            let router = Router::new().route("/", get(|| async { "hello" })).route("/slowly", get(slowly));
             let serving = tokio::spawn(serve(socket, router, bounds, crowd, stop.clone()));
             Self { address, stop, serving }
         }
@@ -141,6 +151,17 @@ mod tests {
         {
             rest(listener.connect(beginning).await).await;
         }
+        listener.stop().await;
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_goes_on_is_not_cut_off_as_unused() {
+        let bounds = Bounds { head: QUICK, idle: QUICK, ..Bounds::default() };
+        let listener = Served::start(bounds, anyone()).await;
+        let answer =
+            rest(listener.connect(b"GET /slowly HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await).await;
+        let answer = String::from_utf8_lossy(&answer);
+        assert!(answer.contains("now, ") && answer.contains("later"), "{answer}");
         listener.stop().await;
     }
 

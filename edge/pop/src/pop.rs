@@ -23,6 +23,7 @@ use crate::listener::{self, Bounds};
 use crate::ops::{self, OpsState};
 use crate::signed::{self, UplinkState};
 use crate::stock::Stock;
+use crate::streams::Streams;
 use crate::upstream::Upstream;
 
 /// How often files of secrets and certificates are looked at.
@@ -170,7 +171,8 @@ impl Parts {
     fn public_router(&self) -> axum::Router {
         let Self { config, upstream, stock, clock, entropy, .. } = self;
         let (name, memory_bytes) = (config.name.clone(), config.cache.memory_bytes);
-        let host = Host::new(name, memory_bytes, upstream.clone(), stock.clone(), clock.clone(), entropy.clone());
+        let (upstream, stock, streams) = (upstream.clone(), stock.clone(), Streams::new(self.shutdown.clone()));
+        let host = Host::new(name, memory_bytes, upstream, stock, streams, clock.clone(), entropy.clone());
         let terminators = config.listen.terminators.clone();
         let cache_name = config.name.clone();
         let anyone = Anyone { cache_name, limiter: self.limiter(), terminators, bodies: self.bodies.clone() };

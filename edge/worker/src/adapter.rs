@@ -1,17 +1,21 @@
 //! Requests and responses between JavaScript and Rust.
 //!
 //! The `worker` crate can do this too, at several times the cost: it makes a stream of every body. Bodies here are whole,
-//! because everything that passes is short: requests at most 256 KiB, answers finished pages.
+//! because most that passes is short: requests at most 256 KiB, answers finished pages. Only an answer that does not know its
+//! length goes on as a stream.
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use bytes::Bytes;
 use edge_app::{ClientAddress, Hit};
+use futures_util::StreamExt;
+use http::response::Parts;
 use http::{HeaderName, HeaderValue, Method, Request, Response};
 use http_body_util::BodyExt;
 use shared::api::MAX_BODY_BYTES;
 use shared::{Problem, ProblemKind};
 use tower_service::Service;
+use wasm_streams::ReadableStream;
 use worker::js_sys::{Array, Reflect, Uint8Array};
 use worker::wasm_bindgen::{JsCast, JsValue};
 use worker::wasm_bindgen_futures::JsFuture;
@@ -85,12 +89,26 @@ pub(crate) async fn call(mut router: Router, request: Request<Body>) -> Response
     }
 }
 
-/// An answer of the app, with its body whole.
+/// An answer of the app: its body whole, or as it comes if it does not know its length.
 pub(crate) async fn response_out(response: Response<Body>) -> worker::Result<web_sys::Response> {
     let (parts, body) = response.into_parts();
+    if body.size_hint().exact().is_none() {
+        return stream_out(&parts, body);
+    }
     let Ok(body) = body.collect().await else { return plain(500, "Something went wrong here.") };
     let headers = parts.headers.iter().map(|(name, value)| (name.as_str(), value));
     answer(parts.status.as_u16(), headers, &body.to_bytes())
+}
+
+fn stream_out(parts: &Parts, body: Body) -> worker::Result<web_sys::Response> {
+    let chunk = |chunk: Result<Bytes, axum::Error>| match chunk {
+        Ok(bytes) => Ok(Uint8Array::from(&bytes[..]).into()),
+        Err(error) => Err(JsValue::from_str(&error.to_string())),
+    };
+    let stream = ReadableStream::from_stream(body.into_data_stream().map(chunk)).into_raw();
+    let headers = parts.headers.iter().map(|(name, value)| (name.as_str(), value));
+    let init = head(parts.status.as_u16(), headers)?;
+    web_sys::Response::new_with_opt_readable_stream_and_init(Some(&stream), &init).map_err(failed)
 }
 
 /// An answer from memory.
@@ -124,6 +142,13 @@ fn answer<'a>(
     headers: impl Iterator<Item = (&'a str, &'a HeaderValue)>,
     body: &[u8],
 ) -> worker::Result<web_sys::Response> {
+    let init = head(status, headers)?;
+    let bodiless = matches!(status, 204 | 205 | 304);
+    let bytes = (!bodiless).then(|| Uint8Array::from(body));
+    web_sys::Response::new_with_opt_js_u8_array_and_init(bytes.as_ref(), &init).map_err(failed)
+}
+
+fn head<'a>(status: u16, headers: impl Iterator<Item = (&'a str, &'a HeaderValue)>) -> worker::Result<ResponseInit> {
     let out = Headers::new().map_err(failed)?;
     for (name, value) in headers.filter(|(name, _)| *name != "content-length") {
         if let Ok(value) = value.to_str() {
@@ -133,9 +158,7 @@ fn answer<'a>(
     let init = ResponseInit::new();
     init.set_status(status);
     init.set_headers(&out);
-    let bodiless = matches!(status, 204 | 205 | 304);
-    let bytes = (!bodiless).then(|| Uint8Array::from(body));
-    web_sys::Response::new_with_opt_js_u8_array_and_init(bytes.as_ref(), &init).map_err(failed)
+    Ok(init)
 }
 
 fn failed(value: JsValue) -> worker::Error {

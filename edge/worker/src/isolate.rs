@@ -2,13 +2,16 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::future::Future;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::Body;
 use bytes::Bytes;
-use edge_app::{Page, Platform, UpstreamError};
+use edge_app::{LONGEST_STREAM, Page, Platform, UpstreamError};
+use futures_util::{Stream, StreamExt};
 use http::{Request, Response, StatusCode};
 use mini_moka_wasm::sync::Cache;
 use shared::uplink::{Signed, UplinkKey};
@@ -20,6 +23,7 @@ use worker::wasm_bindgen::{JsCast, JsValue};
 use worker::wasm_bindgen_futures::{JsFuture, future_to_promise};
 use worker::web_sys::{self, AbortSignal, Headers, RequestInit, RequestRedirect};
 
+use crate::places::Places;
 use crate::{adapter, js, rules};
 
 /// Bytes of pages kept in memory; an isolate has 128 MB for everything.
@@ -30,6 +34,8 @@ const MEMORY_LIFE: Duration = Duration::from_secs(24 * 3600);
 const MAX_ANSWER_BYTES: usize = 4 << 20;
 /// Milliseconds that a point of presence has to answer.
 const DEADLINE_MS: u32 = 15_000;
+/// Answers that go on at once; each costs a request to the point of presence now and then.
+const MAX_STREAMS: usize = 100;
 /// Keys kept ready for WebCrypto.
 const MAX_KEYS: usize = 32;
 
@@ -49,6 +55,7 @@ struct Inner {
     /// Origin of the point of presence's uplink listener, without a slash at its end.
     pop: String,
     key: UplinkKey,
+    streams: Places,
 }
 
 impl Isolate {
@@ -60,7 +67,9 @@ impl Isolate {
             |key: &String, page: &Arc<Page>| page.weight().saturating_add(u32::try_from(key.len()).unwrap_or(0));
         let pages = Cache::builder().weigher(weigh).max_capacity(MEMORY_BYTES).time_to_live(MEMORY_LIFE).build();
         let usable = pop.starts_with("https://") || pop.starts_with("http://");
-        usable.then(|| Self(Arc::new(Inner { pages, kv: env.kv("PAGES").ok(), pop, key })))
+        usable.then(|| {
+            Self(Arc::new(Inner { pages, kv: env.kv("PAGES").ok(), pop, key, streams: Places::new(MAX_STREAMS) }))
+        })
     }
 
     fn outward(&self, request: &Request<Bytes>, client: IpAddr) -> Result<web_sys::Request, JsValue> {
@@ -177,6 +186,17 @@ impl Platform for Isolate {
         }));
         // Without it the job runs as long as the request does, which mostly is enough.
         drop(js::wait_until(&promise));
+    }
+
+    /// The isolate never stops by itself; what its requests still send ends with them.
+    fn stream(&self, events: impl Stream<Item = Bytes> + Send + 'static) -> Option<Body> {
+        let now_ms = self.now_ms();
+        let longest_ms = u64::try_from(LONGEST_STREAM.as_millis()).unwrap_or(u64::MAX);
+        let place = self.0.streams.take(now_ms, now_ms.saturating_add(longest_ms))?;
+        Some(Body::from_stream(events.map(move |event| {
+            let _taken_until_the_end = &place;
+            Ok::<_, Infallible>(event)
+        })))
     }
 
     fn now_ms(&self) -> u64 {

@@ -13,6 +13,7 @@ mod adapter;
 mod isolate;
 #[cfg(target_arch = "wasm32")]
 mod js;
+pub mod places;
 pub mod rules;
 
 #[cfg(target_arch = "wasm32")]

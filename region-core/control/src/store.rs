@@ -31,6 +31,9 @@ pub enum ControlError {
     /// The name already stands for another key or another region, or for a key that was retired.
     #[error("the key id {0} belongs to another key or to a retired one")]
     KeyIdTaken(KeyId),
+    /// A stored endpoint is in no state that there is.
+    #[error("a stored endpoint is in the unknown state {0:?}")]
+    EndpointState(String),
 }
 
 /// The slot map, once one was published. Reads it all at one instant.

@@ -4,7 +4,7 @@
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use shared::{Money, OrderId, PaymentId, ShipmentId, UserId};
+use shared::{Money, OrderId, PaymentId, RefundId, ReturnId, ShipmentId, UserId};
 use time::OffsetDateTime;
 
 use crate::Topic;
@@ -47,6 +47,45 @@ pub struct OrderCreated {
     /// Until when its units are held unless it is claimed.
     #[serde(with = "time::serde::rfc3339")]
     pub expires_at: OffsetDateTime,
+    /// What it is judged by, where orders are judged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub facts: Option<OrderFacts>,
+}
+
+/// What tells an honest order from others, without a name, a street or an address: those are only compared.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct OrderFacts {
+    /// Whose it is.
+    pub user_id: UserId,
+    /// Where it goes, as a digest: equal for one door however it is written.
+    pub address: String,
+    /// The country that it goes to, ISO 3166-1 alpha-2.
+    pub country: String,
+    /// Who keeps the shopper's mailbox: what stands behind the `@`, in lower case.
+    pub mail_domain: Option<String>,
+}
+
+/// How an order was judged when its amount was kept ready.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Assessment {
+    /// The sum of what spoke against it; 0 if nothing did.
+    pub score: u16,
+    /// What spoke against it, each a word that never changes.
+    pub reasons: Vec<String>,
+    /// What follows.
+    pub decision: Decision,
+}
+
+/// What follows from an assessment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Decision {
+    /// The order goes on.
+    Approve,
+    /// A person looks at it first.
+    Review,
+    /// There will be no sale.
+    Refuse,
 }
 
 /// Order: its units are taken for its authorized payment and can no longer expire; the money may move.
@@ -112,6 +151,19 @@ pub struct ShipmentDelivered {
     pub shipment_id: ShipmentId,
 }
 
+/// Shipping: goods came back, and somebody has looked at them.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct OrderReturned {
+    /// The order.
+    pub order_id: OrderId,
+    /// The return.
+    pub return_id: ReturnId,
+    /// Units that are for sale again.
+    pub restocked: u64,
+    /// Units that are not.
+    pub written_off: u64,
+}
+
 /// Payment: the provider keeps the amount ready for us; nothing has moved.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct PaymentAuthorized {
@@ -119,6 +171,9 @@ pub struct PaymentAuthorized {
     pub order_id: OrderId,
     /// Its payment.
     pub payment_id: PaymentId,
+    /// How it was judged, where orders are judged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub assessment: Option<Assessment>,
 }
 
 /// Payment: the provider wants to hear from the shopper first.
@@ -170,8 +225,23 @@ pub struct PaymentRefunded {
     pub order_id: OrderId,
     /// Its payment.
     pub payment_id: PaymentId,
+    /// What was given back: whatever no [`RefundIssued`] has told of, nothing if they told of all.
+    pub amount: Money,
+}
+
+/// Payment: a part of it was given back after it was taken. Said once for each refund.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct RefundIssued {
+    /// The order.
+    pub order_id: OrderId,
+    /// Its payment.
+    pub payment_id: PaymentId,
+    /// The refund.
+    pub refund_id: RefundId,
     /// What was given back.
     pub amount: Money,
+    /// Why, for the shopper.
+    pub reason: String,
 }
 
 payload!(OrderEvents, OrderCreated);
@@ -182,12 +252,14 @@ payload!(OrderEvents, OrderShipped);
 payload!(OrderEvents, OrderDelivered);
 payload!(ShippingEvents, ShipmentSent);
 payload!(ShippingEvents, ShipmentDelivered);
+payload!(ShippingEvents, OrderReturned);
 payload!(PaymentEvents, PaymentAuthorized);
 payload!(PaymentEvents, PaymentChallengeRequired);
 payload!(PaymentEvents, PaymentFailed);
 payload!(PaymentEvents, PaymentCaptured);
 payload!(PaymentEvents, PaymentVoided);
 payload!(PaymentEvents, PaymentRefunded);
+payload!(PaymentEvents, RefundIssued);
 
 #[cfg(test)]
 mod tests {
@@ -205,6 +277,7 @@ mod tests {
             total: Money::new(1250, Currency::GBP).unwrap(),
             payment_token: "tok_success".to_owned(),
             expires_at: time::macros::datetime!(2030-01-01 12:15 UTC),
+            facts: None,
         };
         let json = serde_json::to_value(&created).unwrap();
         assert_eq!(

@@ -19,7 +19,7 @@ use shared::{Problem, ProblemKind, ShardId, Sku, SlotMap};
 use time::OffsetDateTime;
 
 use crate::transfer::desk::ChangedFn;
-pub use store::book;
+pub use store::{book, take_back};
 
 /// Why units came or went.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -109,6 +109,17 @@ pub struct LedgerLine {
     /// When, by the shard's clock.
     #[serde(with = "time::serde::rfc3339")]
     pub booked_at: OffsetDateTime,
+}
+
+/// Units of a SKU that a shopper sent back.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Back {
+    /// Of what.
+    pub sku: Sku,
+    /// Units that are for sale again.
+    pub free: u32,
+    /// Units that are not.
+    pub lost: u32,
 }
 
 /// Why an entry was not booked. Nothing was changed then.

@@ -178,6 +178,10 @@ async fn refusals_of_entries_are_typed_wherever_they_are_made() {
     assert_eq!(refused(nowhere).await, (422, "/problems/invalid".into()));
     let nothing = json!({"ref": "x", "sku": "MUG", "kind": "supply", "units": 0});
     assert_eq!(refused(nothing).await, (422, "/problems/invalid".into()));
+    for (name, sku) in [("4242 4242 4242 4242", "MUG"), ("x", "4242424242424242")] {
+        let card = json!({"ref": name, "sku": sku, "kind": "supply", "units": 4});
+        assert_eq!(refused(card).await, (422, "/problems/invalid".into()));
+    }
     assert_eq!((free(&regions["eu"]).await, free(&regions["us"]).await), (3, 3));
 }
 

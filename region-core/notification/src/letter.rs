@@ -4,7 +4,7 @@
 //! this shop write his own words to strangers.
 
 use askama::Template as _;
-use region_core_events::contract::{OrderCancelled, PaymentRefunded, ShipmentDelivered, ShipmentSent};
+use region_core_events::contract::{OrderCancelled, PaymentRefunded, RefundIssued, ShipmentDelivered, ShipmentSent};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use shared::OrderId;
@@ -83,6 +83,7 @@ pub fn letter(shop: &Shop, template: Template, payload: &Value, order: &Order) -
         Template::OrderConfirmed => confirmed(&mut letter, order),
         Template::OrderCancelled => cancelled(&mut letter, order, &read::<OrderCancelled>(payload)?.reason),
         Template::PaymentRefunded => refunded(&mut letter, &read::<PaymentRefunded>(payload)?),
+        Template::RefundIssued => part_refunded(&mut letter, &read::<RefundIssued>(payload)?),
         Template::ShipmentSent => sent(&mut letter, &read::<ShipmentSent>(payload)?),
         Template::ShipmentDelivered => delivered(&mut letter, order, &read::<ShipmentDelivered>(payload)?),
     }
@@ -142,8 +143,20 @@ const fn money_after_cancelling(payment: PaymentStatus) -> &'static str {
 fn refunded(letter: &mut Letter, refunded: &PaymentRefunded) {
     letter.subject = format!("Your money for order {} is on its way back", letter.number);
     "Your money is on its way back".clone_into(&mut letter.headline);
-    letter.paragraphs =
-        vec![format!("We have given back {}. Your bank may take a few days to show it.", refunded.amount)];
+    letter.paragraphs = vec![if refunded.amount.minor() > 0 {
+        format!("We have given back {}. Your bank may take a few days to show it.", refunded.amount)
+    } else {
+        "We had given all of it back before, as we told you then.".to_owned()
+    }];
+}
+
+fn part_refunded(letter: &mut Letter, refund: &RefundIssued) {
+    letter.subject = format!("Some money for order {} is on its way back", letter.number);
+    letter.headline = format!("{} is on its way back", refund.amount);
+    letter.paragraphs = vec![
+        format!("We have given back {} of what you paid. Your bank may take a few days to show it.", refund.amount),
+        sentence(&refund.reason),
+    ];
 }
 
 fn sent(letter: &mut Letter, parcel: &ShipmentSent) {

@@ -32,6 +32,7 @@ use region_core_store::{Shard, Shards, StoreError};
 use shared::api::order::Order;
 use shared::{EmailAddress, OrderId};
 use sqlx::PgConnection;
+use time::OffsetDateTime;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use url::Url;
@@ -40,7 +41,7 @@ pub use events::News;
 pub use smtp::{Smtp, SmtpUrlError};
 
 use crate::driver::{Driver, Post};
-use crate::rules::Patience;
+use crate::rules::{Outcome, Patience};
 
 /// What notifications ask about orders: handed in by the wiring, since this crate knows nothing of that service.
 pub trait OrderBook: Send + Sync + 'static {
@@ -197,6 +198,24 @@ impl Notifications {
             wakes: self.wakes.clone(),
             rest: self.settings.rest,
             old_news: self.settings.old_news,
+        }
+    }
+
+    /// Writes to the shop itself, at the address that it writes from, about what waits for its people at `path` of its pages.
+    /// Tried once: what must not be missed stands there.
+    pub async fn write_home(&self, subject: &str, text: &str, path: &str, name: &str, now: OffsetDateTime) {
+        let Post { shop, smtp, .. } = &*self.post;
+        let text = format!("{text}\n\n{}{path}\n", shop.origin());
+        let message_id = format!("{name}@{}", shop.domain());
+        let outcome = match mail::note(shop, subject, text, &message_id, now) {
+            Ok(mail) => tokio::time::timeout(self.settings.exchange, smtp.send(&mail)).await,
+            Err(error) => Ok(error.into()),
+        };
+        if !matches!(outcome, Ok(Outcome::Sent)) {
+            tracing::warn!(
+                mail.subject = subject,
+                "the shop could not be written to about something that waits at its desk"
+            );
         }
     }
 

@@ -57,6 +57,25 @@ pub(crate) fn compose(
     Ok(Mail { envelope: message.envelope().clone(), bytes: message.formatted() })
 }
 
+/// A plain mail of the shop to itself.
+pub(crate) fn note(
+    shop: &Shop,
+    subject: &str,
+    text: String,
+    message_id: &str,
+    written_at: OffsetDateTime,
+) -> Result<Mail, MailError> {
+    let message = Message::builder()
+        .from(shop.from().clone())
+        .to(shop.from().clone())
+        .subject(subject)
+        .date(written_at.into())
+        .message_id(Some(format!("<{message_id}>")))
+        .raw_header(HeaderValue::new(HeaderName::new_from_ascii_str("Auto-Submitted"), "auto-generated".to_owned()))
+        .singlepart(SinglePart::plain(text))?;
+    Ok(Mail { envelope: message.envelope().clone(), bytes: message.formatted() })
+}
+
 impl From<MailError> for Outcome {
     fn from(error: MailError) -> Self {
         match error {

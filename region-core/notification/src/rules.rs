@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use region_core_events::contract::{
-    OrderCancelled, OrderConfirmed, Payload, PaymentRefunded, ShipmentDelivered, ShipmentSent,
+    OrderCancelled, OrderConfirmed, Payload, PaymentRefunded, RefundIssued, ShipmentDelivered, ShipmentSent,
 };
 use region_core_events::{Event, HandleError};
 use shared::EventId;
@@ -17,6 +17,8 @@ pub enum Template {
     OrderCancelled,
     /// Money went back.
     PaymentRefunded,
+    /// A part of the money went back.
+    RefundIssued,
     /// A parcel left.
     ShipmentSent,
     /// A parcel arrived.
@@ -25,18 +27,20 @@ pub enum Template {
 
 impl Template {
     /// Every one of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::OrderConfirmed,
         Self::OrderCancelled,
         Self::PaymentRefunded,
+        Self::RefundIssued,
         Self::ShipmentSent,
         Self::ShipmentDelivered,
     ];
     /// The events that they follow from, in the same order.
-    pub const KINDS: [&'static str; 5] = [
+    pub const KINDS: [&'static str; 6] = [
         OrderConfirmed::KIND,
         OrderCancelled::KIND,
         PaymentRefunded::KIND,
+        RefundIssued::KIND,
         ShipmentSent::KIND,
         ShipmentDelivered::KIND,
     ];
@@ -48,6 +52,7 @@ impl Template {
             Self::OrderConfirmed => "order_confirmed",
             Self::OrderCancelled => "order_cancelled",
             Self::PaymentRefunded => "payment_refunded",
+            Self::RefundIssued => "refund_issued",
             Self::ShipmentSent => "shipment_sent",
             Self::ShipmentDelivered => "shipment_delivered",
         }
@@ -70,6 +75,8 @@ impl Template {
             Ok(Self::OrderCancelled)
         } else if event.read::<PaymentRefunded>()?.is_some() {
             Ok(Self::PaymentRefunded)
+        } else if event.read::<RefundIssued>()?.is_some() {
+            Ok(Self::RefundIssued)
         } else if event.read::<ShipmentSent>()?.is_some() {
             Ok(Self::ShipmentSent)
         } else if event.read::<ShipmentDelivered>()?.is_some() {
@@ -252,9 +259,23 @@ mod tests {
 
     #[test]
     fn a_template_keeps_its_name() {
-        let names = ["order_confirmed", "order_cancelled", "payment_refunded", "shipment_sent", "shipment_delivered"];
+        let names = [
+            "order_confirmed",
+            "order_cancelled",
+            "payment_refunded",
+            "refund_issued",
+            "shipment_sent",
+            "shipment_delivered",
+        ];
         assert_eq!(names.map(Template::parse), Template::ALL.map(Some));
-        let kinds = ["OrderConfirmed", "OrderCancelled", "PaymentRefunded", "ShipmentSent", "ShipmentDelivered"];
+        let kinds = [
+            "OrderConfirmed",
+            "OrderCancelled",
+            "PaymentRefunded",
+            "RefundIssued",
+            "ShipmentSent",
+            "ShipmentDelivered",
+        ];
         assert_eq!(Template::KINDS, kinds);
         assert_eq!(Template::parse("order_lost"), None);
     }

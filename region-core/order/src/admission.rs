@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use region_core_cart::{Item, WantedCart};
-use region_core_events::contract::OrderCreated;
+use region_core_events::contract::{OrderCreated, OrderFacts};
 use region_core_events::{NewEvent, Wakes};
 use region_core_inventory::transfer::desk::ChangedFn;
 use region_core_inventory::{Borrowing, Claimant, Kind, Memory, Shortfall};
@@ -37,6 +37,9 @@ pub(crate) struct Wanted {
     pub(crate) event_id: EventId,
     /// W3C trace context of the shopper's request.
     pub(crate) traceparent: Option<String>,
+    /// What it is judged by when its amount is kept ready, where orders are judged.
+    #[serde(default)]
+    pub(crate) facts: Option<OrderFacts>,
 }
 
 /// One order, ready to be decided about.
@@ -58,6 +61,7 @@ impl From<Wanted> for AdmitOrder {
             payment_token: wanted.checked.payment_token.clone(),
             // The shard's clock says until when, as the event is written.
             expires_at: OffsetDateTime::UNIX_EPOCH,
+            facts: wanted.facts.clone(),
         };
         let event = NewEvent::new(wanted.event_id, 1, &created).traced(wanted.traceparent.clone());
         let claimant = claimant(&wanted);

@@ -70,7 +70,7 @@ impl Orders {
             self.find(caller, order).await?;
         }
         let shard = self.parts().shards.here(order.slot())?;
-        Ok(Timeline { items: desk::timeline(&mut *shard.read().await?, order, keeps_store).await? })
+        Ok(desk::timeline(&mut *shard.read().await?, order, keeps_store).await?)
     }
 }
 
@@ -81,6 +81,7 @@ enum Sought {
     Order(OrderId),
     Ending(String),
     Email(EmailAddress),
+    Held,
 }
 
 impl Sought {
@@ -90,8 +91,11 @@ impl Sought {
             return Err(invalid("limit", "1 to 100"));
         }
         let Some(text) = query.find.as_deref().map(str::trim).filter(|text| !text.is_empty()) else {
-            return Ok(Self::All);
+            return Ok(if query.held { Self::Held } else { Self::All });
         };
+        if query.held {
+            return Err(invalid("held", "either an order that is sought, or all that wait for a decision"));
+        }
         let lower = text.to_ascii_lowercase();
         if let Ok(order) = lower.parse() {
             return Ok(Self::Order(order));
@@ -109,6 +113,7 @@ impl Sought {
             Self::Order(order) => Wanted::Order(*order),
             Self::Ending(ending) => Wanted::Ending(ending),
             Self::Email(email) => Wanted::Email(email),
+            Self::Held => Wanted::Held,
         }
     }
 }
@@ -142,5 +147,9 @@ mod tests {
         }
         let none = Sought::parse(&DeskQuery { limit: 0, ..DeskQuery::default() });
         assert_eq!(none.unwrap_err().field, "limit");
+        let held = DeskQuery { held: true, ..DeskQuery::default() };
+        assert_eq!(Sought::parse(&held), Ok(Sought::Held));
+        let both = DeskQuery { find: Some("ada@example.org".to_owned()), ..held };
+        assert_eq!(Sought::parse(&both).unwrap_err().field, "held");
     }
 }

@@ -3,6 +3,7 @@
 use region_core_cart::TakeError;
 use region_core_inventory::{NotCovered, Shortfall, WriterError};
 use region_core_shipping::ParcelError;
+use region_core_shipping::returns::ReturnError;
 use region_core_store::{HasStoreError, StoreError};
 use shared::api::order::{LabelState, OrderStatus, Quote};
 use shared::{Problem, ProblemKind};
@@ -49,6 +50,9 @@ pub enum OrderError {
     /// It has gone to the carrier, and is not cancelled any more.
     #[error("the order has left and can no longer be cancelled")]
     Left(OrderStatus),
+    /// It does not wait for anybody.
+    #[error("the order does not wait for a decision")]
+    NotHeld(OrderStatus),
     /// Only a paid order is sent.
     #[error("only a paid order can be sent")]
     NotPaid(OrderStatus),
@@ -64,6 +68,9 @@ pub enum OrderError {
     /// The parcel would hold what was not ordered, or what has left.
     #[error(transparent)]
     Parcel(#[from] ParcelError),
+    /// More would come back than has left, or be sold again than came back.
+    #[error(transparent)]
+    Return(#[from] ReturnError),
     /// The core of this region that writes the shard by preference has decided so.
     #[error("{0}")]
     DecidedElsewhere(Problem),
@@ -130,13 +137,19 @@ impl From<OrderError> for Problem {
             OrderError::StillRunning => Self::new(ProblemKind::Unavailable).detail(error).retry_after(1),
             OrderError::NotFound => Self::not_found(),
             // A plain word: serialising cannot fail.
-            OrderError::Left(status) | OrderError::NotPaid(status) => Self::new(ProblemKind::OrderState)
-                .detail(error)
-                .with("order_status", serde_json::to_value(status).unwrap_or_default()),
+            OrderError::Left(status) | OrderError::NotPaid(status) | OrderError::NotHeld(status) => {
+                Self::new(ProblemKind::OrderState)
+                    .detail(error)
+                    .with("order_status", serde_json::to_value(status).unwrap_or_default())
+            }
             error @ (OrderError::Labelled | OrderError::Label(_)) => Self::new(ProblemKind::OrderState).detail(error),
             error @ OrderError::NoCarrier => Self::invalid("label", error),
             OrderError::Parcel(error @ ParcelError::NotOrdered(_)) => Self::invalid("items", error),
             OrderError::Parcel(error) => Self::new(ProblemKind::OrderState).detail(error),
+            OrderError::Return(error @ ReturnError::MoreThanCame { .. }) => Self::invalid("restock", error),
+            OrderError::Return(error @ (ReturnError::TooMany { .. } | ReturnError::Decided)) => {
+                Self::new(ProblemKind::OrderState).detail(error)
+            }
             OrderError::DecidedElsewhere(problem) => problem,
             OrderError::Writer(error) => no_answer(&error),
             OrderError::Store(error) => error.into(),
@@ -195,7 +208,8 @@ mod tests {
 
     #[test]
     fn a_refusal_for_the_order_s_state_says_it_beside_its_own_status() {
-        for error in [OrderError::Left(OrderStatus::Shipped), OrderError::NotPaid(OrderStatus::Shipped)] {
+        let errors: [fn(OrderStatus) -> OrderError; 3] = [OrderError::Left, OrderError::NotPaid, OrderError::NotHeld];
+        for error in errors.map(|error| error(OrderStatus::Shipped)) {
             let sent = serde_json::to_vec(&Problem::from(error)).unwrap();
             let read: Problem = serde_json::from_slice(&sent).unwrap();
             assert_eq!((read.status, &read.members["order_status"]), (409, &"SHIPPED".into()));

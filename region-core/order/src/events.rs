@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use region_core_events::contract::{
-    OrderCancelled, OrderClaimed, OrderConfirmed, Payload, PaymentAuthorized, PaymentCaptured,
+    Assessment, Decision, OrderCancelled, OrderClaimed, OrderConfirmed, Payload, PaymentAuthorized, PaymentCaptured,
     PaymentChallengeRequired, PaymentFailed, PaymentRefunded, PaymentVoided,
 };
 use region_core_events::{AfterCommit, Consumer, Event, HandleError, NewEvent, append};
@@ -15,6 +15,10 @@ use sqlx::PgConnection;
 
 use crate::orders::Orders;
 use crate::store::progress::{self, Moved};
+use crate::store::review::{self, Judged};
+
+/// What the shopper of a refused order reads. It says no more, for it would teach others what to avoid.
+const REFUSED: &str = "we could not accept this order";
 
 /// Moves orders on as payment tells of them.
 #[derive(Clone, Debug)]
@@ -33,6 +37,8 @@ struct Round {
 /// One step for many orders, in the order in which their steps must happen.
 enum Step {
     Claim(OrderId),
+    Hold(OrderId, Assessment),
+    Refuse(OrderId, Assessment),
     Confirm(OrderId),
     Cancel(OrderId, String),
     Note(OrderId, &'static str),
@@ -48,7 +54,14 @@ impl PaymentNews {
     fn step(event: &Event) -> Result<Step, HandleError> {
         let order = event.aggregate_id;
         match event.kind.as_str() {
-            PaymentAuthorized::KIND => Ok(Step::Claim(order)),
+            PaymentAuthorized::KIND => {
+                let assessment = event.read::<PaymentAuthorized>()?.and_then(|authorized| authorized.assessment);
+                Ok(match assessment {
+                    Some(judged) if judged.decision == Decision::Review => Step::Hold(order, judged),
+                    Some(judged) if judged.decision == Decision::Refuse => Step::Refuse(order, judged),
+                    _ => Step::Claim(order),
+                })
+            }
             PaymentCaptured::KIND => Ok(Step::Confirm(order)),
             PaymentChallengeRequired::KIND => Ok(Step::Note(order, "challenge_required")),
             PaymentVoided::KIND => Ok(Step::Note(order, "voided")),
@@ -99,6 +112,13 @@ impl PaymentNews {
         let orders: Vec<OrderId> = run.iter().map(order_of).collect();
         match run.first() {
             Some(Step::Claim(_)) => self.claim(conn, &orders, round).await?,
+            Some(Step::Hold(..)) => self.hold(conn, &judged(run), round).await?,
+            Some(Step::Refuse(..)) => {
+                review::refused(conn, &judged(run)).await?;
+                let texts = vec![REFUSED.to_owned(); orders.len()];
+                let moved = progress::cancel(conn, &orders, &texts, "processing").await?;
+                self.cancelled(&moved, |_| REFUSED.to_owned(), round);
+            }
             Some(Step::Confirm(_)) => {
                 let confirmed = progress::confirm(conn, &orders).await?;
                 round.said.extend(self.say(&confirmed, |moved| OrderConfirmed { order_id: moved.order_id }));
@@ -124,7 +144,20 @@ impl PaymentNews {
         round.said.extend(self.say(&claimed, |moved| OrderClaimed { order_id: moved.order_id }));
         let late: Vec<OrderId> = orders.iter().filter(|order| !won.contains(order)).copied().collect();
         round.claimed.extend(won);
-        let expired = progress::expire_these(conn, &late, crate::expiry::REASON).await?;
+        self.expire(conn, &late, round).await
+    }
+
+    /// Has orders wait for a person; one that is out of time is cancelled.
+    async fn hold(&self, conn: &mut PgConnection, judged: &[Judged], round: &mut Round) -> Result<(), StoreError> {
+        let patience = self.orders.parts().review.unwrap_or(self.orders.parts().hold);
+        let held = review::hold(conn, judged, patience.as_seconds_f64()).await?;
+        metrics::counter!("orders_held_total").increment(held.len() as u64);
+        let late: Vec<OrderId> = judged.iter().map(|(order, _)| *order).filter(|order| !held.contains(order)).collect();
+        self.expire(conn, &late, round).await
+    }
+
+    async fn expire(&self, conn: &mut PgConnection, late: &[OrderId], round: &mut Round) -> Result<(), StoreError> {
+        let expired = progress::expire_these(conn, late, crate::expiry::REASON).await?;
         self.cancelled(&expired, |_| crate::expiry::REASON.to_owned(), round);
         Ok(())
     }
@@ -142,22 +175,35 @@ impl PaymentNews {
 
 fn order_of(step: &Step) -> OrderId {
     match step {
-        Step::Claim(order) | Step::Confirm(order) | Step::Cancel(order, _) | Step::Note(order, _) => *order,
+        Step::Claim(order)
+        | Step::Hold(order, _)
+        | Step::Refuse(order, _)
+        | Step::Confirm(order)
+        | Step::Cancel(order, _)
+        | Step::Note(order, _) => *order,
     }
 }
 
 fn reason_of(step: &Step) -> &str {
     match step {
         Step::Cancel(_, reason) => reason,
-        Step::Claim(_) | Step::Confirm(_) | Step::Note(..) => "",
+        Step::Claim(_) | Step::Hold(..) | Step::Refuse(..) | Step::Confirm(_) | Step::Note(..) => "",
     }
 }
 
 fn noted(step: &Step) -> Option<&'static str> {
     match step {
         Step::Note(_, payment) => Some(payment),
-        Step::Claim(_) | Step::Confirm(_) | Step::Cancel(..) => None,
+        Step::Claim(_) | Step::Hold(..) | Step::Refuse(..) | Step::Confirm(_) | Step::Cancel(..) => None,
     }
+}
+
+fn judged(run: &[Step]) -> Vec<Judged> {
+    let of = |step: &Step| match step {
+        Step::Hold(order, judged) | Step::Refuse(order, judged) => Some((*order, judged.clone())),
+        Step::Claim(_) | Step::Confirm(_) | Step::Cancel(..) | Step::Note(..) => None,
+    };
+    run.iter().filter_map(of).collect()
 }
 
 impl Consumer for PaymentNews {

@@ -3,7 +3,8 @@
 //! [`Orders::place`] writes the idempotency record, the order with its lines, the reservations and the outbox event, or
 //! nothing. After that an order changes by compare-and-set on its own row only: claimed when its payment is authorized,
 //! confirmed when the money is ours, cancelled when payment fails, its time runs out or its shopper thinks better of it;
-//! units follow in the same transaction. SHIPPED with its first parcel, DELIVERED with the last of a whole order.
+//! units follow in the same transaction. SHIPPED with its first parcel, DELIVERED with the last of a whole order. What comes back
+//! of it (`returns.rs`) leaves its status as it is.
 //!
 //! Deliberately absent: calls to anything outside inside a transaction, prices (the region's own copy of the catalog is
 //! asked beforehand, [`PriceList`]) and units of other shards.
@@ -14,9 +15,12 @@ mod desk;
 mod error;
 mod events;
 mod expiry;
+mod follow;
 mod handover;
 mod limit;
 mod orders;
+mod release;
+mod returns;
 mod routes;
 pub mod rules;
 mod ship;
@@ -29,7 +33,9 @@ use shared::{Quantity, Sku};
 pub use error::OrderError;
 pub use events::PaymentNews;
 pub use expiry::sweep;
+pub use follow::Followed;
 pub use orders::{Caller, Orders, Parts, Placed};
+pub use returns::TakenBack;
 pub use routes::{internal_router, regions_router, router};
 pub use ship::{Parcel, Sent};
 

@@ -12,7 +12,7 @@ use region_core_store::{Shard, Shards, StoreError};
 use region_core_web::Peers;
 use shared::api::order::{Order, OrderPage, OrderStatus, OrderSummary, PaymentStatus, PlaceOrder, QuoteRequest};
 use shared::token::Claims;
-use shared::{EmailAddress, EventId, IdempotencyKey, OrderId, ShardId, ShipmentId, Sku, UserId};
+use shared::{EmailAddress, EventId, IdempotencyKey, Money, OrderId, ReturnId, ShardId, ShipmentId, Sku, UserId};
 use shared_clock::{Clock, Entropy};
 use sqlx::PgConnection;
 use tokio::sync::Semaphore;
@@ -21,9 +21,11 @@ use tokio::time::Instant;
 use crate::PriceList;
 use crate::admission::{Admission, Admit, AdmitOrder, Refusal, Verdict, Wanted};
 use crate::error::OrderError;
+use crate::follow::MOST_FOLLOWERS;
 use crate::handover::{Handed, Handover, Stands};
 use crate::limit::Limit;
-use crate::rules::{CheckedOrder, PriceError, PricedOrder, checked_items};
+use crate::rules::{CheckedOrder, PriceError, PricedOrder, checked_items, facts};
+use crate::store::lines::Lines;
 use crate::store::place::{self, KnownKey, Times};
 use crate::store::read;
 
@@ -61,6 +63,8 @@ pub struct Parts {
     pub entropy: Entropy,
     /// How long units are held for an unpaid order.
     pub hold: time::Duration,
+    /// How long they are held for an order that waits for a person, where orders are judged.
+    pub review: Option<time::Duration>,
     /// Whether a carrier sells labels.
     pub labels: bool,
 }
@@ -90,6 +94,9 @@ struct Inner {
     limit: Limit,
     /// Those who wait for the end of an order.
     waiters: Semaphore,
+    /// Those who wait for any change of one.
+    followers: Semaphore,
+    lines: Lines,
 }
 
 impl std::fmt::Debug for Orders {
@@ -131,12 +138,17 @@ impl Orders {
     pub fn new(parts: Parts) -> Self {
         let writer = |shard: &Shard| (shard.id(), Writer::start(shard.clone(), Arc::new(parts.admission(shard.id()))));
         let writers = parts.shards.all().map(writer).collect();
-        let (handover, waiters) = (Handover::new(parts.peers.clone()), Semaphore::new(MOST_WAITERS));
-        Self(Arc::new(Inner { parts, writers, handover, limit: Limit::new(), waiters }))
+        let (waiters, followers) = (Semaphore::new(MOST_WAITERS), Semaphore::new(MOST_FOLLOWERS));
+        let (handover, limit, lines) = (Handover::new(parts.peers.clone()), Limit::new(), Lines::new());
+        Self(Arc::new(Inner { parts, writers, handover, limit, waiters, followers, lines }))
     }
 
     pub(crate) fn parts(&self) -> &Parts {
         &self.0.parts
+    }
+
+    pub(crate) fn followers(&self) -> &Semaphore {
+        &self.0.followers
     }
 
     /// What these items would cost now.
@@ -289,6 +301,7 @@ impl Orders {
     }
 
     fn wanted(&self, attempt: &Attempt<'_>, checked: CheckedOrder, priced: PricedOrder) -> Wanted {
+        let facts = self.parts().review.is_some().then(|| facts(attempt.caller.user_id, &checked));
         Wanted {
             order_id: self.mint(attempt.caller.user_id),
             user_id: attempt.caller.user_id,
@@ -299,6 +312,7 @@ impl Orders {
             priced,
             event_id: self.mint_event(),
             traceparent: attempt.traceparent.clone(),
+            facts,
         }
     }
 
@@ -317,11 +331,18 @@ impl Orders {
         ShipmentId::mint(clock.unix_ms(), order.slot(), entropy.bytes())
     }
 
+    pub(crate) fn mint_return(&self, order: OrderId) -> ReturnId {
+        let Parts { clock, entropy, .. } = &self.0.parts;
+        ReturnId::mint(clock.unix_ms(), order.slot(), entropy.bytes())
+    }
+
     async fn replay(&self, attempt: &Attempt<'_>, known: &KnownKey) -> Result<Placed, OrderError> {
         if known.request_hash != attempt.hash {
             return Err(OrderError::KeyReused);
         }
-        let order = read::find(&mut *attempt.shard.read().await?, known.order_id, attempt.caller.user_id).await?;
+        let order =
+            read::find(&mut *attempt.shard.read().await?, &self.0.lines, known.order_id, attempt.caller.user_id)
+                .await?;
         metrics::counter!("orders_replayed_total").increment(1);
         Ok(Placed { order: order.ok_or(OrderError::NotFound)?, replayed: true })
     }
@@ -353,7 +374,7 @@ impl Orders {
     /// [`OrderError::NotFound`] for absent orders and for other people's.
     pub async fn find(&self, caller: UserId, order: OrderId) -> Result<Order, OrderError> {
         let shard = self.0.parts.shards.here(order.slot())?;
-        read::find(&mut *shard.read().await?, order, caller).await?.ok_or(OrderError::NotFound)
+        read::find(&mut *shard.read().await?, &self.0.lines, order, caller).await?.ok_or(OrderError::NotFound)
     }
 
     /// The order, whosever it is: for what the shop does by itself, and for who keeps the store, which the caller has checked.
@@ -362,7 +383,7 @@ impl Orders {
     /// Those of the store.
     pub async fn find_any(&self, order: OrderId) -> Result<Option<Order>, StoreError> {
         let shard = self.0.parts.shards.here(order.slot())?;
-        read::find_any(&mut *shard.read().await?, order).await
+        read::find_any(&mut *shard.read().await?, &self.0.lines, order).await
     }
 
     /// The same, of one that must be there.
@@ -379,6 +400,14 @@ impl Orders {
         orders: &[OrderId],
     ) -> Result<HashMap<OrderId, EmailAddress>, StoreError> {
         read::addresses(conn, orders).await
+    }
+
+    /// What these orders of the shard that `conn` leads to came to.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn totals(conn: &mut PgConnection, orders: &[OrderId]) -> Result<HashMap<OrderId, Money>, StoreError> {
+        read::totals(conn, orders).await
     }
 
     /// A page of the caller's orders in this region, newest first: his own and those of guests that he was.
@@ -426,6 +455,7 @@ fn accepted(new: &Wanted, times: Times) -> Order {
         shipping_address: checked.shipping_address.clone(),
         email: checked.email.clone(),
         shipments: Vec::new(),
+        returns: Vec::new(),
         version: 1,
         created_at: times.created_at,
         expires_at: times.expires_at,

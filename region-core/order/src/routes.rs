@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
+use axum::http::header::{ETAG, IF_NONE_MATCH};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{AppendHeaders, IntoResponse, Response};
 use axum::routing::{get, post};
@@ -11,10 +12,11 @@ use region_core_web::{IdempotencyKeyHeader, Json, Path, Query, SignedIn, StoreKe
 use serde::Deserialize;
 use shared::api::desk::{DeskOrder, DeskPage, DeskQuery, Timeline};
 use shared::api::order::{
-    CancelOrder, LabelAsked, NewShipment, Order, OrderPage, PlaceOrder, Quote, QuoteRequest, Shipment,
+    CancelOrder, Inspection, LabelAsked, NewReturn, NewShipment, Order, OrderPage, PlaceOrder, Quote, QuoteRequest,
+    Return, Shipment,
 };
 use shared::idempotency::IDEMPOTENCY_REPLAYED;
-use shared::{OrderId, Problem, ShipmentId};
+use shared::{OrderId, Problem, ReturnId, ShipmentId};
 
 use crate::desk;
 use crate::error::OrderError;
@@ -24,7 +26,7 @@ use crate::ship::Parcel;
 
 /// Most orders on one page.
 const MAX_PAGE: u32 = 100;
-/// Longest time that an answer is held for the order's end.
+/// Longest time that an answer is held for the order's end, or for a change of it.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// Says that `Prefer` was heeded (RFC 7240 section 3).
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
@@ -37,10 +39,13 @@ pub fn router(orders: Orders) -> Router {
         .route("/v1/orders/{order_id}", get(find))
         .route("/v1/orders/{order_id}/timeline", get(timeline))
         .route("/v1/orders/{order_id}/cancel", post(cancel))
+        .route("/v1/orders/{order_id}/release", post(release))
         .route("/v1/orders/{order_id}/shipments", post(ship))
         .route("/v1/orders/{order_id}/shipments/{shipment_id}/left", post(leave))
         .route("/v1/orders/{order_id}/shipments/{shipment_id}/void", post(void_label))
         .route("/v1/orders/{order_id}/shipments/{shipment_id}/delivered", post(deliver))
+        .route("/v1/orders/{order_id}/returns", post(take_back))
+        .route("/v1/orders/{order_id}/returns/{return_id}/inspection", post(inspect))
         .route("/v1/desk/orders", get(find_at_desk))
         .with_state(orders)
 }
@@ -102,7 +107,7 @@ async fn place(
     if let Some(wait) = wait {
         placed.order = orders.wait_for_end(placed.order, wait).await;
     }
-    let applied = wait.map(|wait| [(PREFERENCE_APPLIED, format!("wait={}", wait.as_secs()))]);
+    let applied = wait.map(heeded);
     let replayed = placed.replayed.then_some([(HeaderName::from_static(IDEMPOTENCY_REPLAYED), "true")]);
     let location = [(axum::http::header::LOCATION, format!("/v1/orders/{}", placed.order.order_id))];
     Ok((StatusCode::CREATED, location, replayed.map(AppendHeaders), applied.map(AppendHeaders), Json(placed.order)))
@@ -118,16 +123,41 @@ fn preferred_wait(headers: &HeaderMap) -> Option<Duration> {
     headers.get_all("prefer").iter().find_map(named).map(|seconds| Duration::from_secs(seconds).min(LONGEST_WAIT))
 }
 
-/// The owner's, or any for who keeps the store.
+/// Says that the wait was heeded.
+fn heeded(wait: Duration) -> [(HeaderName, String); 1] {
+    [(PREFERENCE_APPLIED, format!("wait={}", wait.as_secs()))]
+}
+
+/// The owner's, or any for who keeps the store. Whoever names the state that he knows gets 304 while the order stands there;
+/// if he would wait, the answer is held until it has moved on. Without `Preference-Applied` it was not.
 async fn find(
     State(orders): State<Orders>,
     caller: SignedIn,
     Path(order_id): Path<OrderId>,
-) -> Result<Json<Order>, Problem> {
-    match orders.find(caller.user_id(), order_id).await {
-        Err(OrderError::NotFound) if caller.keeps_store() => Ok(Json(orders.existing(order_id).await?)),
-        found => Ok(Json(found?)),
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let owner = (!caller.keeps_store()).then(|| caller.user_id());
+    if headers.contains_key(IF_NONE_MATCH) {
+        let wait = preferred_wait(&headers);
+        let known = |state: &str| knows(&headers, state);
+        let stands = orders.follow(order_id, owner, wait.unwrap_or_default(), known).await?;
+        if known(&stands.state) {
+            let applied = wait.filter(|_| stands.held).map(heeded);
+            let same = (StatusCode::NOT_MODIFIED, [(ETAG, stands.state)], applied.map(AppendHeaders), ());
+            return Ok(same.into_response());
+        }
     }
+    let order = orders.find_for(owner, order_id).await?;
+    Ok(([(ETAG, order.state_tag())], Json(order)).into_response())
+}
+
+/// Whether `If-None-Match` names the tag; weak comparison (RFC 9110 section 13.1.2).
+fn knows(headers: &HeaderMap, tag: &str) -> bool {
+    let named = |value: &HeaderValue| {
+        let mut tags = value.to_str().unwrap_or_default().split(',').map(str::trim);
+        tags.any(|known| known == "*" || known.strip_prefix("W/").unwrap_or(known) == tag)
+    };
+    headers.get_all(IF_NONE_MATCH).iter().any(named)
 }
 
 /// Answers with the order as it is now: repeats are harmless. Who keeps the store says why; a shopper need not.
@@ -146,6 +176,15 @@ async fn cancel(
             cancelled => Ok(Json(cancelled?)),
         },
     }
+}
+
+/// Answers with the order as it is now: repeats are harmless.
+async fn release(
+    State(orders): State<Orders>,
+    keeper: StoreKeeper,
+    Path(order_id): Path<OrderId>,
+) -> Result<Json<Order>, Problem> {
+    Ok(Json(orders.release(order_id, keeper.claims.sub).await?))
 }
 
 /// 201 for a new parcel, or 202 if a label is bought for it and it has not left; a repeat under its key gets the same one.
@@ -195,6 +234,29 @@ async fn deliver(
     Ok(Json(orders.deliver(order_id, shipment_id, Some(keeper.claims.sub)).await?))
 }
 
+/// 201 for a new return; a repeat under its key gets the same one.
+async fn take_back(
+    State(orders): State<Orders>,
+    keeper: StoreKeeper,
+    Path(order_id): Path<OrderId>,
+    IdempotencyKeyHeader(key): IdempotencyKeyHeader,
+    Json(body): Json<NewReturn>,
+) -> Result<impl IntoResponse, Problem> {
+    let back = orders.take_back(order_id, key, keeper.claims.sub, body).await?;
+    let replayed = back.replayed.then_some([(HeaderName::from_static(IDEMPOTENCY_REPLAYED), "true")]);
+    Ok((StatusCode::CREATED, replayed.map(AppendHeaders), Json(back.taken_back)))
+}
+
+/// Answers with the return as it is now: repeats are harmless.
+async fn inspect(
+    State(orders): State<Orders>,
+    keeper: StoreKeeper,
+    Path((order_id, return_id)): Path<(OrderId, ReturnId)>,
+    Json(body): Json<Inspection>,
+) -> Result<Json<Return>, Problem> {
+    Ok(Json(orders.inspect(order_id, return_id, keeper.claims.sub, body).await?))
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ListQuery {
@@ -235,6 +297,19 @@ mod tests {
         assert_eq!(wait("wait=9999"), Some(LONGEST_WAIT));
         for ignored in ["", "wait", "wait=", "wait=-1", "wait=soon", "handling=lenient"] {
             assert_eq!(wait(ignored), None, "{ignored:?} was heeded");
+        }
+    }
+
+    #[test]
+    fn a_state_is_known_by_its_tag_alone_or_in_a_list() {
+        let knows = |value: &'static str| {
+            knows(&HeaderMap::from_iter([(IF_NONE_MATCH, HeaderValue::from_static(value))]), "\"1-captured-0\"")
+        };
+        for same in ["\"1-captured-0\"", "W/\"1-captured-0\"", "\"0-processing-0\", \"1-captured-0\"", "*"] {
+            assert!(knows(same), "{same}");
+        }
+        for other in ["", "1-captured-0", "\"11-captured-0\"", "\"1-captured-01\""] {
+            assert!(!knows(other), "{other}");
         }
     }
 }

@@ -2,9 +2,11 @@
 
 pub(crate) mod admit;
 mod checked;
+mod facts;
 mod parcel;
 mod price;
 
 pub use checked::{CheckedOrder, InvalidField, checked_items};
-pub(crate) use parcel::{By, CheckedShipment, checked_reason};
+pub(crate) use facts::facts;
+pub(crate) use parcel::{By, CheckedReturn, CheckedShipment, checked_reason, checked_restock};
 pub use price::{PriceError, Priced, PricedOrder, price};

@@ -198,7 +198,7 @@ async fn keep_label(
     units: &BTreeMap<Sku, Quantity>,
     ordered: &BTreeMap<Sku, Quantity>,
 ) -> Result<(), OrderError> {
-    let order = read::find_any(conn, wanted.order).await?.ok_or(OrderError::NotFound)?;
+    let destination = read::destination(conn, wanted.order).await?.ok_or(OrderError::NotFound)?;
     let new = region_core_shipping::NewLabel {
         shipment_id: wanted.shipment,
         order_id: wanted.order,
@@ -206,7 +206,7 @@ async fn keep_label(
         request_hash: wanted.checked.request_hash(),
         service: &label.service,
         weight_grams: label.weight_grams,
-        destination: &order.shipping_address,
+        destination: &destination,
         units,
         ordered,
     };

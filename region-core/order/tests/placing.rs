@@ -1,12 +1,16 @@
 //! Promises about placing orders, kept by a real Postgres.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "placing/follow.rs"]
+mod follow;
 #[path = "placing/handover.rs"]
 mod handover;
 #[path = "placing/labels.rs"]
 mod labels;
 #[path = "placing/parcels.rs"]
 mod parcels;
+#[path = "placing/returns.rs"]
+mod returns;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -14,8 +18,8 @@ use std::time::Duration;
 
 use region_core_cart::{Carts, Offer, Prices};
 use region_core_events::contract::{
-    OrderCancelled, OrderClaimed, OrderConfirmed, OrderCreated, Payload, PaymentAuthorized, PaymentCaptured,
-    PaymentFailed,
+    Assessment, Decision, OrderCancelled, OrderClaimed, OrderConfirmed, OrderCreated, Payload, PaymentAuthorized,
+    PaymentCaptured, PaymentFailed,
 };
 use region_core_events::{Consumer, NewEvent, Runner, Settings, Wakes, append};
 use region_core_inventory::{Borrowing, NotCovered, Receipt, receive};
@@ -25,6 +29,7 @@ use region_core_store::redis::Redis;
 use region_core_store::{Shard, Shards, StoreError, test_support};
 use region_core_web::Peers;
 use shared::api::cart::{CartChange, CartOperation};
+use shared::api::desk::{DeskQuery, Happening};
 use shared::api::order::{Address, OrderItem, OrderStatus, PlaceOrder};
 use shared::id::{Slot, USER_EPOCH_MS};
 use shared::{Currency, EventId, IdempotencyKey, Money, OperationId, OrderId, PaymentId, Quantity, Sku, UserId};
@@ -95,6 +100,7 @@ fn shop_over(shards: Shards, peers: Peers) -> Shop {
         clock: Clock::system(),
         entropy: Entropy::system(),
         hold: time::Duration::minutes(15),
+        review: Some(time::Duration::hours(48)),
         labels: true,
     });
     Shop { orders, carts, shards, shard }
@@ -362,7 +368,7 @@ async fn a_paid_order_is_claimed_then_confirmed_and_its_units_are_sold() {
     // Heard too early it has no effect: nothing is confirmed that was not claimed.
     shop.hear(PaymentCaptured { order_id, payment_id, amount: order.total }).await;
     for _ in 0..2 {
-        shop.hear(PaymentAuthorized { order_id, payment_id }).await;
+        shop.hear(PaymentAuthorized { order_id, payment_id, assessment: None }).await;
     }
     assert_eq!(shop.stock("MUG").await, (8, 0, 2));
     for _ in 0..2 {
@@ -385,8 +391,82 @@ async fn a_declined_order_is_cancelled_and_its_units_are_free_again() {
     let now = shop.orders.find(order.user_id, order_id).await.unwrap();
     assert_eq!((now.status, now.cancel_reason.as_deref()), (OrderStatus::Cancelled, Some("insufficient funds")));
     assert_eq!(shop.stock("MUG").await, (10, 0, 0));
-    shop.hear(PaymentAuthorized { order_id, payment_id }).await;
+    shop.hear(PaymentAuthorized { order_id, payment_id, assessment: None }).await;
     assert_eq!(shop.stock("MUG").await, (10, 0, 0), "a cancelled order took units");
+}
+
+fn judged(decision: Decision) -> Option<Assessment> {
+    Some(Assessment { score: 70, reasons: vec!["disposable_mail".into(), "card_of_another_country".into()], decision })
+}
+
+#[tokio::test]
+async fn an_order_that_something_speaks_against_waits_and_goes_on_once_it_is_released() {
+    let shop = shop(&[("MUG", 10)]).await;
+    let (ada, keeper) = (shop.shopper(1).await, shop.shopper(2).await);
+    let order = shop.place(ada, "k", wanting(&[("MUG", 2)], 500)).await.unwrap().order;
+    let (order_id, payment_id) = (order.order_id, payment(order.order_id));
+    for _ in 0..2 {
+        shop.hear(PaymentAuthorized { order_id, payment_id, assessment: judged(Decision::Review) }).await;
+    }
+    assert_eq!(shop.stock("MUG").await, (8, 2, 0), "its units are kept");
+    let now = shop.orders.find(ada.user_id, order_id).await.unwrap();
+    assert_eq!(now.status, OrderStatus::Pending);
+    let kept: bool = sqlx::query_scalar("SELECT expires_at > shard_now() + interval '47 hours' FROM orders")
+        .fetch_one(&mut *shop.shard.read().await.unwrap())
+        .await
+        .unwrap();
+    assert!(kept, "it does not expire while it waits");
+    let waiting = DeskQuery { held: true, ..DeskQuery::default() };
+    let held = async || shop.orders.desk(&waiting).await.unwrap().items;
+    assert_eq!(held().await.iter().map(|order| order.order_id).collect::<Vec<_>>(), [order_id]);
+
+    for _ in 0..2 {
+        shop.orders.release(order_id, keeper.user_id).await.unwrap();
+    }
+    assert_eq!(shop.stock("MUG").await, (8, 0, 2));
+    assert!(held().await.is_empty());
+    shop.hear(PaymentCaptured { order_id, payment_id, amount: order.total }).await;
+    assert_eq!(shop.orders.find(ada.user_id, order_id).await.unwrap().status, OrderStatus::Confirmed);
+    assert_eq!(shop.said().await.iter().map(|(_, version)| *version).collect::<Vec<_>>(), [1, 2, 3]);
+}
+
+#[tokio::test]
+async fn an_order_that_waited_too_long_is_not_released() {
+    let shop = shop(&[("MUG", 10)]).await;
+    let (ada, keeper) = (shop.shopper(1).await, shop.shopper(2).await);
+    let order_id = shop.place(ada, "k", wanting(&[("MUG", 1)], 250)).await.unwrap().order.order_id;
+    shop.hear(PaymentAuthorized { order_id, payment_id: payment(order_id), assessment: judged(Decision::Review) })
+        .await;
+    let mut conn = shop.shard.read().await.unwrap();
+    sqlx::query("UPDATE orders SET expires_at = shard_now()").execute(&mut *conn).await.unwrap();
+    let late = shop.orders.release(order_id, keeper.user_id).await;
+    assert!(matches!(late, Err(OrderError::NotHeld(OrderStatus::Pending))), "{late:?}");
+    let undecided: i64 = sqlx::query_scalar("SELECT count(*) FROM order_reviews WHERE decision IS NULL")
+        .fetch_one(&mut *conn)
+        .await
+        .unwrap();
+    assert_eq!(undecided, 1, "a release that failed leaves no trace");
+}
+
+#[tokio::test]
+async fn an_order_that_too_much_speaks_against_is_refused_and_its_reasons_are_kept() {
+    let shop = shop(&[("MUG", 10)]).await;
+    let (ada, keeper) = (shop.shopper(1).await, shop.shopper(2).await);
+    let order_id = shop.place(ada, "k", wanting(&[("MUG", 2)], 500)).await.unwrap().order.order_id;
+    for _ in 0..2 {
+        let assessment = judged(Decision::Refuse);
+        shop.hear(PaymentAuthorized { order_id, payment_id: payment(order_id), assessment }).await;
+    }
+    let now = shop.orders.find(ada.user_id, order_id).await.unwrap();
+    assert_eq!(
+        (now.status, now.cancel_reason.as_deref()),
+        (OrderStatus::Cancelled, Some("we could not accept this order"))
+    );
+    assert_eq!(shop.stock("MUG").await, (10, 0, 0));
+    let told = shop.orders.timeline(keeper.user_id, true, order_id).await.unwrap();
+    let reviewed = told.items.iter().find(|entry| entry.what == Happening::Reviewed).unwrap();
+    assert!(reviewed.detail.as_deref().unwrap().starts_with("refused by the rules: disposable mail"), "{reviewed:?}");
+    assert!(!told.held && shop.orders.release(order_id, keeper.user_id).await.is_err());
 }
 
 #[tokio::test]
@@ -397,7 +477,8 @@ async fn an_order_out_of_time_is_cancelled_by_whoever_sees_it_first() {
     let swept = shop.place(bob, "b", wanting(&[("MUG", 1)], 250)).await.unwrap().order;
     let mut conn = shop.shard.read().await.unwrap();
     sqlx::query("UPDATE orders SET expires_at = shard_now()").execute(&mut *conn).await.unwrap();
-    shop.hear(PaymentAuthorized { order_id: seen.order_id, payment_id: payment(seen.order_id) }).await;
+    shop.hear(PaymentAuthorized { order_id: seen.order_id, payment_id: payment(seen.order_id), assessment: None })
+        .await;
     assert_eq!(shop.orders.find(ada.user_id, seen.order_id).await.unwrap().status, OrderStatus::Cancelled);
     let stop = tokio_util::sync::CancellationToken::new();
     let sweep = tokio::spawn(region_core_order::sweep(shop.orders.clone(), stop.clone()));
@@ -421,7 +502,7 @@ async fn a_shopper_cancels_his_order_until_it_has_left_and_once() {
     let left = shop.place(ada, "left", wanting(&[("MUG", 1)], 250)).await.unwrap().order;
     for order in [&claimed, &paid, &left] {
         let (order_id, payment_id) = (order.order_id, payment(order.order_id));
-        shop.hear(PaymentAuthorized { order_id, payment_id }).await;
+        shop.hear(PaymentAuthorized { order_id, payment_id, assessment: None }).await;
         if order != &claimed {
             shop.hear(PaymentCaptured { order_id, payment_id, amount: order.total }).await;
         }
@@ -482,6 +563,22 @@ async fn one_who_waits_is_answered_when_the_order_ends_and_not_later() {
 }
 
 #[tokio::test]
+async fn an_orders_lines_are_read_once_and_where_it_stands_each_time() {
+    let shop = shop(&[("MUG", 10)]).await;
+    let (ada, bob) = (shop.shopper(1).await, shop.shopper(2).await);
+    let placed = shop.place(ada, "k", wanting(&[("MUG", 1)], 250)).await.unwrap().order;
+    let order_id = placed.order_id;
+    assert_eq!(shop.orders.find(ada.user_id, order_id).await.unwrap(), placed);
+    // Nothing ever does so: it shows who was asked.
+    let change = sqlx::query("UPDATE line_items SET title = 'changed'");
+    change.execute(&mut *shop.shard.read().await.unwrap()).await.unwrap();
+    shop.hear(PaymentFailed { order_id, payment_id: payment(order_id), reason: "no".into() }).await;
+    let seen = shop.orders.find(ada.user_id, order_id).await.unwrap();
+    assert_eq!((seen.status, seen.lines), (OrderStatus::Cancelled, placed.lines));
+    assert!(matches!(shop.orders.find(bob.user_id, order_id).await, Err(OrderError::NotFound)), "what is kept is his");
+}
+
+#[tokio::test]
 async fn news_of_many_orders_and_checkouts_of_the_same_goods_never_wait_in_a_ring() {
     let shop = Arc::new(shop(&[("MUG", 1_000), ("HEART", 1_000)]).await);
     let mut said = Vec::new();
@@ -492,7 +589,7 @@ async fn news_of_many_orders_and_checkouts_of_the_same_goods_never_wait_in_a_rin
         let order_id = shop.place(shopper, "k", wanting(&[(name, 1)], price)).await.unwrap().order.order_id;
         let (payment_id, event_id) = (payment(order_id), EventId::mint(1, Entropy::system().bytes()));
         said.push(if number % 2 == 0 {
-            NewEvent::new(event_id, 1, &PaymentAuthorized { order_id, payment_id })
+            NewEvent::new(event_id, 1, &PaymentAuthorized { order_id, payment_id, assessment: None })
         } else {
             NewEvent::new(event_id, 1, &PaymentFailed { order_id, payment_id, reason: "no".into() })
         });

@@ -175,6 +175,11 @@ impl Book {
         &self.movements[start..self.movements.len().min(start + limit)]
     }
 
+    /// Takes every key for a new one from now on. The log still has them: a book that is replayed knows them again.
+    pub fn forget_keys(&mut self) {
+        self.keys.clear();
+    }
+
     /// Payments and movements held.
     #[must_use]
     pub fn counts(&self) -> (usize, usize) {
@@ -242,7 +247,7 @@ fn unchanged(payment: &Payment) -> Outcome {
 fn movement(payment: &Payment, record: &Record) -> Option<Movement> {
     let (kind, minor) = match record.fact {
         Fact::Captured => (MovementKind::Capture, payment.amount.minor()),
-        Fact::Refunded { amount_minor } => (MovementKind::Refund, amount_minor),
+        Fact::Refunded { amount_minor, .. } => (MovementKind::Refund, amount_minor),
         Fact::Created { .. } | Fact::Authorized | Fact::Challenged { .. } | Fact::Declined { .. } | Fact::Voided => {
             return None;
         }
@@ -308,7 +313,9 @@ mod tests {
         let passed = Operation::Challenge { challenge_id: "chl_2".to_owned(), passed: true };
         keep(book.act("pay_1", &passed, None, &stamp("3")));
         keep(book.act("pay_1", &Operation::Capture, None, &stamp("4")));
-        keep(book.act("pay_1", &Operation::Refund { amount_minor: 2 }, key("r", "refund"), &stamp("5")));
+        let refund = |name: Option<&str>| Operation::Refund { amount_minor: 2, refund_reference: name.map(Into::into) };
+        keep(book.act("pay_1", &refund(None), key("r", "refund"), &stamp("5")));
+        keep(book.act("pay_1", &refund(Some("rma 1")), key("s", "refund"), &stamp("6")));
         let mut replayed = Book::new(9);
         for record in &records {
             let line = serde_json::to_string(record).unwrap();

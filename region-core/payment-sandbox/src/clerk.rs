@@ -28,6 +28,7 @@ enum Request {
     Find(String, oneshot::Sender<Option<Payment>>),
     Movements(u64, usize, oneshot::Sender<Vec<Movement>>),
     Counts(oneshot::Sender<(usize, usize)>),
+    ForgetKeys(oneshot::Sender<()>),
 }
 
 /// A payment to create.
@@ -129,6 +130,14 @@ impl Clerk {
         self.ask(Request::Counts).await
     }
 
+    /// Forgets every idempotency key.
+    ///
+    /// # Errors
+    /// [`Busy`].
+    pub async fn forget_keys(&self) -> Result<(), Busy> {
+        self.ask(Request::ForgetKeys).await
+    }
+
     async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Result<T, Busy> {
         let (sender, answer) = oneshot::channel();
         self.0.try_send(request(sender)).map_err(|_| Busy)?;
@@ -178,6 +187,10 @@ impl Desk {
             Request::Find(reference, answer) => later(answer, self.book.find(&reference).cloned()),
             Request::Movements(after, limit, answer) => later(answer, self.book.movements(after, limit).to_vec()),
             Request::Counts(answer) => later(answer, self.book.counts()),
+            Request::ForgetKeys(answer) => {
+                self.book.forget_keys();
+                later(answer, ())
+            }
         }
     }
 

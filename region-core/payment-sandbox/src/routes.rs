@@ -55,6 +55,7 @@ pub fn router(app: App) -> Router {
         .route("/ready", get(|| async { "ready\n" }))
         .route("/metrics", get(metrics))
         .route("/control", post(control))
+        .route("/control/forget-keys", post(forget_keys))
         .merge(v1)
         .layer(DefaultBodyLimit::max(BODY_BYTES))
         .with_state(app)
@@ -190,6 +191,7 @@ async fn void(
 #[serde(deny_unknown_fields)]
 struct RefundBody {
     amount_minor: i64,
+    refund_reference: Option<String>,
 }
 
 async fn refund(
@@ -198,12 +200,16 @@ async fn refund(
     headers: HeaderMap,
     body: Result<Json<RefundBody>, JsonRejection>,
 ) -> Result<Json<Payment>, Failure> {
-    let Json(RefundBody { amount_minor }) = body?;
-    let key = key(&headers, || format!("refund {reference} {amount_minor}"))?;
+    let Json(RefundBody { amount_minor, refund_reference }) = body?;
+    if refund_reference.as_ref().is_some_and(|name| name.is_empty() || name.len() > 255) {
+        return Err(Failure::Parameter("refund_reference has 1 to 255 bytes".to_owned()));
+    }
+    let name = refund_reference.as_deref().map(|name| format!(" {name}")).unwrap_or_default();
+    let key = key(&headers, || format!("refund {reference} {amount_minor}{name}"))?;
     if key.is_none() {
         return Err(Failure::Parameter("a refund needs an Idempotency-Key".to_owned()));
     }
-    act(&app, reference, Operation::Refund { amount_minor }, key).await
+    act(&app, reference, Operation::Refund { amount_minor, refund_reference }, key).await
 }
 
 async fn act(app: &App, reference: String, operation: Operation, key: Option<Key>) -> Result<Json<Payment>, Failure> {
@@ -237,6 +243,12 @@ async fn log(Shared(app): Shared<App>, Query(query): Query<LogQuery>) -> Result<
 
 async fn control(Shared(app): Shared<App>, body: Result<Json<Faults>, JsonRejection>) -> Result<StatusCode, Failure> {
     app.mischief.set(body?.0).map_err(|cause| Failure::Parameter(cause.to_owned()))?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// What a provider does sooner or later with keys that it was sent: whoever relies on them alone pays twice then.
+async fn forget_keys(Shared(app): Shared<App>) -> Result<StatusCode, Failure> {
+    app.clerk.forget_keys().await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -1,6 +1,6 @@
 //! What the provider decides: an operation on a payment, and the fact that follows from it. No I/O, no clock.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use shared::{Currency, Money};
 
 /// Where a payment stands.
@@ -29,6 +29,9 @@ pub enum Token {
     /// Authorizes at once.
     #[serde(rename = "tok_success")]
     Success,
+    /// Authorizes at once. Its card is always the same one, issued in the United States; of other cards nothing is told.
+    #[serde(rename = "tok_foreign")]
+    Foreign,
     /// Declines.
     #[serde(rename = "tok_decline")]
     Decline,
@@ -41,6 +44,19 @@ pub enum Token {
     /// Authorizes some seconds later, and answers then.
     #[serde(rename = "tok_late")]
     Late,
+}
+
+/// What a merchant is told of the card.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+struct Card {
+    fingerprint: &'static str,
+    country: &'static str,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+fn card<S: Serializer>(token: &Token, serializer: S) -> Result<S::Ok, S::Error> {
+    let card = (*token == Token::Foreign).then_some(Card { fingerprint: "crd_foreign", country: "US" });
+    card.serialize(serializer)
 }
 
 /// What can change about a payment.
@@ -56,6 +72,17 @@ pub struct State {
     pub captured_minor: i64,
     /// Moved back, in minor units.
     pub refunded_minor: i64,
+    /// What of it the merchant has named.
+    pub refunds: Vec<Refund>,
+}
+
+/// Money that moved back under a name of the merchant's.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Refund {
+    /// The merchant's name for it.
+    pub refund_reference: String,
+    /// In minor units.
+    pub amount_minor: i64,
 }
 
 /// A payment as the merchant sees it.
@@ -67,7 +94,7 @@ pub struct Payment {
     pub merchant_reference: String,
     /// What it is about.
     pub amount: Money,
-    #[serde(skip)]
+    #[serde(rename = "card", serialize_with = "card")]
     pub(crate) token: Token,
     /// What can change about it.
     #[serde(flatten)]
@@ -94,6 +121,8 @@ pub enum Operation {
     Refund {
         /// How much, in minor units.
         amount_minor: i64,
+        /// The merchant's name for it: under one name it moves once.
+        refund_reference: Option<String>,
     },
 }
 
@@ -132,6 +161,9 @@ pub enum Fact {
     Refunded {
         /// In minor units.
         amount_minor: i64,
+        /// The merchant's name for it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        refund_reference: Option<String>,
     },
 }
 
@@ -173,7 +205,14 @@ impl State {
     /// A payment about which nothing was asked yet.
     #[must_use]
     pub const fn new() -> Self {
-        Self { status: Status::Created, challenge_id: None, decline_reason: None, captured_minor: 0, refunded_minor: 0 }
+        Self {
+            status: Status::Created,
+            challenge_id: None,
+            decline_reason: None,
+            captured_minor: 0,
+            refunded_minor: 0,
+            refunds: Vec::new(),
+        }
     }
 }
 
@@ -212,7 +251,9 @@ pub fn decide(payment: &Payment, operation: &Operation, new_challenge: &str) -> 
         (Operation::Capture, Status::Captured | Status::Refunded) => Ok(None),
         (Operation::Void, Status::Created | Status::ChallengeRequired | Status::Authorized) => Ok(Some(Fact::Voided)),
         (Operation::Void, Status::Voided) => Ok(None),
-        (Operation::Refund { amount_minor }, Status::Captured | Status::Refunded) => refund(payment, *amount_minor),
+        (Operation::Refund { amount_minor, refund_reference }, Status::Captured | Status::Refunded) => {
+            refund(payment, *amount_minor, refund_reference.as_deref())
+        }
         (
             Operation::Authorize
             | Operation::Challenge { .. }
@@ -226,18 +267,22 @@ pub fn decide(payment: &Payment, operation: &Operation, new_challenge: &str) -> 
 
 fn ask_the_bank(token: Token, new_challenge: &str) -> Fact {
     match token {
-        Token::Success | Token::Timeout | Token::Late => Fact::Authorized,
+        Token::Success | Token::Foreign | Token::Timeout | Token::Late => Fact::Authorized,
         Token::Decline => Fact::Declined { reason: "the card was declined".to_owned() },
         Token::Challenge => Fact::Challenged { challenge_id: new_challenge.to_owned() },
     }
 }
 
-fn refund(payment: &Payment, asked: i64) -> Result<Option<Fact>, Refusal> {
+fn refund(payment: &Payment, asked: i64, name: Option<&str>) -> Result<Option<Fact>, Refusal> {
+    let known = payment.state.refunds.iter().find(|refund| Some(refund.refund_reference.as_str()) == name);
+    if let Some(known) = known {
+        return if known.amount_minor == asked { Ok(None) } else { Err(Refusal::ReferenceReused) };
+    }
     let left = payment.state.captured_minor - payment.state.refunded_minor;
     match asked {
         ..=0 => Err(Refusal::Amount),
         _ if asked > left => Err(Refusal::TooMuch { asked, left }),
-        _ => Ok(Some(Fact::Refunded { amount_minor: asked })),
+        _ => Ok(Some(Fact::Refunded { amount_minor: asked, refund_reference: name.map(ToOwned::to_owned) })),
     }
 }
 
@@ -261,8 +306,10 @@ pub fn apply(state: &State, fact: &Fact, amount: Money) -> State {
             next.captured_minor = amount.minor();
         }
         Fact::Voided => next.status = Status::Voided,
-        Fact::Refunded { amount_minor } => {
+        Fact::Refunded { amount_minor, refund_reference } => {
             next.refunded_minor += amount_minor;
+            let named = |name: &String| Refund { refund_reference: name.clone(), amount_minor: *amount_minor };
+            next.refunds.extend(refund_reference.as_ref().map(named));
             if next.refunded_minor == next.captured_minor {
                 next.status = Status::Refunded;
             }
@@ -303,13 +350,23 @@ mod tests {
 
     #[test]
     fn refunds_never_exceed_what_was_captured() {
-        let refund = |amount_minor| Operation::Refund { amount_minor };
+        let refund = |amount_minor| Operation::Refund { amount_minor, refund_reference: None };
         let captured = after(payment(Token::Success), &[Operation::Authorize, Operation::Capture, refund(600)]);
         assert_eq!(decide(&captured, &refund(401), ""), Err(Refusal::TooMuch { asked: 401, left: 400 }));
         assert_eq!(decide(&captured, &refund(0), ""), Err(Refusal::Amount));
         let all = after(captured, &[refund(400)]);
         assert_eq!((all.state.status, all.state.refunded_minor), (Status::Refunded, 1000));
         assert_eq!(decide(&all, &refund(1), ""), Err(Refusal::TooMuch { asked: 1, left: 0 }));
+    }
+
+    #[test]
+    fn a_refund_under_a_name_moves_once_and_is_shown() {
+        let refund = |amount_minor| Operation::Refund { amount_minor, refund_reference: Some("rma 1".to_owned()) };
+        let back = after(payment(Token::Success), &[Operation::Authorize, Operation::Capture, refund(600)]);
+        assert_eq!(decide(&back, &refund(600), ""), Ok(None));
+        assert_eq!(decide(&back, &refund(1), ""), Err(Refusal::ReferenceReused));
+        let shown = [Refund { refund_reference: "rma 1".to_owned(), amount_minor: 600 }];
+        assert_eq!((back.state.refunded_minor, back.state.refunds.as_slice()), (600, shown.as_slice()));
     }
 
     #[test]
@@ -332,7 +389,7 @@ mod tests {
 
     #[test]
     fn nothing_is_captured_without_an_authorization() {
-        for token in [Token::Success, Token::Decline, Token::Challenge, Token::Timeout, Token::Late] {
+        for token in [Token::Success, Token::Foreign, Token::Decline, Token::Challenge, Token::Timeout, Token::Late] {
             assert_eq!(decide(&payment(token), &Operation::Capture, ""), Err(Refusal::State(Status::Created)));
         }
     }

@@ -215,6 +215,33 @@ async fn lost_answers_and_errors_come_on_demand_with_their_effects() {
 }
 
 #[tokio::test]
+async fn a_sandbox_that_forgets_its_keys_takes_a_repeat_for_something_new_until_it_reads_its_log_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut sandbox = Sandbox::start(folder.path());
+    let reference = sandbox.create("order-1", "tok_success").await;
+    sandbox.act(&reference, "authorize").await;
+    sandbox.act(&reference, "capture").await;
+    let refund = async |sandbox: &Sandbox| {
+        let request = sandbox.post(&format!("/v1/payments/{reference}/refund")).json(&json!({ "amount_minor": 500 }));
+        answer(request.header("idempotency-key", "r1")).await.1["refunded_minor"].clone()
+    };
+    assert_eq!((refund(&sandbox).await, refund(&sandbox).await), (json!(500), json!(500)));
+    assert_eq!(answer(sandbox.post("/control/forget-keys")).await.0, StatusCode::NO_CONTENT);
+    assert_eq!(refund(&sandbox).await, json!(1000), "the key was not forgotten");
+    assert_eq!(
+        sandbox.create("order-1", "tok_success").await,
+        reference,
+        "a reference is no key, and is not forgotten"
+    );
+    sandbox.signal(Signal::SIGKILL);
+
+    let sandbox = Sandbox::start(folder.path());
+    assert_eq!(refund(&sandbox).await, json!(1000));
+    let moved = [("capture", 1250), ("refund", 500), ("refund", 500)].map(|(kind, minor)| (kind.to_owned(), minor));
+    assert_eq!(sandbox.movements().await, moved);
+}
+
+#[tokio::test]
 async fn bad_requests_are_refused_by_name() {
     let folder = tempfile::tempdir().unwrap();
     let sandbox = Sandbox::start(folder.path());

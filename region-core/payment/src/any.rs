@@ -1,10 +1,10 @@
 //! The provider that the configuration names.
 
 use http::HeaderMap;
-use shared::{Money, PaymentId};
+use shared::{Money, PaymentId, RefundId};
 
 use crate::notice::{Notice, NoticeError};
-use crate::provider::{NewPayment, Provider, ProviderError, ProviderPayment, Shown};
+use crate::provider::{NewPayment, NewRefund, Provider, ProviderError, ProviderPayment, ProviderRefund, Shown};
 use crate::sandbox::Sandbox;
 use crate::stripe::Stripe;
 
@@ -56,6 +56,14 @@ impl Provider for AnyProvider {
 
     async fn refund(&self, reference: &str, amount: Money, key: &str) -> Shown {
         ask!(self, refund(reference, amount, key))
+    }
+
+    async fn give_back(&self, reference: &str, new: NewRefund, key: &str) -> Result<ProviderRefund, ProviderError> {
+        ask!(self, give_back(reference, new, key))
+    }
+
+    async fn find_refund(&self, reference: &str, refund: RefundId) -> Result<Option<ProviderRefund>, ProviderError> {
+        ask!(self, find_refund(reference, refund))
     }
 
     async fn get(&self, reference: &str) -> Shown {

@@ -52,8 +52,7 @@ async fn transaction(conn: &mut PgConnection, order: OrderId) -> Result<(), Conf
     own_slot(conn, order.slot()).await?;
     let payment = store::lock_of_orders(conn, &[order]).await?.pop().ok_or(ConfirmError::NoPayment)?;
     if let Some(payment) = rules::confirmed(&payment) {
-        let change = Change { payment, pause: std::time::Duration::ZERO, leased: false };
-        return Ok(store::update(conn, &[change], std::time::Duration::ZERO).await?);
+        return Ok(store::update(conn, &[Change::now(payment)], std::time::Duration::ZERO).await?);
     }
     match payment.state {
         State::ToConfirm | State::Authorized | State::ToCapture | State::Captured => Ok(()),

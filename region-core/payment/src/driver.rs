@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
+use region_core_events::contract::Assessment;
 use region_core_events::{Waiter, Wake, append};
 use region_core_store::{Shard, StoreError};
 use sqlx::PgConnection;
@@ -20,7 +21,8 @@ use crate::events::Mint;
 use crate::exchange::exchange;
 use crate::handover::{Handover, Leased, Places};
 use crate::provider::Provider;
-use crate::rules::{self, Answer, Payment};
+use crate::risk::Judge;
+use crate::rules::{self, Answer, Payment, Said};
 use crate::store::{self, Change};
 
 /// How often the backlog is measured.
@@ -36,7 +38,15 @@ const PLACES: usize = 8;
 /// How long a payment waits for its exchange at most. Then it is left to its lease, which must outlast the exchange as well.
 pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(4);
 
-type Exchanges = FuturesUnordered<BoxFuture<'static, (Leased, Answer)>>;
+/// What an exchange came to.
+#[derive(Debug)]
+struct Outcome {
+    answer: Answer,
+    /// How the order was judged, if its amount is kept ready now.
+    assessment: Option<Assessment>,
+}
+
+type Exchanges = FuturesUnordered<BoxFuture<'static, (Leased, Outcome)>>;
 
 /// What a driver needs to write.
 #[derive(Clone)]
@@ -51,6 +61,7 @@ struct Desk {
 pub(crate) struct Driver<P> {
     desk: Desk,
     provider: Arc<P>,
+    judge: Option<Judge>,
     handover: Handover,
     /// Told when something may have become due.
     wake: Wake,
@@ -67,7 +78,7 @@ struct Shift<P> {
     /// Leased payments that wait for an exchange to end, the first first, and since when.
     waiting: VecDeque<(Leased, Instant)>,
     /// What the provider has said and is not kept yet.
-    results: Vec<(Leased, Answer)>,
+    results: Vec<(Leased, Outcome)>,
     /// When results are kept again.
     gathered_at: Instant,
     /// Whether payments may be due that nobody took.
@@ -85,7 +96,12 @@ impl<P: Provider> Driver<P> {
         events: Wake,
     ) -> Self {
         let desk = Desk { shard, provider: provider.name(), mint, settings };
-        Self { desk, provider, handover, wake, events }
+        Self { desk, provider, judge: None, handover, wake, events }
+    }
+
+    /// The same, judging orders.
+    pub(crate) fn judged_by(self, judge: Option<Judge>) -> Self {
+        Self { judge, ..self }
     }
 
     /// Runs until `shutdown`; the exchanges under way are finished and committed.
@@ -199,7 +215,7 @@ impl<P: Provider> Shift<P> {
     }
 
     /// Keeps the result for the next commit, and asks about the next payment that waits.
-    fn ended(&mut self, result: (Leased, Answer)) {
+    fn ended(&mut self, result: (Leased, Outcome)) {
         self.results.push(result);
         while let Some((leased, since)) = self.waiting.pop_front() {
             if since.elapsed() < LONGEST_WAIT {
@@ -209,11 +225,12 @@ impl<P: Provider> Shift<P> {
     }
 
     fn ask(&self, leased: Leased) {
-        let provider = Arc::clone(&self.driver.provider);
+        let (provider, judge) = (Arc::clone(&self.driver.provider), self.driver.judge.clone());
         self.exchanges.push(
             async move {
                 let answer = exchange(provider.as_ref(), &leased.payment).await;
-                (leased, answer)
+                let assessment = assess(judge.as_ref(), &leased.payment, &answer).await;
+                (leased, Outcome { answer, assessment })
             }
             .boxed(),
         );
@@ -223,9 +240,9 @@ impl<P: Provider> Shift<P> {
     async fn settle(&mut self, go_on: bool) {
         let began = Instant::now();
         let (mut places, mut results) = (HashMap::new(), Vec::with_capacity(self.results.len()));
-        for (Leased { payment, place }, answer) in self.results.drain(..) {
+        for (Leased { payment, place }, outcome) in self.results.drain(..) {
             places.insert(payment.payment_id, place);
-            results.push((payment, answer));
+            results.push((payment, outcome));
         }
         match commit(self.driver.desk.clone(), results, go_on).await {
             Ok(Committed { next, said }) => {
@@ -245,6 +262,13 @@ impl<P: Provider> Shift<P> {
         }
         self.gathered_at = Instant::now() + (REST * began.elapsed()).min(LONGEST_REST);
     }
+}
+
+/// How the order is judged, if it is and its amount is kept ready from now on. No connection is held here.
+async fn assess(judge: Option<&Judge>, payment: &Payment, answer: &Answer) -> Option<Assessment> {
+    let (judge, facts, Answer::Shown(shown)) = (judge?, payment.facts.as_deref()?, answer) else { return None };
+    let kept_ready = rules::settle(payment, answer).said == Some(Said::Authorized);
+    if kept_ready { Some(judge.assess(payment, facts, shown.card.as_ref()).await) } else { None }
 }
 
 fn ticks(every: Duration) -> Interval {
@@ -273,7 +297,7 @@ struct Committed {
     said: bool,
 }
 
-async fn commit(desk: Desk, results: Vec<(Payment, Answer)>, go_on: bool) -> Result<Committed, StoreError> {
+async fn commit(desk: Desk, results: Vec<(Payment, Outcome)>, go_on: bool) -> Result<Committed, StoreError> {
     let shard = desk.shard.clone();
     shard.write("payment.settle", async move |conn| desk.settle(conn, &results, go_on).await).await
 }
@@ -287,19 +311,19 @@ impl Desk {
     async fn settle(
         &self,
         conn: &mut PgConnection,
-        results: &[(Payment, Answer)],
+        results: &[(Payment, Outcome)],
         go_on: bool,
     ) -> Result<Committed, StoreError> {
         let ids: Vec<_> = results.iter().map(|(payment, _)| payment.payment_id).collect();
         // By what was asked: the order's events or another lease may have come in between, and then the answer is to a
         // question that no longer stands. A payment that comes to be voided once more has said something in between.
         let asked = |payment: &Payment| (payment.payment_id, payment.state, payment.attempts, payment.version);
-        let answers: HashMap<_, _> = results.iter().map(|(payment, answer)| (asked(payment), answer)).collect();
+        let outcomes: HashMap<_, _> = results.iter().map(|(payment, outcome)| (asked(payment), outcome)).collect();
         let (mut changes, mut said) = (Vec::new(), Vec::new());
         for payment in store::lock(conn, &ids).await? {
-            let Some(answer) = answers.get(&asked(&payment)) else { continue };
+            let Some(Outcome { answer, assessment }) = outcomes.get(&asked(&payment)) else { continue };
             let rules::Settled { payment: mut after, said: says, progress } = rules::settle(&payment, answer);
-            said.extend(says.map(|says| self.mint.say(&mut after, says)));
+            said.extend(says.map(|says| self.mint.say_judged(&mut after, says, assessment.clone())));
             changes.push(self.change(after, progress, go_on));
         }
         store::update(conn, &changes, self.settings.lease).await?;
@@ -315,12 +339,12 @@ impl Desk {
                 payment.id = %payment.payment_id, payment.state = payment.state.name(), payment.attempts,
                 error = payment.last_error, "the provider gave no answer to go on with; it is asked again"
             );
-            return Change { payment, pause, leased: false };
+            return Change { pause, ..Change::now(payment) };
         }
         let leased = go_on && payment.call().is_some();
         if leased {
             payment.attempts = 1;
         }
-        Change { payment, pause: Duration::ZERO, leased }
+        Change { leased, ..Change::now(payment) }
     }
 }

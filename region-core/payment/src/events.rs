@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use region_core_events::contract::{
-    OrderCancelled, OrderClaimed, OrderCreated, Payload, PaymentAuthorized, PaymentCaptured, PaymentChallengeRequired,
-    PaymentFailed, PaymentRefunded, PaymentVoided,
+    Assessment, OrderCancelled, OrderClaimed, OrderCreated, Payload, PaymentAuthorized, PaymentCaptured,
+    PaymentChallengeRequired, PaymentFailed, PaymentRefunded, PaymentVoided, RefundIssued,
 };
 use region_core_events::{AfterCommit, Consumer, Event, HandleError, NewEvent, Wake, Wakes, append};
 use region_core_store::StoreError;
-use shared::{EventId, OrderId, PaymentId, ShardId};
+use shared::{EventId, Money, OrderId, PaymentId, RefundId, ShardId};
 use shared_clock::{Clock, Entropy};
 use sqlx::PgConnection;
 
@@ -34,20 +34,36 @@ impl Mint {
         PaymentId::mint(self.clock.unix_ms(), order.slot(), self.entropy.bytes())
     }
 
+    pub(crate) fn refund(&self, order: OrderId) -> RefundId {
+        RefundId::mint(self.clock.unix_ms(), order.slot(), self.entropy.bytes())
+    }
+
     /// The event that tells `said`, counted in the payment's version.
     pub(crate) fn say(&self, payment: &mut Payment, said: Said) -> NewEvent {
+        self.say_judged(payment, said, None)
+    }
+
+    /// The same; the amount that is kept ready is said with how its order was judged.
+    pub(crate) fn say_judged(&self, payment: &mut Payment, said: Said, assessment: Option<Assessment>) -> NewEvent {
         payment.version += 1;
         let (order_id, payment_id, amount) = (payment.order_id, payment.payment_id, payment.amount);
         let (id, version) = (self.event(), payment.version);
         match said {
-            Said::Authorized => NewEvent::new(id, version, &PaymentAuthorized { order_id, payment_id }),
+            Said::Authorized => NewEvent::new(id, version, &PaymentAuthorized { order_id, payment_id, assessment }),
             Said::ChallengeRequired(challenge_id) => {
                 NewEvent::new(id, version, &PaymentChallengeRequired { order_id, payment_id, challenge_id })
             }
             Said::Failed(reason) => NewEvent::new(id, version, &PaymentFailed { order_id, payment_id, reason }),
             Said::Captured => NewEvent::new(id, version, &PaymentCaptured { order_id, payment_id, amount }),
             Said::Voided => NewEvent::new(id, version, &PaymentVoided { order_id, payment_id }),
-            Said::Refunded => NewEvent::new(id, version, &PaymentRefunded { order_id, payment_id, amount }),
+            Said::Refunded(minor) => {
+                // A part of an amount that is within its bounds.
+                let amount = Money::new(minor, amount.currency()).unwrap_or(amount);
+                NewEvent::new(id, version, &PaymentRefunded { order_id, payment_id, amount })
+            }
+            Said::PartRefunded { refund_id, amount, reason } => {
+                NewEvent::new(id, version, &RefundIssued { order_id, payment_id, refund_id, amount, reason })
+            }
         }
     }
 }
@@ -124,8 +140,9 @@ impl OrderNews {
     async fn take_orders(&self, conn: &mut PgConnection, events: &[Event], due: &mut Due) -> Result<(), HandleError> {
         let mut new = Vec::new();
         for event in events {
-            if let Some(OrderCreated { order_id, total, payment_token, .. }) = event.read()? {
-                let mut payment = Payment::new(self.mint.payment(order_id), order_id, total, payment_token);
+            if let Some(OrderCreated { order_id, total, payment_token, facts, .. }) = event.read()? {
+                let payment = Payment::new(self.mint.payment(order_id), order_id, total, payment_token);
+                let mut payment = Payment { facts: facts.map(Box::new), ..payment };
                 due.lease(&mut payment);
                 new.push(payment);
             }
@@ -165,7 +182,7 @@ impl OrderNews {
 
 fn change(mut payment: Payment, due: &mut Due) -> Change {
     let leased = due.lease(&mut payment);
-    Change { payment, pause: Duration::ZERO, leased }
+    Change { leased, ..Change::now(payment) }
 }
 
 /// What the order's event makes of its payment.

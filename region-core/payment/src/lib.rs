@@ -7,7 +7,10 @@
 //!
 //! A provider that tells us something by itself (`notice.rs`) only has us look sooner.
 //!
-//! Deliberately absent: card numbers, hosted pages, partial refunds.
+//! Who keeps the store gives parts of a captured payment back (`refund.rs`). Whatever moves is entered into a ledger of money
+//! (`money_entries`) by the statement that moves the payment's sums, once for each effect at the provider.
+//!
+//! Deliberately absent: card numbers, hosted pages.
 
 mod any;
 mod client;
@@ -19,6 +22,8 @@ mod handover;
 
 mod notice;
 pub mod provider;
+mod refund;
+pub mod risk;
 mod routes;
 pub mod rules;
 mod sandbox;
@@ -32,7 +37,8 @@ use http::HeaderMap;
 use region_core_events::Wakes;
 use region_core_store::{Shard, Shards};
 use region_core_web::Peers;
-use shared::OrderId;
+use shared::api::refund::{NewRefund, Refunds};
+use shared::{IdempotencyKey, OrderId, UserId};
 use shared_clock::{Clock, Entropy};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -42,6 +48,7 @@ pub use client::Deadlines;
 pub use confirm::ConfirmError;
 pub use events::OrderNews;
 pub use notice::{News, Notice, NoticeError};
+pub use refund::{Asked, RefundError};
 pub use routes::{FindOrder, internal_router, router};
 pub use sandbox::{Sandbox, SandboxError};
 pub use stripe::{Account, STRIPE_URL, Stripe, StripeError};
@@ -50,6 +57,8 @@ use crate::driver::Driver;
 use crate::events::Mint;
 use crate::handover::Handovers;
 use crate::provider::Provider;
+use crate::refund::RefundDriver;
+use crate::risk::Judge;
 
 /// The bounds of payment.
 #[derive(Clone, Debug)]
@@ -87,9 +96,11 @@ pub struct Payments<P = Sandbox> {
     provider: Arc<P>,
     events: Wakes,
     wakes: Wakes,
+    refunds: Wakes,
     handovers: Handovers,
     mint: Mint,
     peers: Peers,
+    judge: Option<Judge>,
     settings: Settings,
 }
 
@@ -100,9 +111,11 @@ impl<P> Clone for Payments<P> {
             provider: Arc::clone(&self.provider),
             events: self.events.clone(),
             wakes: self.wakes.clone(),
+            refunds: self.refunds.clone(),
             handovers: self.handovers.clone(),
             mint: self.mint.clone(),
             peers: self.peers.clone(),
+            judge: self.judge.clone(),
             settings: self.settings.clone(),
         }
     }
@@ -113,15 +126,23 @@ impl<P: Provider> Payments<P> {
     #[must_use]
     pub fn new(shards: Shards, events: Wakes, provider: Arc<P>, clock: Clock, entropy: Entropy) -> Self {
         let wakes = Wakes::new(shards.all().map(Shard::id));
+        let refunds = Wakes::new(shards.all().map(Shard::id));
         let handovers = Handovers::new(shards.all().map(Shard::id));
         let mint = Mint { clock, entropy };
-        Self { shards, provider, events, wakes, handovers, mint, peers: Peers::none(), settings: Settings::default() }
+        let (peers, settings) = (Peers::none(), Settings::default());
+        Self { shards, provider, events, wakes, refunds, handovers, mint, peers, judge: None, settings }
     }
 
     /// The same with a way to the cores of other regions, to whose payments a provider's notices are passed on.
     #[must_use]
     pub fn linked_by(self, peers: Peers) -> Self {
         Self { peers, ..self }
+    }
+
+    /// The same; orders whose facts are told are judged when their amount is kept ready.
+    #[must_use]
+    pub fn judged_by(self, judge: Judge) -> Self {
+        Self { judge: Some(judge), ..self }
     }
 
     /// The same under other bounds.
@@ -142,7 +163,7 @@ impl<P: Provider> Payments<P> {
         }
     }
 
-    /// Drives the payments of every shard until `shutdown`; exchanges under way are finished.
+    /// Drives the payments and refunds of every shard until `shutdown`; exchanges under way are finished.
     ///
     /// # Panics
     /// If a driver does.
@@ -157,14 +178,58 @@ impl<P: Provider> Payments<P> {
                 self.handovers.of(shard.id()),
                 self.wakes.of(shard.id()),
                 self.events.of(shard.id()),
-            );
+            )
+            .judged_by(self.judge.clone());
             drivers.spawn(driver.run(shutdown.clone()));
+            drivers.spawn(self.refund_driver(shard).run(shutdown.clone()));
         }
         while let Some(ended) = drivers.join_next().await {
             if let Err(error) = ended {
                 std::panic::resume_unwind(error.into_panic());
             }
         }
+    }
+
+    fn refund_driver(&self, shard: &Shard) -> RefundDriver<P> {
+        let desk = refund::Desk {
+            shard: shard.clone(),
+            provider: self.provider.name(),
+            mint: self.mint.clone(),
+            settings: self.settings.clone(),
+        };
+        RefundDriver {
+            desk,
+            provider: Arc::clone(&self.provider),
+            wake: self.refunds.of(shard.id()),
+            events: self.events.of(shard.id()),
+            payments: self.wakes.of(shard.id()),
+        }
+    }
+
+    /// Has a part of the order's captured payment given back, once under its key: the amount is set aside at once, and the
+    /// provider is asked until its answer is definite. The caller has checked that `by` keeps the store.
+    ///
+    /// # Errors
+    /// [`RefundError`]; nothing is changed then.
+    #[tracing::instrument(name = "payment.refund", skip_all, fields(order.id = %order))]
+    pub async fn give_back(
+        &self,
+        order: OrderId,
+        key: IdempotencyKey,
+        by: UserId,
+        body: NewRefund,
+    ) -> Result<Asked, RefundError> {
+        let asked = refund::ask(&self.shards, &self.mint, order, key, by, body).await?;
+        self.refunds.of(self.shards.here(order.slot())?.id()).notify();
+        Ok(asked)
+    }
+
+    /// The order's refunds, and what can still be given back.
+    ///
+    /// # Errors
+    /// [`RefundError::NoPayment`], and those of the store.
+    pub async fn refunds(&self, order: OrderId) -> Result<Refunds, RefundError> {
+        refund::list(&self.shards, order).await
     }
 
     /// The shopper answered the provider's question about this order's payment: has the provider asked about it, soon.

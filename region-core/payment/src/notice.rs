@@ -164,8 +164,7 @@ async fn transaction(conn: &mut PgConnection, provider: &str, notice: &Notice) -
             Ok(Heard::Looking)
         }
         Told::Look(payment) => {
-            let change = Change { payment, pause: Duration::ZERO, leased: false };
-            store::update(conn, &[change], Duration::ZERO).await?;
+            store::update(conn, &[Change::now(payment)], Duration::ZERO).await?;
             Ok(Heard::Looking)
         }
     }
@@ -215,7 +214,7 @@ mod tests {
         let provider_reference = (state != State::Abandoned).then(|| "pi_1".to_owned());
         let payment = Payment { state, provider_reference, ..new };
         let pause = Duration::from_secs(3600);
-        let change = Change { payment, pause, leased: false };
+        let change = Change { pause, ..Change::now(payment) };
         store::update(&mut conn, &[change], Duration::ZERO).await.unwrap();
         shards
     }

@@ -4,7 +4,7 @@ use std::future::Future;
 
 use http::HeaderMap;
 use serde::Deserialize;
-use shared::{Money, PaymentId};
+use shared::{Money, PaymentId, RefundId};
 
 use crate::notice::{Notice, NoticeError};
 
@@ -41,6 +41,15 @@ impl ProviderStatus {
     ];
 }
 
+/// What a provider tells of the card that pays.
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+pub struct Card {
+    /// The provider's name for the card's number: the same for one card, whoever pays with it.
+    pub fingerprint: String,
+    /// Where it was issued, ISO 3166-1 alpha-2.
+    pub country: Option<String>,
+}
+
 /// A payment as the provider shows it.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 pub struct ProviderPayment {
@@ -60,6 +69,9 @@ pub struct ProviderPayment {
     pub captured_minor: i64,
     /// Minor units that moved back.
     pub refunded_minor: i64,
+    /// The card, where the provider tells of it.
+    #[serde(default)]
+    pub card: Option<Card>,
 }
 
 /// A payment to create.
@@ -71,6 +83,35 @@ pub struct NewPayment<'a> {
     pub amount: Money,
     /// Names a way to pay.
     pub payment_token: &'a str,
+}
+
+/// A part of a payment to move back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NewRefund {
+    /// Our name for it; the provider keeps one refund under it.
+    pub refund_id: RefundId,
+    /// How much.
+    pub amount: Money,
+}
+
+/// Where a refund stands at the provider.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum RefundStanding {
+    /// Under way.
+    Pending,
+    /// The money moved back.
+    Done,
+    /// It did not, and will not; because of this.
+    Failed(String),
+}
+
+/// A refund as the provider shows it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ProviderRefund {
+    /// How much.
+    pub amount: Money,
+    /// Where it stands.
+    pub standing: RefundStanding,
 }
 
 /// Why there is no answer.
@@ -109,6 +150,21 @@ pub trait Provider: Send + Sync + 'static {
 
     /// Moves money back.
     fn refund(&self, reference: &str, amount: Money, key: &str) -> impl Future<Output = Shown> + Send;
+
+    /// Moves a part of a captured payment back, under a name of ours.
+    fn give_back(
+        &self,
+        reference: &str,
+        new: NewRefund,
+        key: &str,
+    ) -> impl Future<Output = Result<ProviderRefund, ProviderError>> + Send;
+
+    /// How the refund of that name of ours stands, if the payment has one.
+    fn find_refund(
+        &self,
+        reference: &str,
+        refund: RefundId,
+    ) -> impl Future<Output = Result<Option<ProviderRefund>, ProviderError>> + Send;
 
     /// How the payment of that name of the provider's stands.
     fn get(&self, reference: &str) -> impl Future<Output = Shown> + Send;

@@ -1,4 +1,5 @@
-//! `POST /v1/orders/{order_id}/payment/confirm`: the shopper answered the provider. `POST /v1/webhooks/{provider}`: the
+//! `POST /v1/orders/{order_id}/payment/confirm`: the shopper answered the provider. `/v1/orders/{order_id}/refunds`: who
+//! keeps the store gives a part back. `POST /v1/webhooks/{provider}`: the
 //! provider tells us something.
 
 use std::sync::Arc;
@@ -7,11 +8,14 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
+use axum::response::{AppendHeaders, IntoResponse};
 use axum::routing::post;
 use futures::future::BoxFuture;
-use http::{HeaderMap, StatusCode};
-use region_core_web::{Json, Path, SignedIn};
+use http::{HeaderMap, HeaderName, StatusCode};
+use region_core_web::{IdempotencyKeyHeader, Json, Path, SignedIn, StoreKeeper};
 use shared::api::order::Order;
+use shared::api::refund::{NewRefund, Refunds};
+use shared::idempotency::IDEMPOTENCY_REPLAYED;
 use shared::{OrderId, Problem, ProblemKind, UserId};
 
 use crate::notice::{self, Notice};
@@ -25,6 +29,7 @@ pub type FindOrder = Arc<dyn Fn(UserId, OrderId) -> BoxFuture<'static, Result<Or
 pub fn router<P: Provider>(payments: Payments<P>, find: FindOrder) -> Router {
     Router::new()
         .route("/v1/orders/{order_id}/payment/confirm", post(confirm::<P>))
+        .route("/v1/orders/{order_id}/refunds", post(refund::<P>).get(refunds::<P>))
         .route("/v1/webhooks/{provider}", post(webhook::<P>))
         .with_state(Confirming { payments, find })
 }
@@ -54,6 +59,27 @@ async fn confirm<P: Provider>(
     find(caller.user_id(), order_id).await?;
     payments.confirm_challenge(order_id).await?;
     Ok(Json(find(caller.user_id(), order_id).await?))
+}
+
+/// 201 for a new refund, which the provider is asked for from then on; a repeat under its key gets the same one.
+async fn refund<P: Provider>(
+    State(Confirming { payments, .. }): State<Confirming<P>>,
+    keeper: StoreKeeper,
+    Path(order_id): Path<OrderId>,
+    IdempotencyKeyHeader(key): IdempotencyKeyHeader,
+    Json(body): Json<NewRefund>,
+) -> Result<impl IntoResponse, Problem> {
+    let asked = payments.give_back(order_id, key, keeper.claims.sub, body).await?;
+    let replayed = asked.replayed.then_some([(HeaderName::from_static(IDEMPOTENCY_REPLAYED), "true")]);
+    Ok((StatusCode::CREATED, replayed.map(AppendHeaders), Json(asked.refund)))
+}
+
+async fn refunds<P: Provider>(
+    State(Confirming { payments, .. }): State<Confirming<P>>,
+    _: StoreKeeper,
+    Path(order_id): Path<OrderId>,
+) -> Result<Json<Refunds>, Problem> {
+    Ok(Json(payments.refunds(order_id).await?))
 }
 
 /// 200 once it is kept, whether for the first time or not. Anything else has the provider say it again. No token: it is signed.

@@ -2,9 +2,12 @@
 //!
 //! Money moves only on a provider's reference that is already committed: no state but `to_create` lacks one.
 
+pub mod refund;
+
 use std::time::Duration;
 
-use shared::{Money, OrderId, PaymentId};
+use region_core_events::contract::OrderFacts;
+use shared::{Money, OrderId, PaymentId, RefundId};
 
 use crate::notice::News;
 use crate::provider::{ProviderPayment, ProviderStatus};
@@ -84,6 +87,8 @@ pub struct Payment {
     pub captured_minor: i64,
     /// Minor units that moved back.
     pub refunded_minor: i64,
+    /// Minor units set aside for refunds that the provider is asked for.
+    pub refunding_minor: i64,
     /// Where it stands.
     pub state: State,
     /// Leases taken for this state; one more where the payment is to be read before anything is asked.
@@ -92,6 +97,8 @@ pub struct Payment {
     pub version: i64,
     /// What went wrong last.
     pub last_error: Option<String>,
+    /// What its order is judged by, where orders are judged.
+    pub facts: Option<Box<OrderFacts>>,
 }
 
 /// What the provider is asked for.
@@ -151,8 +158,17 @@ pub enum Said {
     Captured,
     /// It was let go.
     Voided,
-    /// It moved back.
-    Refunded,
+    /// What was left of it moved back: so many minor units.
+    Refunded(i64),
+    /// A part of it moved back.
+    PartRefunded {
+        /// Which.
+        refund_id: RefundId,
+        /// How much.
+        amount: Money,
+        /// Why, as the shopper reads it.
+        reason: String,
+    },
 }
 
 /// What the provider made of a call.
@@ -190,10 +206,12 @@ impl Payment {
             amount,
             captured_minor: 0,
             refunded_minor: 0,
+            refunding_minor: 0,
             state: State::ToCreate,
             attempts: 0,
             version: 0,
             last_error: None,
+            facts: None,
         }
     }
 
@@ -206,6 +224,8 @@ impl Payment {
             State::ToConfirm => Some(Call::Confirm { challenge_id: self.challenge_id.clone().unwrap_or_default() }),
             State::ToCapture => Some(Call::Capture),
             State::ToVoid => Some(Call::Void),
+            // How much is left is known only once the parts that are asked for are through.
+            State::ToRefund if self.refunding_minor > 0 => None,
             State::ToRefund => Some(Call::Refund { amount_minor: self.captured_minor - self.refunded_minor }),
             State::ChallengeRequired
             | State::Authorized
@@ -243,9 +263,17 @@ pub fn cancelled(payment: &Payment) -> Option<(Payment, Option<Said>)> {
         State::ToAuthorize | State::ChallengeRequired | State::ToConfirm | State::Authorized | State::ToCapture => {
             Some((payment.moved_to(State::ToVoid), None))
         }
-        State::Captured => Some((payment.moved_to(State::ToRefund), None)),
+        State::Captured => Some(going_back(&payment.moved_to(State::ToRefund))),
         State::Declined | State::ToVoid | State::Voided | State::ToRefund | State::Refunded | State::Abandoned => None,
     }
+}
+
+/// A payment that is to go back, which it has if its parts have.
+fn going_back(payment: &Payment) -> (Payment, Option<Said>) {
+    if payment.state == State::ToRefund && payment.refunded_minor == payment.captured_minor {
+        return (payment.moved_to(State::Refunded), Some(Said::Refunded(0)));
+    }
+    (payment.clone(), None)
 }
 
 /// What follows from a provider's notice.
@@ -372,13 +400,13 @@ fn settle_voiding(payment: &Payment, shown: &ProviderPayment) -> Settled {
             again(payment, "not voided yet")
         }
         ProviderStatus::Captured => to(&with_capture(payment), State::ToRefund, None),
-        ProviderStatus::Refunded => to(&with_refund(payment), State::Refunded, Some(Said::Refunded)),
+        ProviderStatus::Refunded => to(&with_refund(payment), State::Refunded, Some(Said::Refunded(left(payment)))),
     }
 }
 
 fn settle_refunding(payment: &Payment, shown: &ProviderPayment) -> Settled {
     match shown.status {
-        ProviderStatus::Refunded => to(&with_refund(payment), State::Refunded, Some(Said::Refunded)),
+        ProviderStatus::Refunded => to(&with_refund(payment), State::Refunded, Some(Said::Refunded(left(payment)))),
         ProviderStatus::Captured => again(payment, "not refunded yet"),
         ProviderStatus::Created
         | ProviderStatus::ChallengeRequired
@@ -404,6 +432,11 @@ fn with_capture(payment: &Payment) -> Payment {
 
 fn with_refund(payment: &Payment) -> Payment {
     Payment { refunded_minor: payment.amount.minor(), ..with_capture(payment) }
+}
+
+/// Minor units that have not moved back.
+fn left(payment: &Payment) -> i64 {
+    payment.amount.minor() - payment.refunded_minor
 }
 
 fn to(payment: &Payment, state: State, said: Option<Said>) -> Settled {
@@ -447,10 +480,12 @@ mod tests {
             amount: Money::new(1250, Currency::GBP).unwrap(),
             captured_minor: if captured { 1250 } else { 0 },
             refunded_minor: if state == State::Refunded { 1250 } else { 0 },
+            refunding_minor: 0,
             state,
             attempts: 1,
             version: 3,
             last_error: None,
+            facts: None,
         }
     }
 
@@ -465,6 +500,7 @@ mod tests {
             decline_reason: Some("no".to_owned()),
             captured_minor: if moved { 1250 } else { 0 },
             refunded_minor: if status == ProviderStatus::Refunded { 1250 } else { 0 },
+            card: None,
         })
     }
 
@@ -481,8 +517,22 @@ mod tests {
         let late = settle(&voiding, &shown(ProviderStatus::Captured)).payment;
         assert_eq!((late.state, late.captured_minor), (State::ToRefund, 1250));
         let back = settle(&late, &shown(ProviderStatus::Refunded));
-        assert_eq!((back.payment.refunded_minor, back.said), (1250, Some(Said::Refunded)));
+        assert_eq!((back.payment.refunded_minor, back.said), (1250, Some(Said::Refunded(1250))));
         assert_eq!(cancelled(&payment(State::Captured)).unwrap().0.state, State::ToRefund);
+    }
+
+    #[test]
+    fn of_a_cancelled_order_what_is_left_goes_back_once_its_parts_are_through() {
+        let asked = Payment { refunding_minor: 300, ..payment(State::Captured) };
+        let (waiting, said) = cancelled(&asked).unwrap();
+        assert_eq!((waiting.state, waiting.call(), said), (State::ToRefund, None, None));
+        let through = Payment { refunding_minor: 0, refunded_minor: 300, ..waiting };
+        assert_eq!(through.call(), Some(Call::Refund { amount_minor: 950 }));
+        let back = settle(&through, &shown(ProviderStatus::Refunded));
+        assert_eq!((back.payment.refunded_minor, back.said), (1250, Some(Said::Refunded(950))));
+        let all = Payment { refunded_minor: 1250, ..payment(State::Captured) };
+        let (over, said) = cancelled(&all).unwrap();
+        assert_eq!((over.state, over.call(), said), (State::Refunded, None, Some(Said::Refunded(0))));
     }
 
     #[test]

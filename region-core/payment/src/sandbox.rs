@@ -4,13 +4,16 @@ use bytes::Bytes;
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use shared::idempotency::IDEMPOTENCY_KEY;
-use shared::{Money, PaymentId};
+use shared::{Money, PaymentId, RefundId};
 use url::Url;
 
 use crate::client::{Deadlines, Http, request};
-use crate::provider::{NewPayment, Provider, ProviderError, ProviderPayment, Shown};
+use crate::provider::{
+    NewPayment, NewRefund, Provider, ProviderError, ProviderPayment, ProviderRefund, RefundStanding, Shown,
+};
 
 /// The address is not one, or no client can be made.
 #[derive(Debug, thiserror::Error)]
@@ -56,7 +59,12 @@ impl Sandbox {
         url
     }
 
-    async fn post(&self, path: &[&str], key: &str, body: Option<Value>) -> Shown {
+    async fn post<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        key: &str,
+        body: Option<Value>,
+    ) -> Result<T, ProviderError> {
         let builder = http::Request::post(self.url(path).as_str()).header(IDEMPOTENCY_KEY, key);
         let request = match body {
             Some(body) => request(builder.header(CONTENT_TYPE, "application/json"), body.to_string())?,
@@ -105,6 +113,18 @@ impl Provider for Sandbox {
         self.post(&[reference, "refund"], key, Some(json!({ "amount_minor": amount.minor() }))).await
     }
 
+    async fn give_back(&self, reference: &str, new: NewRefund, key: &str) -> Result<ProviderRefund, ProviderError> {
+        let body = json!({ "amount_minor": new.amount.minor(), "refund_reference": new.refund_id });
+        let shown: WithRefunds = self.post(&[reference, "refund"], key, Some(body)).await?;
+        let named = || ProviderError::Unknown("the sandbox shows no such refund".to_owned());
+        shown.find(new.refund_id)?.ok_or_else(named)
+    }
+
+    async fn find_refund(&self, reference: &str, refund: RefundId) -> Result<Option<ProviderRefund>, ProviderError> {
+        let (status, answer) = self.fetch(&self.url(&[reference])).await?;
+        read::<WithRefunds>(status, &answer)?.find(refund)
+    }
+
     async fn get(&self, reference: &str) -> Shown {
         let (status, answer) = self.fetch(&self.url(&[reference])).await?;
         read(status, &answer)
@@ -118,6 +138,29 @@ impl Provider for Sandbox {
     }
 }
 
+/// A payment, as far as what was given back of it goes.
+#[derive(Deserialize)]
+struct WithRefunds {
+    amount: Money,
+    refunds: Vec<Named>,
+}
+
+#[derive(Deserialize)]
+struct Named {
+    refund_reference: String,
+    amount_minor: i64,
+}
+
+impl WithRefunds {
+    fn find(&self, refund: RefundId) -> Result<Option<ProviderRefund>, ProviderError> {
+        let name = refund.to_string();
+        let Some(named) = self.refunds.iter().find(|named| named.refund_reference == name) else { return Ok(None) };
+        let amount = Money::new(named.amount_minor, self.amount.currency());
+        let amount = amount.map_err(|error| ProviderError::Unknown(error.to_string()))?;
+        Ok(Some(ProviderRefund { amount, standing: RefundStanding::Done }))
+    }
+}
+
 #[derive(Deserialize)]
 struct Refused {
     error: Reason,
@@ -128,8 +171,8 @@ struct Reason {
     message: String,
 }
 
-/// 2xx shows the payment and 4xx is a refusal without effect; of anything else nothing is known. 408 and 429 say "not now".
-fn read(status: StatusCode, answer: &[u8]) -> Shown {
+/// 2xx shows what was asked about and 4xx is a refusal without effect; of anything else nothing is known. 408 and 429 say "not now".
+fn read<T: DeserializeOwned>(status: StatusCode, answer: &[u8]) -> Result<T, ProviderError> {
     if status.is_success() {
         return serde_json::from_slice(answer).map_err(|error| ProviderError::Unknown(format!("unreadable: {error}")));
     }
@@ -157,8 +200,9 @@ mod tests {
 
     #[test]
     fn only_a_clear_refusal_is_one() {
-        let unknown = |status| matches!(read(status, b"{}"), Err(ProviderError::Unknown(_)));
-        let refused = |status| matches!(read(status, b"{}"), Err(ProviderError::Refused(_)));
+        let read = |status| read::<ProviderPayment>(status, b"{}");
+        let unknown = |status| matches!(read(status), Err(ProviderError::Unknown(_)));
+        let refused = |status| matches!(read(status), Err(ProviderError::Refused(_)));
         assert!(unknown(StatusCode::OK) && unknown(StatusCode::INTERNAL_SERVER_ERROR));
         assert!(unknown(StatusCode::TOO_MANY_REQUESTS) && unknown(StatusCode::FOUND));
         assert!(refused(StatusCode::CONFLICT) && refused(StatusCode::UNPROCESSABLE_ENTITY));

@@ -2,12 +2,14 @@
 //! everyone.
 
 pub(crate) mod notice;
+pub(crate) mod refund;
 
 use std::collections::HashSet;
 use std::time::Duration;
 
 use region_core_store::{StoreError, expect_rows};
-use shared::{Currency, Money, OrderId, PaymentId};
+use serde_json::{Value, json};
+use shared::{Currency, Money, OrderId, PaymentId, RefundId};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -21,6 +23,15 @@ pub(crate) struct Change {
     pub(crate) pause: Duration,
     /// Whether a worker of this process goes on with it at once.
     pub(crate) leased: bool,
+    /// What moved back, if it is a part.
+    pub(crate) refund: Option<RefundId>,
+}
+
+impl Change {
+    /// This payment, its next call due now and free for any worker.
+    pub(crate) fn now(payment: Payment) -> Self {
+        Self { payment, pause: Duration::ZERO, leased: false, refund: None }
+    }
 }
 
 /// Keeps payments that wait for their creation, those with an attempt leased; an order that has a payment keeps that one.
@@ -37,14 +48,15 @@ pub(crate) async fn insert(
     let currencies: Vec<_> = new.iter().map(|payment| payment.amount.currency().code()).collect();
     let amounts: Vec<_> = new.iter().map(|payment| payment.amount.minor()).collect();
     let attempts: Vec<_> = new.iter().map(|payment| payment.attempts).collect();
+    let facts: Vec<_> = new.iter().map(|payment| payment.facts.as_ref().map(|facts| json!(facts))).collect();
     let kept = sqlx::query_scalar!(
         r#"
         INSERT INTO payments (payment_id, order_id, provider, payment_token, currency, amount_minor, state, attempts,
-                              leased_until)
+                              leased_until, facts)
         SELECT payment_id, order_id, $1, payment_token, currency, amount_minor, 'to_create', attempts,
-               CASE WHEN attempts > 0 THEN shard_now() + make_interval(secs => $8) END
-        FROM UNNEST($2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::bigint[], $7::integer[])
-            AS new (payment_id, order_id, payment_token, currency, amount_minor, attempts)
+               CASE WHEN attempts > 0 THEN shard_now() + make_interval(secs => $8) END, facts
+        FROM UNNEST($2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::bigint[], $7::integer[], $9::jsonb[])
+            AS new (payment_id, order_id, payment_token, currency, amount_minor, attempts, facts)
         ON CONFLICT (order_id) DO NOTHING
         RETURNING payment_id
         "#,
@@ -56,6 +68,7 @@ pub(crate) async fn insert(
         &amounts,
         &attempts,
         lease.as_secs_f64(),
+        &facts as &[Option<Value>],
     )
     .fetch_all(conn)
     .await?;
@@ -69,7 +82,7 @@ pub(crate) async fn lock_of_orders(conn: &mut PgConnection, orders: &[OrderId]) 
         PaymentRow,
         r#"
         SELECT payment_id, order_id, provider_reference, challenge_id, payment_token, currency, amount_minor,
-               captured_minor, refunded_minor, state, attempts, version, last_error
+               captured_minor, refunded_minor, refunding_minor, state, attempts, version, last_error, facts
         FROM payments WHERE order_id = ANY ($1) ORDER BY payment_id FOR UPDATE
         "#,
         &orders,
@@ -81,6 +94,23 @@ pub(crate) async fn lock_of_orders(conn: &mut PgConnection, orders: &[OrderId]) 
     .collect()
 }
 
+/// The payment of this order.
+pub(crate) async fn find_of_order(conn: &mut PgConnection, order: OrderId) -> Result<Option<Payment>, StoreError> {
+    sqlx::query_as!(
+        PaymentRow,
+        r#"
+        SELECT payment_id, order_id, provider_reference, challenge_id, payment_token, currency, amount_minor,
+               captured_minor, refunded_minor, refunding_minor, state, attempts, version, last_error, facts
+        FROM payments WHERE order_id = $1
+        "#,
+        order.as_uuid(),
+    )
+    .fetch_optional(conn)
+    .await?
+    .map(Payment::try_from)
+    .transpose()
+}
+
 /// These payments, locked.
 pub(crate) async fn lock(conn: &mut PgConnection, payments: &[PaymentId]) -> Result<Vec<Payment>, StoreError> {
     let payments: Vec<_> = payments.iter().map(|payment| payment.as_uuid()).collect();
@@ -88,7 +118,7 @@ pub(crate) async fn lock(conn: &mut PgConnection, payments: &[PaymentId]) -> Res
         PaymentRow,
         r#"
         SELECT payment_id, order_id, provider_reference, challenge_id, payment_token, currency, amount_minor,
-               captured_minor, refunded_minor, state, attempts, version, last_error
+               captured_minor, refunded_minor, refunding_minor, state, attempts, version, last_error, facts
         FROM payments WHERE payment_id = ANY ($1) ORDER BY payment_id FOR UPDATE
         "#,
         &payments,
@@ -114,13 +144,13 @@ pub(crate) async fn lease(
         WHERE payment_id IN (
             SELECT payment_id FROM payments
             WHERE is_open AND state IN ('to_create', 'to_authorize', 'to_confirm', 'to_capture', 'to_void', 'to_refund')
-              AND next_attempt_at <= (SELECT shard_now())
+              AND refunding_minor = 0 AND next_attempt_at <= (SELECT shard_now())
               AND (leased_until IS NULL OR leased_until < (SELECT shard_now()))
               AND provider = $1
             ORDER BY created_at LIMIT $2 FOR UPDATE SKIP LOCKED
         )
         RETURNING payment_id, order_id, provider_reference, challenge_id, payment_token, currency, amount_minor,
-                  captured_minor, refunded_minor, state, attempts, version, last_error
+                  captured_minor, refunded_minor, refunding_minor, state, attempts, version, last_error, facts
         "#,
         provider,
         limit,
@@ -133,7 +163,7 @@ pub(crate) async fn lease(
     .collect()
 }
 
-/// Keeps what changed about payments that are locked. One that stays leased counts as leased anew. An attempt that leaves
+/// Keeps what changed about payments that are locked, and enters what moved into the money's ledger. One that stays leased counts as leased anew. An attempt that leaves
 /// the state as it was leaves `changed_at` too, so that a payment that is stuck grows old.
 pub(crate) async fn update(conn: &mut PgConnection, changes: &[Change], lease: Duration) -> Result<(), StoreError> {
     if changes.is_empty() {
@@ -145,6 +175,8 @@ pub(crate) async fn update(conn: &mut PgConnection, changes: &[Change], lease: D
     let challenges: Vec<_> = payments().map(|payment| payment.challenge_id.clone()).collect();
     let captured: Vec<_> = payments().map(|payment| payment.captured_minor).collect();
     let refunded: Vec<_> = payments().map(|payment| payment.refunded_minor).collect();
+    let refunding: Vec<_> = payments().map(|payment| payment.refunding_minor).collect();
+    let refunds: Vec<_> = changes.iter().map(|change| change.refund.map(RefundId::as_uuid)).collect();
     let states: Vec<_> = payments().map(|payment| payment.state.name().to_owned()).collect();
     let attempts: Vec<_> = payments().map(|payment| payment.attempts).collect();
     let errors: Vec<_> = payments().map(|payment| payment.last_error.clone()).collect();
@@ -153,17 +185,29 @@ pub(crate) async fn update(conn: &mut PgConnection, changes: &[Change], lease: D
     let leased: Vec<_> = changes.iter().map(|change| change.leased).collect();
     let done = sqlx::query!(
         r#"
+        WITH new AS MATERIALIZED (
+            SELECT * FROM UNNEST($1::uuid[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::text[], $7::integer[],
+                                 $8::text[], $9::bigint[], $10::float8[], $11::boolean[], $13::bigint[], $14::uuid[])
+                AS new (payment_id, provider_reference, challenge_id, captured_minor, refunded_minor, state, attempts,
+                        last_error, version, pause, leased, refunding_minor, refund_id)
+        ), moved AS (
+            INSERT INTO money_entries (payment_id, cause, order_id, debit, credit, amount_minor, currency)
+            SELECT payments.payment_id, cause, order_id, debit, credit, minor, currency
+            FROM new JOIN payments USING (payment_id) CROSS JOIN LATERAL (VALUES
+                ('capture', 'provider', 'order', new.captured_minor - payments.captured_minor),
+                (concat_ws(' ', 'refund', refund_id), 'order', 'provider', new.refunded_minor - payments.refunded_minor)
+            ) AS entry (cause, debit, credit, minor)
+            WHERE minor > 0
+        )
         UPDATE payments SET
             provider_reference = new.provider_reference, challenge_id = new.challenge_id,
-            captured_minor = new.captured_minor, refunded_minor = new.refunded_minor, state = new.state,
+            captured_minor = new.captured_minor, refunded_minor = new.refunded_minor,
+            refunding_minor = new.refunding_minor, state = new.state,
             attempts = new.attempts, last_error = new.last_error, version = new.version,
             next_attempt_at = shard_now() + make_interval(secs => new.pause),
             changed_at = CASE WHEN payments.state = new.state THEN payments.changed_at ELSE shard_now() END,
             leased_until = CASE WHEN new.leased THEN shard_now() + make_interval(secs => $12) END
-        FROM UNNEST($1::uuid[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::text[], $7::integer[],
-                    $8::text[], $9::bigint[], $10::float8[], $11::boolean[])
-            AS new (payment_id, provider_reference, challenge_id, captured_minor, refunded_minor, state, attempts,
-                    last_error, version, pause, leased)
+        FROM new
         WHERE payments.payment_id = new.payment_id
         "#,
         &ids,
@@ -178,6 +222,8 @@ pub(crate) async fn update(conn: &mut PgConnection, changes: &[Change], lease: D
         &pauses,
         &leased,
         lease.as_secs_f64(),
+        &refunding,
+        &refunds as &[Option<Uuid>],
     )
     .execute(conn)
     .await?;
@@ -212,10 +258,12 @@ struct PaymentRow {
     amount_minor: i64,
     captured_minor: i64,
     refunded_minor: i64,
+    refunding_minor: i64,
     state: String,
     attempts: i32,
     version: i64,
     last_error: Option<String>,
+    facts: Option<Value>,
 }
 
 impl TryFrom<PaymentRow> for Payment {
@@ -227,6 +275,8 @@ impl TryFrom<PaymentRow> for Payment {
         let amount = Money::new(row.amount_minor, currency)
             .map_err(|_| StoreError::corrupt("payments.amount_minor", row.amount_minor))?;
         let state = State::parse(&row.state).ok_or_else(|| StoreError::corrupt("payments.state", &row.state))?;
+        let facts = row.facts.map(serde_json::from_value).transpose();
+        let facts = facts.map_err(|error| StoreError::corrupt("payments.facts", error))?;
         Ok(Self {
             payment_id: PaymentId::from_uuid(row.payment_id),
             order_id: OrderId::from_uuid(row.order_id),
@@ -236,10 +286,12 @@ impl TryFrom<PaymentRow> for Payment {
             amount,
             captured_minor: row.captured_minor,
             refunded_minor: row.refunded_minor,
+            refunding_minor: row.refunding_minor,
             state,
             attempts: row.attempts,
             version: row.version,
             last_error: row.last_error,
+            facts,
         })
     }
 }
@@ -275,8 +327,46 @@ mod tests {
     }
 
     async fn keep(conn: &mut PgConnection, payment: Payment) {
-        let change = Change { payment, pause: Duration::ZERO, leased: false };
-        update(conn, &[change], Duration::ZERO).await.unwrap();
+        update(conn, &[Change::now(payment)], Duration::ZERO).await.unwrap();
+    }
+
+    async fn entries(conn: &mut PgConnection) -> Vec<(String, String, String, i64)> {
+        let sql = "SELECT cause, debit, credit, amount_minor::bigint FROM money_entries ORDER BY created_at, cause";
+        sqlx::query_as(sql).fetch_all(conn).await.unwrap()
+    }
+
+    fn entry(cause: &str, [debit, credit]: [&str; 2], minor: i64) -> (String, String, String, i64) {
+        (cause.to_owned(), debit.to_owned(), credit.to_owned(), minor)
+    }
+
+    #[tokio::test]
+    async fn what_moves_is_entered_once_with_the_payment_that_it_moves_and_never_changed() {
+        let database = shard_database().await;
+        let mut conn = database.pool.acquire().await.unwrap();
+        let payment_id = a_payment(&mut conn).await;
+        let payment = lock(&mut conn, &[payment_id]).await.unwrap().remove(0);
+        let known = Payment { state: State::ToCapture, provider_reference: Some("ref".to_owned()), ..payment };
+        keep(&mut conn, known.clone()).await;
+        assert_eq!(entries(&mut conn).await, [], "nothing has moved");
+        let captured = Payment { state: State::Captured, captured_minor: 1250, ..known };
+        for _ in 0..2 {
+            keep(&mut conn, captured.clone()).await;
+        }
+        let capture = entry("capture", ["provider", "order"], 1250);
+        assert_eq!(entries(&mut conn).await, std::slice::from_ref(&capture));
+        keep(&mut conn, Payment { state: State::Refunded, refunded_minor: 1250, ..captured.clone() }).await;
+        let refund = entry("refund", ["order", "provider"], 1250);
+        assert_eq!(entries(&mut conn).await, [capture, refund]);
+        // Were the payment forgotten, the money would not move in the books a second time.
+        sqlx::query("UPDATE payments SET captured_minor = 0, refunded_minor = 0").execute(&mut *conn).await.unwrap();
+        let again = update(&mut conn, &[Change::now(captured)], Duration::ZERO).await.unwrap_err();
+        assert_eq!(again.constraint(), Some("money_entries_once_a_cause"));
+        for change in
+            ["UPDATE money_entries SET amount_minor = 1", "DELETE FROM money_entries", "TRUNCATE money_entries"]
+        {
+            let refused = sqlx::raw_sql(change).execute(&mut *conn).await.unwrap_err();
+            assert!(refused.to_string().contains("only ever added to"), "{change}: {refused}");
+        }
     }
 
     #[tokio::test]

@@ -6,6 +6,7 @@
 //! | authorize, capture, void | confirm, capture, cancel |
 //! | confirm | nothing: the shopper answers Stripe itself, so the PaymentIntent is read |
 //! | refund | a Refund, and the PaymentIntent as it is then |
+//! | give back | a Refund with our id in its `metadata`, found again in the list of the PaymentIntent's Refunds |
 //!
 //! **A create whose answer was lost** is not looked up: Stripe's search lags behind, and lists know no metadata. It is asked
 //! for again under its key instead, which shows the PaymentIntent of the first time for at least 24 hours. An order waits
@@ -20,6 +21,7 @@
 mod amount;
 mod answer;
 mod event;
+mod refund;
 mod signature;
 
 use bytes::Bytes;
@@ -27,12 +29,12 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue};
 use secrecy::{ExposeSecret as _, SecretString};
 use shared::idempotency::IDEMPOTENCY_KEY;
-use shared::{Money, PaymentId};
+use shared::{Money, PaymentId, RefundId};
 use url::{Host, Url};
 
 use crate::client::{Deadlines, Http, request};
 use crate::notice::{Notice, NoticeError};
-use crate::provider::{NewPayment, Provider, ProviderError, ProviderPayment, Shown};
+use crate::provider::{NewPayment, NewRefund, Provider, ProviderError, ProviderPayment, ProviderRefund, Shown};
 
 /// Where Stripe is.
 pub const STRIPE_URL: &str = "https://api.stripe.com";
@@ -40,6 +42,10 @@ pub const STRIPE_URL: &str = "https://api.stripe.com";
 const VERSION: HeaderValue = HeaderValue::from_static("2026-08-26.dahlia");
 /// The key of our id in the metadata of what we create.
 const METADATA: &str = "payment_id";
+/// The key of a refund's id in the metadata of what we give back.
+const REFUND_METADATA: &str = "refund_id";
+/// Refunds on a page, the most that Stripe lists at once: more than an order may have.
+const REFUNDS: (&str, &str) = ("limit", "100");
 /// Whether money moved back is in the charge.
 const EXPAND: (&str, &str) = ("expand[0]", "latest_charge");
 /// Secrets of events that are live at a time: two while one is rotated.
@@ -187,6 +193,21 @@ impl Provider for Stripe {
         answer::check(status, &answer)?;
         // From here on it may have moved back, whatever is said about the reading.
         self.get(reference).await.map_err(|error| ProviderError::Unknown(error.to_string()))
+    }
+
+    async fn give_back(&self, reference: &str, new: NewRefund, key: &str) -> Result<ProviderRefund, ProviderError> {
+        let (units, refund_id) = (units(new.amount)?, new.refund_id.to_string());
+        let metadata = format!("metadata[{REFUND_METADATA}]");
+        let form = [("payment_intent", reference), ("amount", &units), (&metadata, &refund_id)];
+        let (status, answer) = self.post(&["refunds"], key, &form).await?;
+        refund::read(status, &answer)
+    }
+
+    async fn find_refund(&self, reference: &str, refund: RefundId) -> Result<Option<ProviderRefund>, ProviderError> {
+        let mut url = self.url(&["refunds"]);
+        url.query_pairs_mut().append_pair("payment_intent", reference).append_pair(REFUNDS.0, REFUNDS.1);
+        let (status, answer) = self.send(http::Request::get(url.as_str()), String::new()).await?;
+        refund::find(status, &answer, refund)
     }
 
     async fn get(&self, reference: &str) -> Shown {

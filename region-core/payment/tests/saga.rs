@@ -2,6 +2,9 @@
 //! moved is what confirmed orders say.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "saga/refunds.rs"]
+mod refunds;
+
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -10,7 +13,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use region_core_events::contract::{
     OrderCancelled, OrderClaimed, OrderCreated, Payload, PaymentAuthorized, PaymentCaptured, PaymentFailed,
-    PaymentRefunded, PaymentVoided,
+    PaymentRefunded, PaymentVoided, RefundIssued,
 };
 use region_core_events::{AfterCommit, Consumer, Event, HandleError, NewEvent, Runner, Wakes, append};
 use region_core_payment::{ConfirmError, Deadlines, Payments, Sandbox, Settings};
@@ -89,6 +92,18 @@ impl Bank {
         assert!(answer.status().is_success());
     }
 
+    /// Has it forget its idempotency keys again and again, for as long as this is waited for.
+    fn forgetting(&self) -> impl Future<Output = ()> + use<> {
+        let (client, forget) = (self.client.clone(), format!("http://{}/control/forget-keys", self.address));
+        async move {
+            let mut ticks = tokio::time::interval(Duration::from_millis(10));
+            loop {
+                ticks.tick().await;
+                assert!(client.post(&forget).send().await.unwrap().status().is_success());
+            }
+        }
+    }
+
     /// (captures, refunds) of the bank's own log, and minor units of each.
     async fn moved(&self) -> [(usize, i64); 2] {
         let answer = self.client.get(format!("http://{}/v1/log", self.address)).send().await.unwrap();
@@ -128,6 +143,7 @@ impl Consumer for Clerk {
             PaymentFailed::KIND,
             PaymentVoided::KIND,
             PaymentRefunded::KIND,
+            RefundIssued::KIND,
             "PaymentChallengeRequired",
         ]
     }
@@ -272,6 +288,7 @@ impl Shop {
             total: Money::new(1250, Currency::GBP).unwrap(),
             payment_token: token.to_owned(),
             expires_at: Clock::turned(MS).now(),
+            facts: None,
         };
         let id = EventId::mint(MS, self.entropy.bytes());
         append(&mut transaction, &[NewEvent::new(id, 1, &created)]).await.unwrap();
@@ -460,6 +477,26 @@ async fn lost_answers_errors_and_two_processes_change_nothing_about_the_sum() {
     shop.until(&[paid, declined].concat(), &["captured", "declined"]).await;
     shop.bank.faults(json!({})).await;
     shop.audit(60, 0).await;
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bank_that_forgets_its_keys_while_answers_are_lost_moves_money_once_each_way() {
+    let mut shop = Shop::open(2).await;
+    shop.bank.faults(json!({ "seed": 5, "drop_answer": 0.05, "fail_after": 0.2 })).await;
+    let orders = shop.orders("tok_success", 40).await;
+    let forgetting = shop.bank.forgetting();
+    tokio::select! { () = shop.until(&orders, &["captured"]) => {}, () = forgetting => {} }
+    let mut conn = shop.shard().read().await.unwrap();
+    sqlx::query("UPDATE orders SET status = 'PENDING'").execute(&mut *conn).await.unwrap();
+    drop(conn);
+    for order in &orders {
+        shop.expire(*order).await;
+    }
+    let forgetting = shop.bank.forgetting();
+    tokio::select! { () = shop.until(&orders, &["refunded"]) => {}, () = forgetting => {} }
+    shop.bank.faults(json!({})).await;
+    shop.audit(0, 40).await;
     shop.close().await;
 }
 

@@ -3,7 +3,7 @@
 //! `MERIDIAN_SECTION__KEY` in the environment overrides `section.key`. Unknown keys are refused by name. Paths are
 //! relative to the file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -11,6 +11,7 @@ use anyhow::{Context, bail, ensure};
 use figment::Figment;
 use figment::providers::{Env, Format, Toml};
 use ipnet::IpNet;
+use region_core_payment::risk::{MOST_COUNTED, RiskRules};
 use secrecy::SecretString;
 use serde::Deserialize;
 use shared::api::order::Address;
@@ -32,6 +33,8 @@ pub(crate) struct Config {
     pub(crate) redis: Redis,
     pub(crate) token: Token,
     pub(crate) payment: Payment,
+    /// Without it no order is judged.
+    pub(crate) risk: Option<Risk>,
     /// Without it, parcels are sent by hand only.
     pub(crate) shipping: Option<Shipping>,
     #[serde(default)]
@@ -46,6 +49,8 @@ pub(crate) struct Config {
     pub(crate) neighbours: BTreeMap<String, String>,
     #[serde(default)]
     pub(crate) order: Order,
+    #[serde(default)]
+    pub(crate) webhooks: Webhooks,
     #[serde(default)]
     pub(crate) limits: Limits,
     #[serde(default)]
@@ -153,6 +158,75 @@ fn easypost_url() -> String {
     region_core_shipping::EASYPOST_URL.to_owned()
 }
 
+/// What speaks against an order, and what follows. Points: too many orders on one card 60, a card of another country than the
+/// delivery's 40, too many orders by one user or to one address 30 each, a mailbox to be thrown away 30, a large total 20.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Risk {
+    /// From so many points an order waits for who keeps the store.
+    pub(crate) review_from: u16,
+    /// From so many points it is refused.
+    pub(crate) refuse_from: u16,
+    /// How long it waits before it is cancelled: not as long as the bank keeps an amount ready, seven days at most.
+    pub(crate) review_hours: u16,
+    /// How far back orders are counted.
+    pub(crate) window_seconds: u32,
+    /// From which count on orders of one user in that time are too many.
+    pub(crate) user_orders: u32,
+    /// The same for one address.
+    pub(crate) address_orders: u32,
+    /// The same for one card.
+    pub(crate) card_orders: u32,
+    /// A total from which it is large, in minor units.
+    pub(crate) large_total_minor: i64,
+    /// Domains of mailboxes that are thrown away after use.
+    pub(crate) disposable_mail: BTreeSet<String>,
+}
+
+impl Default for Risk {
+    fn default() -> Self {
+        let domains = ["guerrillamail.com", "mailinator.com", "sharklasers.com", "tempmail.com", "yopmail.com"];
+        Self {
+            review_from: 50,
+            refuse_from: 100,
+            review_hours: 48,
+            window_seconds: 3_600,
+            user_orders: 10,
+            address_orders: 10,
+            card_orders: 5,
+            large_total_minor: 100_000,
+            disposable_mail: domains.map(str::to_owned).into(),
+        }
+    }
+}
+
+impl Risk {
+    /// As payment takes them.
+    pub(crate) fn rules(&self) -> RiskRules {
+        RiskRules {
+            review_from: self.review_from,
+            refuse_from: self.refuse_from,
+            window_seconds: self.window_seconds,
+            user_orders: self.user_orders,
+            address_orders: self.address_orders,
+            card_orders: self.card_orders,
+            large_total_minor: self.large_total_minor,
+            disposable_mail: self.disposable_mail.iter().map(|domain| domain.to_lowercase()).collect(),
+        }
+    }
+
+    fn check(&self) -> anyhow::Result<()> {
+        ensure!((1..=self.refuse_from).contains(&self.review_from), "risk.review_from: 1 to risk.refuse_from");
+        ensure!((1..=144).contains(&self.review_hours), "risk.review_hours: 1 to 144");
+        ensure!((60..=604_800).contains(&self.window_seconds), "risk.window_seconds: 60 to 604800");
+        for (key, count) in [("user", self.user_orders), ("address", self.address_orders), ("card", self.card_orders)] {
+            ensure!((2..=MOST_COUNTED).contains(&count), "risk.{key}_orders: 2 to {MOST_COUNTED}");
+        }
+        ensure!(self.large_total_minor > 0, "risk.large_total_minor: more than 0");
+        Ok(())
+    }
+}
+
 /// How shoppers are written to.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -197,6 +271,15 @@ impl Default for Order {
     fn default() -> Self {
         Self { reservation_seconds: 900, currency: Currency::GBP }
     }
+}
+
+/// How merchants' systems are told of events; who they are, operators say.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Webhooks {
+    /// Whether this machine may be told, and over plain HTTP: for developers. Everything else is told over https, and only
+    /// at addresses of the public Internet.
+    pub(crate) allow_loopback: bool,
 }
 
 /// Who the address limits do not hold for.
@@ -255,6 +338,7 @@ impl Config {
             ProviderKind::Sandbox => ensure!(self.payment.url.is_some(), "payment.url: where is the sandbox?"),
             ProviderKind::Stripe => ensure!(self.payment.stripe.is_some(), "payment.stripe: which account?"),
         }
+        self.risk.as_ref().map_or(Ok(()), Risk::check)?;
         ensure!((1..=86_400).contains(&self.order.reservation_seconds), "order.reservation_seconds: 1 to 86400");
         ensure!(!self.peers.contains_key(&self.region), "peers.{}: this is the process's own region", self.region);
         ensure!(!self.neighbours.contains_key(&self.name), "neighbours.{}: this is the process itself", self.name);
@@ -320,6 +404,7 @@ mod tests {
     fn a_sound_file_is_taken_with_its_defaults_and_paths_beside_it() {
         let config = read(GOOD).unwrap();
         assert_eq!((config.order.reservation_seconds, config.dev.plain_api), (900, false));
+        assert!(!config.webhooks.allow_loopback);
         assert!(config.tls.ca.is_absolute());
     }
 
@@ -330,6 +415,27 @@ mod tests {
         let config = read(&format!("{GOOD}\n{mail}\n[store]\npublic_url = \"https://shop.example\"")).unwrap();
         assert!(config.mail.url.is_some() && config.mail.ca.unwrap().is_absolute());
         assert_eq!((config.store.name.as_str(), config.mail.from.as_str()), ("Meridian", "orders@shop.example"));
+    }
+
+    #[test]
+    fn orders_are_judged_if_there_are_rules_and_a_bad_rule_is_named() {
+        assert!(read(GOOD).unwrap().risk.is_none());
+        let rules = |text: &str| read(&format!("{GOOD}\n[risk]\n{text}"));
+        let risk = rules("card_orders = 3\ndisposable_mail = [\"Throwaway.example\"]").unwrap().risk.unwrap();
+        assert_eq!((risk.review_from, risk.card_orders, risk.rules().card_orders), (50, 3, 3));
+        assert!(risk.rules().disposable_mail.contains("throwaway.example"));
+        for (bad, named) in [
+            ("review_from = 101", "risk.review_from"),
+            ("review_hours = 0", "risk.review_hours"),
+            ("window_seconds = 5", "risk.window_seconds"),
+            ("user_orders = 1", "risk.user_orders"),
+            ("card_orders = 1001", "risk.card_orders"),
+            ("large_total_minor = 0", "risk.large_total_minor"),
+            ("colour = 1", "colour"),
+        ] {
+            let error = format!("{:#}", rules(bad).unwrap_err());
+            assert!(error.contains(named), "{bad}: {error}");
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod peers;
 mod prices;
 mod refresh;
 mod region;
+mod webhooks;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;

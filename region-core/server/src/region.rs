@@ -18,12 +18,15 @@ use region_core_inventory::transfer::desk::ChangedFn;
 use region_core_inventory::{Borrowing, Ledger, balance};
 use region_core_notification::Notifications;
 use region_core_order::{Orders, PaymentNews, PriceList};
+use region_core_payment::risk::Judge;
 use region_core_payment::{Account, AnyProvider, FindOrder, Payments, Sandbox, Stripe};
 use region_core_search::Search;
 use region_core_shipping::{Departures, EasyPost, Shipping};
 use region_core_store::redis::Redis;
 use region_core_store::{PoolLimits, Shard, Shards};
 use region_core_web::{AddressSource, Front, Peers, Verifier};
+use region_core_webhook::target::Guard;
+use region_core_webhook::{Endpoints, Webhooks};
 use secrecy::{ExposeSecret, SecretString};
 use shared::token::PublicKey;
 use shared::{OrderId, Problem, ShipmentId, Sku, SlotMap};
@@ -39,7 +42,7 @@ use crate::config::{Config, Payment, ProviderKind, ShardAddress};
 use crate::mail::Post;
 use crate::peers::LinkedPeers;
 use crate::prices::CatalogPrices;
-use crate::{directory, refresh};
+use crate::{directory, refresh, webhooks};
 
 /// How often the region's copy of the catalog is asked for a newer version.
 const CATALOG_PERIOD: Duration = Duration::from_millis(250);
@@ -66,6 +69,7 @@ pub(crate) struct Region {
     shipping: Shipping,
     /// None without a mail server.
     notifications: Option<Notifications>,
+    webhooks: Webhooks,
     levels: StockLevels,
     borrowing: Borrowing,
     ledger: Ledger,
@@ -90,6 +94,10 @@ impl Region {
         let own_key = signer.public_key();
         let verifier = patiently("the signing keys", async || publish(config, &control, &signer, &clock).await).await?;
         let catalog = patiently("the catalog", async || Ok(Catalog::load(control.clone()).await?)).await?;
+        let primary = catalog_pool(&config.catalog.primary_url, ANSWERS_WITHIN).context("catalog.primary_url")?;
+        let endpoints =
+            patiently("the webhook endpoints", async || Ok(Endpoints::load(control.clone(), primary.clone()).await?))
+                .await?;
         let shards = shards(config, config.own_shards(), map, SERVING)?;
         let redis = Redis::connect(config.redis.url.expose_secret()).context("redis.url")?;
         let prices = Arc::new(CatalogPrices { catalog: catalog.clone(), currency: config.order.currency });
@@ -98,7 +106,7 @@ impl Region {
         let peers = Peers::new(LinkedPeers::connect(config, tls).context("peers")?);
         let levels = StockLevels::new(levels::Parts {
             shards: shards.clone(),
-            redis,
+            redis: redis.clone(),
             peers: peers.clone(),
             others: config.peers.keys().cloned().collect(),
             entropy: entropy.clone(),
@@ -119,7 +127,7 @@ impl Region {
             clock: clock.clone(),
             entropy: entropy.clone(),
         });
-        let payments = payments(config, &shards, &wakes, &clock, &entropy)?.linked_by(peers.clone());
+        let payments = payments(config, &shards, &redis, &wakes, &clock, &entropy)?.linked_by(peers.clone());
         let carrier = carrier(config)?;
         let labels = carrier.is_some();
         let shipping = Shipping::new(shards.clone(), carrier, peers.clone());
@@ -128,15 +136,27 @@ impl Region {
             carts: carts.clone(),
             prices: prices as Arc<dyn PriceList>,
             borrowing: borrowing.clone(),
-            peers,
+            peers: peers.clone(),
             told,
             wakes: wakes.clone(),
-            clock,
+            clock: clock.clone(),
             entropy: entropy.clone(),
             hold: time::Duration::seconds(i64::from(config.order.reservation_seconds)),
+            review: config.risk.as_ref().map(|risk| time::Duration::hours(i64::from(risk.review_hours))),
             labels,
         });
         let notifications = post.map(|post| post.notifications(&shards, &orders));
+        let webhooks = Webhooks::new(region_core_webhook::Parts {
+            shards: shards.clone(),
+            peers,
+            endpoints,
+            book: webhooks::book(),
+            guard: Guard { loopback: config.webhooks.allow_loopback },
+            disabled: webhooks::disabled(notifications.clone(), clock.clone()),
+            clock,
+            entropy: entropy.clone(),
+        })
+        .context("webhooks")?;
         let search = Search::start(catalog.snapshot()).await.context("the search index")?;
         Ok(Self {
             shards,
@@ -148,6 +168,7 @@ impl Region {
             payments,
             shipping,
             notifications,
+            webhooks,
             levels,
             borrowing,
             ledger,
@@ -178,6 +199,7 @@ impl Region {
             .merge(region_core_order::router(self.orders.clone()))
             .merge(region_core_payment::router(self.payments.clone(), find_order(&self.orders)))
             .merge(region_core_shipping::router(self.shipping.clone()))
+            .merge(region_core_webhook::router(self.webhooks.clone()))
     }
 
     /// Everything that goes over the link: `/v1`, and `/internal` for cores alone.
@@ -188,7 +210,8 @@ impl Region {
             .merge(region_core_order::regions_router(self.orders.clone()))
             .merge(self.ledger.internal_router())
             .merge(region_core_payment::internal_router(self.payments.clone()))
-            .merge(region_core_shipping::internal_router(self.shipping.clone()));
+            .merge(region_core_shipping::internal_router(self.shipping.clone()))
+            .merge(region_core_webhook::internal_router(self.webhooks.clone()));
         let own = middleware::from_fn_with_state(self.shards.region().clone(), only_cores_of);
         let routes = self
             .public()
@@ -219,6 +242,9 @@ impl Region {
         ));
         let mut consumers: Vec<Arc<dyn Consumer>> =
             vec![Arc::new(PaymentNews::new(self.orders.clone())), Arc::new(self.payments.news())];
+        consumers.push(Arc::new(self.webhooks.news()));
+        tasks.spawn(self.webhooks.clone().follow(stop()));
+        tasks.spawn(self.webhooks.clone().drive(stop()));
         // Who would send nothing must not hear: what is to be sent would pile up.
         if let Some(notifications) = self.notifications.clone() {
             consumers.push(Arc::new(notifications.news()));
@@ -338,12 +364,17 @@ pub(crate) fn shards<'a>(
 fn payments(
     config: &Config,
     shards: &Shards,
+    redis: &Redis,
     wakes: &Wakes,
     clock: &Clock,
     entropy: &Entropy,
 ) -> anyhow::Result<Payments<AnyProvider>> {
     let provider = Arc::new(provider(&config.payment)?);
-    Ok(Payments::new(shards.clone(), wakes.clone(), provider, clock.clone(), entropy.clone()))
+    let payments = Payments::new(shards.clone(), wakes.clone(), provider, clock.clone(), entropy.clone());
+    Ok(match &config.risk {
+        Some(risk) => payments.judged_by(Judge::new(risk.rules(), redis.clone(), clock.clone())),
+        None => payments,
+    })
 }
 
 /// The provider's own words name the key that is wrong.

@@ -1,7 +1,8 @@
-//! Parcels: what of an order has left, with whom, and what has arrived; and labels that are bought for them.
+//! Parcels: what of an order has left, with whom, what has arrived, and what came back; and labels that are bought for them.
 //!
 //! Inside the transaction that decides about an order, `order` asks what a parcel may hold ([`rules::pack`]), writes it down
-//! ([`send`]) and notes its arrival ([`deliver`]). Units leave once: the table of what was sent repeats that as a CHECK.
+//! ([`send`]) and notes its arrival ([`deliver`]). Units leave once, and come back once ([`returns`]): the table of what was
+//! sent repeats that as CHECKs.
 //!
 //! **A label is paper.** It is written down before it is bought ([`keep_label`]), a driver on each shard buys it with no connection
 //! held, and its units are kept for it meanwhile. Its parcel has left when the carrier has scanned it, or when who keeps the store
@@ -11,8 +12,9 @@
 //!
 //! What a carrier tells us by itself ([`NoticeError`], `notice.rs`) only has us look sooner.
 //!
-//! Deliberately absent: whether an order may be sent at all (`order` decides that by the order's row), stock (what is claimed
-//! for an order is sold, whether it has left or not), rates at checkout, and customs papers.
+//! Deliberately absent: whether an order may be sent at all (`order` decides that by the order's row), rates at checkout, customs
+//! papers, and stock: what is claimed for an order is sold, whether it has left or not, and what came back is entered into the
+//! stock's ledger by `order`.
 
 pub mod carrier;
 mod client;
@@ -46,11 +48,19 @@ pub use store::label::{
     HeldLabel, NewLabel, find_key as find_label_key, has_live as has_live_label, keep as keep_label,
     lock as lock_label, release as release_label, set_state as set_label_state,
 };
-pub use store::{Arrival, Known, NewParcel, all_sent, count_events, deliver, find_key, is_whole, list, send, taken};
+pub use store::{
+    Arrival, Known, NewParcel, all_sent, count_events, count_said, deliver, find_key, is_whole, list, send, taken,
+};
 
 use crate::carrier::Carrier;
 use crate::driver::Driver;
 use crate::notice::Notice;
+
+/// Goods that come back.
+pub mod returns {
+    pub use crate::rules::returns::{Gone, Looked, ReturnError, look_at, take_back};
+    pub use crate::store::returns::{NewReturn, Registered, find, find_key, gone, inspect, list, register};
+}
 
 /// What follows from what the carrier saw: kept by whoever decides about orders. Repeats are harmless.
 pub trait Departures: Send + Sync + 'static {

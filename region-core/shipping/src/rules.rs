@@ -1,6 +1,7 @@
 //! What a parcel may hold. No I/O.
 
 pub mod label;
+pub mod returns;
 
 use std::collections::BTreeMap;
 

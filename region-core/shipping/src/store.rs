@@ -1,6 +1,7 @@
 //! Parcels in the shard. Every function that writes runs inside the caller's transaction, which has locked the order's row.
 
 pub(crate) mod label;
+pub(crate) mod returns;
 
 use std::collections::BTreeMap;
 
@@ -199,13 +200,32 @@ pub async fn all_sent(conn: &mut PgConnection, order: OrderId) -> Result<bool, S
     Ok(all.fetch_one(conn).await?)
 }
 
-/// How much has been said about the order's parcels: each was sent, and some have arrived.
+/// How much has been said about the order's parcels: each was sent, some have arrived, and what came back was looked at.
 ///
 /// # Errors
 /// When the shard does.
 pub async fn count_events(conn: &mut PgConnection, order: OrderId) -> Result<i64, StoreError> {
     let said = sqlx::query_scalar!(
-        r#"SELECT count(*) + count(delivered_at) AS "said!" FROM shipments WHERE order_id = $1"#,
+        r#"SELECT count(*) + count(delivered_at)
+                  + (SELECT count(inspected_at) FROM returns WHERE order_id = $1) AS "said!"
+           FROM shipments WHERE order_id = $1"#,
+        order.as_uuid(),
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(said)
+}
+
+/// How much was said of the order's goods: parcels sent, parcels that arrived, returns registered, returns looked at. Only
+/// grows, so that what is shown of them is another once this is.
+///
+/// # Errors
+/// When the shard does.
+pub async fn count_said(conn: &mut PgConnection, order: OrderId) -> Result<i64, StoreError> {
+    let said = sqlx::query_scalar!(
+        r#"SELECT count(*) + count(delivered_at)
+                  + (SELECT count(*) + count(inspected_at) FROM returns WHERE order_id = $1) AS "said!"
+           FROM shipments WHERE order_id = $1"#,
         order.as_uuid(),
     )
     .fetch_one(conn)

@@ -23,6 +23,7 @@ impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKeyHeader {
             return Err(refuse("send exactly one Idempotency-Key"));
         };
         let key = value.to_str().ok().and_then(|text| text.parse().ok());
-        key.map(Self).ok_or_else(|| refuse("an Idempotency-Key is 1 to 255 visible ASCII characters"))
+        key.map(Self)
+            .ok_or_else(|| refuse("an Idempotency-Key is 1 to 255 visible ASCII characters, and no card number"))
     }
 }

@@ -22,6 +22,6 @@ pub use front::{AddressSource, Front};
 pub use headers::IdempotencyKeyHeader;
 pub use parameters::{Path, Query};
 pub use peers::{CoreCallError, NoPeers, PEER_DEADLINE, PeerTransport, Peers};
-pub use signed_in::{SignedIn, StoreKeeper};
+pub use signed_in::{Operator, SignedIn, StoreKeeper};
 pub use trace::{NotATraceParent, TraceParent};
 pub use verifier::Verifier;

@@ -4,7 +4,7 @@ use axum::extract::{FromRequestParts, OptionalFromRequestParts};
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
-use shared::token::Claims;
+use shared::token::{Claims, Role};
 use shared::{Problem, ProblemKind, UserId};
 
 use crate::Verifier;
@@ -49,6 +49,26 @@ impl<S: Send + Sync> FromRequestParts<S> for StoreKeeper {
             Ok(Self { claims: caller.claims })
         } else {
             Err(Problem::new(ProblemKind::Forbidden).detail("only merchants and operators keep the store"))
+        }
+    }
+}
+
+/// A caller who runs the store, an operator: as [`StoreKeeper`], and 403 for merchants too.
+#[derive(Clone, Debug)]
+pub struct Operator {
+    /// What the token says.
+    pub claims: Claims,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Operator {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let caller = <SignedIn as FromRequestParts<S>>::from_request_parts(parts, state).await?;
+        if caller.claims.has(Role::Operator) {
+            Ok(Self { claims: caller.claims })
+        } else {
+            Err(Problem::new(ProblemKind::Forbidden).detail("only operators do this"))
         }
     }
 }

@@ -17,6 +17,9 @@ pub struct DeskQuery {
     /// Only those that stand so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<OrderStatus>,
+    /// Only those that wait for a decision because something speaks against them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub held: bool,
     /// Only those older than this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cursor: Option<OrderId>,
@@ -31,7 +34,7 @@ const fn default_limit() -> u32 {
 
 impl Default for DeskQuery {
     fn default() -> Self {
-        Self { find: None, status: None, cursor: None, limit: default_limit() }
+        Self { find: None, status: None, held: false, cursor: None, limit: default_limit() }
     }
 }
 
@@ -57,6 +60,9 @@ pub struct DeskOrder {
     #[serde(with = "time::serde::rfc3339")]
     #[cfg_attr(feature = "openapi", schema(value_type = String, format = "date-time"))]
     pub created_at: OffsetDateTime,
+    /// Whether it waits for a decision because something speaks against it.
+    #[serde(default)]
+    pub held: bool,
 }
 
 /// Orders of all regions, newest first.
@@ -94,6 +100,16 @@ pub enum Happening {
     Voided,
     /// The money went back.
     Refunded,
+    /// A part of the money went back.
+    PartRefunded,
+    /// The provider would not give a part of the money back; only who keeps the store is told.
+    RefundRefused,
+    /// Goods came back.
+    Returned,
+    /// Somebody has looked at goods that came back.
+    Inspected,
+    /// Something spoke against it; only who keeps the store is told.
+    Reviewed,
     /// Somebody of the store did something.
     Desk,
 }
@@ -117,9 +133,12 @@ pub struct TimelineEntry {
 }
 
 /// All that happened to an order, oldest first: `GET /v1/orders/{order_id}/timeline`.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Timeline {
     /// Oldest first.
     pub items: Vec<TimelineEntry>,
+    /// Whether it waits for a decision; only who keeps the store is told.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub held: bool,
 }

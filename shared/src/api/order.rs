@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use crate::{EmailAddress, Money, OrderId, Quantity, ShipmentId, Sku, UserId};
+use crate::{EmailAddress, Money, OrderId, Quantity, ReturnId, ShipmentId, Sku, UserId};
 
 /// One SKU that is wanted.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -150,6 +150,21 @@ pub enum PaymentStatus {
     Refunded,
 }
 
+impl PaymentStatus {
+    /// As it is spelt in JSON.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Processing => "processing",
+            Self::ChallengeRequired => "challenge_required",
+            Self::Captured => "captured",
+            Self::Declined => "declined",
+            Self::Voided => "voided",
+            Self::Refunded => "refunded",
+        }
+    }
+}
+
 /// An order: `GET /v1/orders/{order_id}` and the answer to `POST /v1/orders`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -179,6 +194,9 @@ pub struct Order {
     /// Its parcels, in the order in which they left.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub shipments: Vec<Shipment>,
+    /// What came back of them, in the order in which it was registered.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub returns: Vec<Return>,
     /// Rises as the order moves on.
     pub version: u64,
     /// When it was accepted.
@@ -189,6 +207,28 @@ pub struct Order {
     #[serde(with = "time::serde::rfc3339")]
     #[cfg_attr(feature = "openapi", schema(value_type = String, format = "date-time"))]
     pub expires_at: OffsetDateTime,
+}
+
+impl Order {
+    /// Names the order's state, as an entity tag (RFC 9110 section 8.8.3): equal tags mean equal documents, but for until when
+    /// its units are held. The version alone does not say so, for what its payment waits for, later parcels and what comes
+    /// back leave the order where it stands.
+    #[must_use]
+    pub fn state_tag(&self) -> String {
+        let arrived = self.shipments.iter().filter(|parcel| parcel.delivered_at.is_some());
+        let looked_at = self.returns.iter().filter(|back| back.inspected_at.is_some());
+        let said = [self.shipments.len(), arrived.count(), self.returns.len(), looked_at.count()];
+        let said_of_goods = said.into_iter().fold(0, usize::saturating_add);
+        state_tag(self.version, self.payment, u64::try_from(said_of_goods).unwrap_or(u64::MAX))
+    }
+}
+
+/// [`Order::state_tag`], for who has read no more of an order than this. What was said of its goods is how many parcels were
+/// sent and how many of them arrived, how many returns were registered and how many of them looked at, in one sum: each only
+/// grows.
+#[must_use]
+pub fn state_tag(version: u64, payment: PaymentStatus, said_of_goods: u64) -> String {
+    format!("\"{version}-{}-{said_of_goods}\"", payment.code())
 }
 
 /// A parcel that left, for who keeps the store: `POST /v1/orders/{order_id}/shipments` with `Idempotency-Key`. With `label`, it
@@ -320,6 +360,58 @@ pub struct Shipment {
     pub delivered_at: Option<OffsetDateTime>,
 }
 
+/// Goods that come back, for who keeps the store: `POST /v1/orders/{order_id}/returns` with `Idempotency-Key`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct NewReturn {
+    /// Which; no more than has left and has not come back. Repeated SKUs are summed.
+    pub items: Vec<OrderItem>,
+    /// Why, 1 to 200 characters.
+    pub reason: String,
+}
+
+/// What became of goods that came back: `POST /v1/orders/{order_id}/returns/{return_id}/inspection`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Inspection {
+    /// Units that are for sale again, perhaps none; the rest is written off. Repeated SKUs are summed.
+    pub restock: Vec<OrderItem>,
+}
+
+/// Goods of an order that came back.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Return {
+    /// The return.
+    pub return_id: ReturnId,
+    /// Why.
+    pub reason: String,
+    /// By SKU.
+    pub items: Vec<ReturnedItem>,
+    /// When it was registered.
+    #[serde(with = "time::serde::rfc3339")]
+    #[cfg_attr(feature = "openapi", schema(value_type = String, format = "date-time"))]
+    pub registered_at: OffsetDateTime,
+    /// When somebody had looked at it.
+    #[serde(with = "time::serde::rfc3339::option")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = "date-time"))]
+    pub inspected_at: Option<OffsetDateTime>,
+}
+
+/// One SKU of a return.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ReturnedItem {
+    /// What.
+    pub sku: Sku,
+    /// How many.
+    pub quantity: Quantity,
+    /// Units of them that are for sale again, once somebody has looked; the others are written off.
+    pub restocked: Option<u32>,
+}
+
 /// Why an order is cancelled, from who keeps the store: `POST /v1/orders/{order_id}/cancel`. Its shopper sends `{}`.
 #[derive(Clone, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -356,4 +448,21 @@ pub struct OrderSummary {
     #[serde(with = "time::serde::rfc3339")]
     #[cfg_attr(feature = "openapi", schema(value_type = String, format = "date-time"))]
     pub created_at: OffsetDateTime,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_payments_code_is_its_json_and_no_two_states_share_a_tag() {
+        let all = ["processing", "challenge_required", "captured", "declined", "voided", "refunded"];
+        let read = |code: &str| serde_json::from_value::<PaymentStatus>(code.into()).unwrap();
+        assert_eq!(all.map(|code| read(code).code()), all);
+        let tags = all.map(|code| state_tag(1, read(code), 1));
+        let others = [state_tag(11, PaymentStatus::Processing, 1), state_tag(1, PaymentStatus::Processing, 11)];
+        let every: std::collections::BTreeSet<_> = tags.into_iter().chain(others).collect();
+        assert_eq!(every.len(), 8);
+        assert!(every.contains("\"1-captured-1\""));
+    }
 }

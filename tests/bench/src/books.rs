@@ -11,6 +11,8 @@ use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 use tokio::time::Instant;
 use xtask_system::postgres::PostgresServer;
 
+use crate::samples::micros;
+
 /// How long a server may take to take a setting over, and sessions to end.
 const HEARD_WITHIN: Duration = Duration::from_secs(30);
 /// How often that is looked at; Postgres has nothing to wait on.
@@ -277,4 +279,92 @@ pub(crate) async fn money(url: &str) -> anyhow::Result<Vec<(String, i64)>> {
         "SELECT payment_id::text, total_minor FROM orders JOIN payments USING (order_id) WHERE status = 'CONFIRMED'",
     );
     Ok(rows.fetch_all(&mut connect(url).await?).await?)
+}
+
+// The saga ---------------------------------------------------------------------------------------------------------
+
+/// Consumers that have heard of orders that were placed.
+pub(crate) async fn hearers(url: &str) -> anyhow::Result<Vec<String>> {
+    let names = sqlx::query_scalar(
+        "SELECT DISTINCT consumer FROM inbox JOIN outbox USING (event_id) WHERE kind = $1 ORDER BY consumer",
+    );
+    Ok(names.bind(CREATED).fetch_all(&mut connect(url).await?).await?)
+}
+
+/// Keeps the consumers of a shard from reading: it has their cursors, as a core would that reads itself. If it is dropped, its
+/// session ends and they go on as well.
+#[derive(Debug)]
+pub(crate) struct Halt(PgConnection);
+
+impl Halt {
+    /// Waits until each has ended what it was at.
+    pub(crate) async fn of(url: &str) -> anyhow::Result<Self> {
+        let mut conn = connect(url).await?;
+        conn.execute("BEGIN").await?;
+        conn.execute("SELECT consumer FROM consumer_cursors ORDER BY consumer FOR UPDATE").await?;
+        Ok(Self(conn))
+    }
+
+    /// Lets them go on.
+    pub(crate) async fn end(mut self) -> anyhow::Result<()> {
+        self.0.execute("ROLLBACK").await?;
+        Ok(())
+    }
+}
+
+/// Orders that were placed and that nobody has heard of yet: how many, and the last one's event.
+pub(crate) async fn unheard(url: &str) -> anyhow::Result<(i64, Option<String>)> {
+    let waiting = sqlx::query_as(
+        "SELECT count(*), (array_agg(event_id::text ORDER BY sequence DESC))[1] FROM outbox
+         WHERE kind = $1 AND NOT EXISTS (SELECT FROM inbox WHERE inbox.event_id = outbox.event_id)",
+    );
+    Ok(waiting.bind(CREATED).fetch_one(&mut connect(url).await?).await?)
+}
+
+/// A session that looks at a shard again and again.
+#[derive(Debug)]
+pub(crate) struct Look(PgConnection);
+
+impl Look {
+    pub(crate) async fn at(url: &str) -> anyhow::Result<Self> {
+        connect(url).await.map(Self)
+    }
+
+    /// Whether all of these consumers have taken an event in.
+    pub(crate) async fn was_heard(&mut self, consumers: &[String], event: &str) -> anyhow::Result<bool> {
+        let heard = sqlx::query_scalar(
+            "SELECT count(*) = cardinality($1::text[]) FROM inbox WHERE consumer = ANY ($1) AND event_id = $2::uuid",
+        );
+        Ok(heard.bind(consumers).bind(event).fetch_one(&mut self.0).await?)
+    }
+}
+
+/// Events that consumers have taken in since, each counted for each of them.
+pub(crate) async fn heard(url: &str, since_unix_us: u64) -> anyhow::Result<i64> {
+    let heard = sqlx::query_scalar("SELECT count(*) FROM inbox WHERE extract(epoch FROM handled_at) * 1000000 >= $1");
+    Ok(heard.bind(i64::try_from(since_unix_us)?).fetch_one(&mut connect(url).await?).await?)
+}
+
+/// Events written since: when, and when a consumer took it in, in Unix microseconds; for each of its consumers.
+pub(crate) async fn hearings(url: &str, since_unix_us: u64) -> anyhow::Result<Vec<(u64, u64)>> {
+    let rows = sqlx::query_as::<_, (i64, i64)>(
+        "SELECT (extract(epoch FROM created_at) * 1000000)::bigint, (extract(epoch FROM handled_at) * 1000000)::bigint
+         FROM inbox JOIN outbox USING (event_id) WHERE extract(epoch FROM created_at) * 1000000 >= $1",
+    );
+    let rows = rows.bind(i64::try_from(since_unix_us)?).fetch_all(&mut connect(url).await?).await?;
+    rows.into_iter().map(|(written, heard)| Ok((u64::try_from(written)?, u64::try_from(heard)?))).collect()
+}
+
+/// Commits a row by itself, again and again, on the shard's server: how long each took, in microseconds.
+pub(crate) async fn commits_one_by_one(server: &PostgresServer, time: Duration) -> anyhow::Result<Vec<u64>> {
+    let mut conn = admin(server).await?;
+    conn.execute("CREATE TABLE limits (number bigint)").await?;
+    let (deadline, mut took) = (Instant::now() + time, Vec::new());
+    while Instant::now() < deadline {
+        let begun = Instant::now();
+        sqlx::query("INSERT INTO limits VALUES ($1)").bind(1_i64).execute(&mut conn).await?;
+        took.push(micros(begun.elapsed()));
+    }
+    conn.execute("DROP TABLE limits").await?;
+    Ok(took)
 }

@@ -9,7 +9,7 @@ use xtask_system::postgres::{PostgresPlan, PostgresPrograms, PostgresServer};
 use xtask_system::tools::{Tools, servers};
 use xtask_system::{Guardian, GuardianProgram, Layout, PartSpec, Ports, ServiceUser};
 
-use crate::options::{Disk, Options};
+use crate::options::{Disk, Options, Place};
 use crate::{books, cpu, slow_flush};
 
 /// What is set beside the defaults, for both sides alike: nothing that a commit could gain by, no checkpoint in the middle.
@@ -39,17 +39,17 @@ pub(crate) struct Ground {
 }
 
 /// This very program as a guardian.
-pub(crate) fn guardian(options: &Options, part: &str) -> anyhow::Result<Guardian> {
+pub(crate) fn guardian(place: &Place, part: &str) -> anyhow::Result<Guardian> {
     let program = GuardianProgram { program: "/proc/self/exe".into(), arguments: vec!["guardian".into()] };
-    let lock = options.place(part).with_extension("lock");
+    let lock = place.of(part).with_extension("lock");
     let folder = lock.parent().context("no folder")?;
     std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
     Ok(Guardian::start(&program, &lock)?)
 }
 
 /// The folder of a part of the run, with nothing left of an earlier one.
-pub(crate) fn emptied(options: &Options, part: &str) -> anyhow::Result<Layout> {
-    let (root, user) = (options.place(part), ServiceUser::for_databases()?);
+pub(crate) fn emptied(place: &Place, part: &str) -> anyhow::Result<Layout> {
+    let (root, user) = (place.of(part), ServiceUser::for_databases()?);
     if root.exists() {
         Layout::create(&root, user.as_ref())?.remove()?;
     }
@@ -66,8 +66,8 @@ impl Ground {
     /// Starts as many servers as the widest measurement has shards.
     pub(crate) async fn open(options: &Options) -> anyhow::Result<Self> {
         // First: it waits until whatever an interrupted run has left behind has ended.
-        let guardian = guardian(options, "admission")?;
-        let (layout, programs) = (emptied(options, "admission")?, postgres().await?);
+        let guardian = guardian(&options.place, "admission")?;
+        let (layout, programs) = (emptied(&options.place, "admission")?, postgres().await?);
         let slow_flush = slow_flush::build(layout.databases())?;
         let (user, ports, secret) = (ServiceUser::for_databases()?, Ports::Free(Entropy::system()), secret());
         let mut servers = Vec::new();

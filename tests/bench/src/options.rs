@@ -1,22 +1,45 @@
 //! What is measured, and for how long.
 
+pub(crate) mod saga;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Serialize;
 
+pub(crate) use self::saga::Saga;
+
 /// Stock keeping units in the spread load.
 pub(crate) const SPREAD_SKUS: u32 = 1_000;
 
-/// What to measure.
-#[derive(Debug, clap::Args)]
-pub(crate) struct Options {
+/// Where a run finds its programs and keeps its things.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Place {
     /// The folder of our own programs: region-core, edge-pop, payment-sandbox, carrier-sandbox.
     #[arg(long, value_name = "FOLDER")]
     programs: PathBuf,
     /// Where databases and logs are kept while it runs. What is there is removed, before and after.
     #[arg(long, value_name = "FOLDER")]
     folder: PathBuf,
+}
+
+impl Place {
+    /// One of our own programs; parts are started in folders of their own, so its path is whole.
+    pub(crate) fn program(&self, name: &str) -> std::io::Result<PathBuf> {
+        std::path::absolute(self.programs.join(name))
+    }
+
+    /// The folder of one part of the run.
+    pub(crate) fn of(&self, part: &str) -> PathBuf {
+        self.folder.join(part)
+    }
+}
+
+/// What to measure of checkout.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    #[command(flatten)]
+    pub(crate) place: Place,
     /// Some seconds in all: one shard, 1 and 64 clients, a second each.
     #[arg(long)]
     quick: bool,
@@ -159,16 +182,6 @@ impl Options {
         let seconds = self.seconds.unwrap_or(Duration::from_secs(if self.quick { 1 } else { 3 }));
         let ramp = (seconds / 5).min(Duration::from_millis(500));
         Pace { prime: Span::Time(seconds.min(Duration::from_secs(1))), span: Span::Time(seconds + ramp), ramp }
-    }
-
-    /// One of our own programs; parts are started in folders of their own, so its path is whole.
-    pub(crate) fn program(&self, name: &str) -> std::io::Result<PathBuf> {
-        std::path::absolute(self.programs.join(name))
-    }
-
-    /// The folder of one part of the run.
-    pub(crate) fn place(&self, part: &str) -> PathBuf {
-        self.folder.join(part)
     }
 }
 

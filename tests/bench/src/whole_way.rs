@@ -4,10 +4,10 @@
 //! *and* paid, from the first request to the last confirmation. Then orders come at seven tenths of that rate, whether or
 //! not earlier ones were answered, and answers are timed from when they were due.
 
-mod door;
+pub(crate) mod door;
 mod goods;
-mod load;
-mod site;
+pub(crate) mod load;
+pub(crate) mod site;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,14 +15,18 @@ use std::time::Duration;
 use serde::Serialize;
 
 use self::load::{Arrival, Load};
-use self::site::Site;
+use self::site::{Site, Size};
 use crate::options::{Disk, Goods, Options, Span};
 use crate::samples::{count, median, percentiles_ms, ratio};
 
+/// The store's shards.
+const SHARDS: [u16; 2] = [1, 2];
+/// Enough shoppers for the highest rate; fewer where clients only count.
+const SHOPPERS: usize = 2_000;
 /// The share of the highest rate at which answers are timed.
 const STEADY: f64 = 0.7;
 /// Connections over which orders come that do not wait for earlier ones.
-const CONNECTIONS: u32 = 256;
+pub(crate) const CONNECTIONS: u32 = 256;
 
 /// What the whole way has shown.
 #[derive(Debug)]
@@ -69,7 +73,7 @@ pub(crate) struct Flow {
 /// Measures both disks and both kinds of goods, as often as was asked for.
 pub(crate) async fn run(options: &Options) -> anyhow::Result<WholeWay> {
     eprintln!("whole way: starting a store");
-    let mut site = Site::open(options).await?;
+    let mut site = Site::open(&options.place, "whole-way", size(options)).await?;
     let (mut flows, mut faults) = (BTreeMap::<_, Vec<(Flow, Flow)>>::new(), Vec::new());
     for run in 1..=options.runs {
         for disk in Disk::ALL {
@@ -89,6 +93,14 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<WholeWay> {
     Ok(WholeWay { passages, faults })
 }
 
+fn size(options: &Options) -> Size {
+    let shoppers = match options.pace().span {
+        Span::Time(_) => SHOPPERS,
+        Span::Orders(_) => usize::try_from(options.clients).unwrap_or(SHOPPERS).min(SHOPPERS) * 4,
+    };
+    Size { shards: SHARDS.to_vec(), cores: options.cores, clients: options.clients, shoppers }
+}
+
 async fn passage(site: &mut Site, options: &Options, goods: Goods) -> anyhow::Result<(Flow, Flow)> {
     let span = options.pace().span;
     let closed = Load { goods, clients: options.clients, arrival: Arrival::Closed(span) };
@@ -100,19 +112,25 @@ async fn passage(site: &mut Site, options: &Options, goods: Goods) -> anyhow::Re
     Ok((top, Flow { offered_per_s: Some(rate), ..steady }))
 }
 
+fn orders_in(span: Span, per_s: f64, clients: u32) -> u64 {
+    match span {
+        Span::Time(time) => orders_in_time(time, per_s),
+        Span::Orders(orders) => u64::from(orders) * u64::from(clients),
+    }
+}
+
+/// As many as the clock brings in that time.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
     reason = "a rate times some seconds is small and not negative"
 )]
-fn orders_in(span: Span, per_s: f64, clients: u32) -> u64 {
-    match span {
-        Span::Time(time) => (per_s * time.as_secs_f64()).ceil() as u64,
-        Span::Orders(orders) => u64::from(orders) * u64::from(clients),
-    }
+pub(crate) fn orders_in_time(time: Duration, per_s: f64) -> u64 {
+    (per_s * time.as_secs_f64()).ceil() as u64
 }
 
-async fn flow(site: &mut Site, load: &Load) -> anyhow::Result<Flow> {
+/// Lets a load loose, and waits until all of its orders are paid.
+pub(crate) async fn flow(site: &mut Site, load: &Load) -> anyhow::Result<Flow> {
     let before = site.look().await?;
     let done = load::run(load, site.shop()).await?;
     let orders = done.accepted.len();
@@ -121,8 +139,7 @@ async fn flow(site: &mut Site, load: &Load) -> anyhow::Result<Flow> {
     let after = site.look().await?;
     let (last_us, paid_us) = site.confirmations(before.at_us).await?;
     let seconds = Duration::from_micros(last_us.saturating_sub(before.at_us)).as_secs_f64();
-    let each = |cpu: Duration| ratio(cpu.as_secs_f64() * 1_000.0, count(orders));
-    let spent: BTreeMap<String, Duration> = after.spent_since(&before);
+    let (cpu_ms_per_order, cpu_ms_by_part) = after.cpu_ms_since(&before, count(orders));
     let [p50_ms, p99_ms] = percentiles_ms(took);
     let [paid_p50_ms, paid_p99_ms] = percentiles_ms(paid_us);
     Ok(Flow {
@@ -133,8 +150,8 @@ async fn flow(site: &mut Site, load: &Load) -> anyhow::Result<Flow> {
         p99_ms,
         paid_p50_ms,
         paid_p99_ms,
-        cpu_ms_per_order: each(spent.iter().filter(|(part, _)| !site::is_apart(part)).map(|(_, cpu)| *cpu).sum()),
-        cpu_ms_by_part: spent.into_iter().map(|(part, cpu)| (part, each(cpu))).collect(),
+        cpu_ms_per_order,
+        cpu_ms_by_part,
         commits_per_order: ratio(count(usize::try_from(after.writes - before.writes)?), count(orders)),
         repeats_per_order: ratio(count(usize::try_from(repeats)?), count(orders)),
     })

@@ -16,9 +16,9 @@ const ARRIVES_WITHIN: Duration = Duration::from_secs(60);
 
 /// A mail as the catcher read it.
 #[derive(Clone, Debug, Deserialize)]
-struct Mail {
-    subject: String,
-    text: String,
+pub(crate) struct Mail {
+    pub(crate) subject: String,
+    pub(crate) text: String,
     html: String,
     headers: Headers,
     envelope: Envelope,
@@ -50,7 +50,7 @@ async fn mails(to: &EmailAddress) -> Vec<Mail> {
 }
 
 /// The mails to that address, once there are so many.
-async fn arrived(to: &EmailAddress, count: usize) -> Vec<Mail> {
+pub(crate) async fn arrived(to: &EmailAddress, count: usize) -> Vec<Mail> {
     let there = async || Some(mails(to).await).filter(|mails| mails.len() >= count);
     until(&format!("{count} mails to {to}"), ARRIVES_WITHIN, there).await
 }

@@ -7,7 +7,9 @@ mod bad_input;
 mod browser;
 mod buying;
 mod caching;
+mod cards;
 mod checkout_refusals;
+mod following;
 mod forms;
 mod labels;
 mod link;
@@ -15,12 +17,15 @@ mod mail;
 mod operator;
 mod privacy;
 mod regions;
+mod returning;
+mod reviews;
 mod routes;
 mod sending;
 mod sessions;
 mod stock;
 mod store;
 mod tokens;
+mod webhooks;
 
 /// Makes of a journey, which is told the shop's origin, one test through the PoP and one through the Worker.
 macro_rules! through_both {

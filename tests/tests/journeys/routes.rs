@@ -55,6 +55,7 @@ const ROUTES: &[(&str, &str, For)] = &[
     ("GET", "/v1/orders/{order_id}/timeline", For::Owner),
     ("GET", "/v1/desk/orders", For::Keepers),
     ("POST", "/v1/orders/{order_id}/cancel", For::Owner),
+    ("POST", "/v1/orders/{order_id}/release", For::Keepers),
     ("POST", "/v1/orders/{order_id}/payment/confirm", For::Owner),
     ("POST", "/v1/orders/{order_id}/shipments", For::Keepers),
     ("GET", "/v1/orders/{order_id}/labels", For::Keepers),
@@ -62,6 +63,20 @@ const ROUTES: &[(&str, &str, For)] = &[
     ("POST", "/v1/orders/{order_id}/shipments/{shipment_id}/left", For::Keepers),
     ("POST", "/v1/orders/{order_id}/shipments/{shipment_id}/void", For::Keepers),
     ("POST", "/v1/orders/{order_id}/shipments/{shipment_id}/delivered", For::Keepers),
+    ("POST", "/v1/orders/{order_id}/refunds", For::Keepers),
+    ("GET", "/v1/orders/{order_id}/refunds", For::Keepers),
+    ("POST", "/v1/orders/{order_id}/returns", For::Keepers),
+    ("POST", "/v1/orders/{order_id}/returns/{return_id}/inspection", For::Keepers),
+    ("POST", "/v1/webhook-endpoints", For::Keepers),
+    ("GET", "/v1/webhook-endpoints", For::Keepers),
+    ("GET", "/v1/webhook-endpoints/{endpoint_id}", For::Keepers),
+    ("PATCH", "/v1/webhook-endpoints/{endpoint_id}", For::Keepers),
+    ("DELETE", "/v1/webhook-endpoints/{endpoint_id}", For::Keepers),
+    ("POST", "/v1/webhook-endpoints/{endpoint_id}/rotate-secret", For::Keepers),
+    ("POST", "/v1/webhook-endpoints/{endpoint_id}/test", For::Keepers),
+    ("GET", "/v1/webhook-endpoints/{endpoint_id}/deliveries", For::Keepers),
+    ("POST", "/v1/webhook-endpoints/{endpoint_id}/deliveries/{event_id}/replay", For::Keepers),
+    ("POST", "/v1/webhook-endpoints/{endpoint_id}/replay", For::Keepers),
     // Signed by the carrier.
     ("POST", "/v1/webhooks/carrier", For::Anybody(400)),
     // Signed by the payment provider; the sandbox sends none.
@@ -84,7 +99,8 @@ async fn every_route_treats_a_caller_without_a_token_as_the_table_says() {
             let id = order.order_id.to_string();
             let path =
                 route.replace("{order_id}", &id).replace("{shipment_id}", &id).replace("{slug}", "no-such-product");
-            let path = path.replace("{provider}", "stripe");
+            let path = path.replace("{provider}", "stripe").replace("{return_id}", &id);
+            let path = path.replace("{endpoint_id}", &id).replace("{event_id}", &id);
             let nobody = client::send(request(&client, method, &path)).await;
             let expected = if let For::Anybody(status) = whose { *status } else { 401 };
             assert_eq!(nobody.status, expected, "{method} {path}: {}", nobody.text());
@@ -99,8 +115,8 @@ async fn every_route_treats_a_caller_without_a_token_as_the_table_says() {
                     client::send(asked).await.expect(status);
                 }
             }
-            let other = client::send(client.request(Method::DELETE, &path)).await;
-            assert_eq!(other.status, 405, "DELETE {path}: {}", other.text());
+            let other = client::send(client.request(Method::PUT, &path)).await;
+            assert_eq!(other.status, 405, "PUT {path}: {}", other.text());
         }
     }
 }

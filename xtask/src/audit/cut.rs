@@ -142,6 +142,7 @@ async fn count(snapshot: &mut PgConnection) -> anyhow::Result<BTreeMap<String, u
          UNION ALL SELECT 'reservations', count(*) FROM reservations
          UNION ALL SELECT 'idempotency_records', count(*) FROM idempotency_records
          UNION ALL SELECT 'notifications', count(*) FROM notifications
+         UNION ALL SELECT 'order_reviews', count(*) FROM order_reviews
          UNION ALL SELECT 'payments', count(*) FROM payments UNION ALL SELECT 'outbox', count(*) FROM outbox
          UNION ALL SELECT 'inbox', count(*) FROM inbox UNION ALL SELECT 'event_retries', count(*) FROM event_retries
          UNION ALL SELECT 'dead_letters', count(*) FROM dead_letters UNION ALL SELECT 'users', count(*) FROM users
@@ -150,7 +151,10 @@ async fn count(snapshot: &mut PgConnection) -> anyhow::Result<BTreeMap<String, u
          UNION ALL SELECT 'transfers_out', count(*) FROM transfers_out
          UNION ALL SELECT 'shipments', count(*) FROM shipments UNION ALL SELECT 'sent_units', count(*) FROM sent_units
          UNION ALL SELECT 'shipment_lines', count(*) FROM shipment_lines
-         UNION ALL SELECT 'labels', count(*) FROM labels UNION ALL SELECT 'label_lines', count(*) FROM label_lines",
+         UNION ALL SELECT 'labels', count(*) FROM labels UNION ALL SELECT 'label_lines', count(*) FROM label_lines
+         UNION ALL SELECT 'returns', count(*) FROM returns UNION ALL SELECT 'return_lines', count(*) FROM return_lines
+         UNION ALL SELECT 'refunds', count(*) FROM refunds
+         UNION ALL SELECT 'money_entries', count(*) FROM money_entries",
     )
     .fetch_all(snapshot)
     .await?;

@@ -18,7 +18,7 @@ use uuid::Uuid;
 use super::cut::{Cut, Shard};
 use super::layout::ProviderLog;
 use super::report::{Breach, Findings, Found};
-use super::rules::PAYMENTS_PROVIDER;
+use super::rules::{MONEY_PROVIDER, PAYMENTS_PROVIDER};
 
 use self::journal::Journal;
 use self::movements::Movements;
@@ -67,12 +67,21 @@ struct Ours {
     amount_minor: i64,
     captured_minor: i64,
     refunded_minor: i64,
+    /// Set aside for refunds of which the provider may have made some already.
+    refunding_minor: i64,
+    /// What the ledger of money says.
+    captured_entries: i64,
+    refunded_entries: i64,
     state: String,
 }
 
 const OURS: &str = "
-    SELECT payment_id, order_id, provider_reference, currency, amount_minor, captured_minor, refunded_minor, state
-    FROM payments WHERE provider_reference IS NOT NULL";
+    SELECT payment_id, payments.order_id, provider_reference, payments.currency, payments.amount_minor, captured_minor,
+           refunded_minor, refunding_minor, state,
+           coalesce(sum(entry.amount_minor) FILTER (WHERE debit = 'provider'), 0)::bigint AS captured_entries,
+           coalesce(sum(entry.amount_minor) FILTER (WHERE credit = 'provider'), 0)::bigint AS refunded_entries
+    FROM payments LEFT JOIN money_entries AS entry USING (payment_id)
+    WHERE provider_reference IS NOT NULL GROUP BY payment_id";
 
 impl Provider {
     /// Marks the log's present end.
@@ -116,29 +125,31 @@ impl Part {
 pub(super) async fn check(provider: Option<Provider>, cut: &mut Cut, findings: &mut Findings) -> anyhow::Result<()> {
     let Some(mut provider) = provider else {
         findings.skip(PAYMENTS_PROVIDER, "no log of the provider was named");
+        findings.skip(MONEY_PROVIDER, "no log of the provider was named");
         return Ok(());
     };
     let of = provider.parts();
     for number in 0..of {
         let part = Part { number, of };
         let (facts, mut accounts) = provider.accounts(part).await.context("the payment provider's log")?;
-        let mut found = Found::rows(if number == 0 { facts } else { 0 });
+        let facts = if number == 0 { facts } else { 0 };
+        let (mut found, mut entered) = (Found::rows(facts), Found::rows(facts));
         for shard in &mut cut.shards {
-            compare(shard, part, provider.tells_all(), &mut accounts, &mut found).await?;
+            compare(shard, part, provider.tells_all(), &mut accounts, (&mut found, &mut entered)).await?;
         }
         unknown(accounts, &mut found);
-        findings.add(PAYMENTS_PROVIDER, found);
+        findings.add_all([(PAYMENTS_PROVIDER, found), (MONEY_PROVIDER, entered)]);
     }
     Ok(())
 }
 
-/// Our payments of one shard against their accounts, which are then done with.
+/// Our payments of one shard, and what was entered for them, against their accounts, which are then done with.
 async fn compare(
     shard: &mut Shard,
     part: Part,
     tells_all: bool,
     accounts: &mut Accounts,
-    found: &mut Found,
+    (found, entered): (&mut Found, &mut Found),
 ) -> anyhow::Result<()> {
     let mut payments = sqlx::query_as::<_, Ours>(OURS).fetch(&mut shard.conn);
     while let Some(ours) = payments.try_next().await.with_context(|| format!("shard {}, payments", shard.id))? {
@@ -146,10 +157,16 @@ async fn compare(
             continue;
         }
         found.rows += 1;
+        entered.rows += 1;
         let account = accounts.remove(&ours.provider_reference);
+        let key = format!("order {}, {}", ours.order_id, ours.provider_reference);
+        let breach =
+            |table: &str, problem| Breach { shard: Some(shard.id), table: table.to_owned(), key: key.clone(), problem };
         if let Some(problem) = contradiction(&ours, account.as_ref(), tells_all) {
-            let key = format!("order {}, {}", ours.order_id, ours.provider_reference);
-            found.breach(Breach { shard: Some(shard.id), table: "payments".to_owned(), key, problem });
+            found.breach(breach("payments", problem));
+        }
+        if let Some(problem) = entered_otherwise(&ours, account.as_ref()) {
+            entered.breach(breach("money_entries", problem));
         }
     }
     Ok(())
@@ -188,15 +205,34 @@ fn contradiction(ours: &Ours, account: Option<&Account>, tells_all: bool) -> Opt
     if theirs.captures > 1 {
         return Some(format!("captured {} times at the provider", theirs.captures));
     }
-    let waits_for_capture = matches!(state.as_str(), "to_capture" | "to_void");
-    let captured_too_few = theirs.captured_minor < *captured_minor;
-    let captured_too_many = theirs.captures_before > 0 && *captured_minor == 0 && !waits_for_capture;
-    let refunded_too_few = theirs.refunded_minor < *refunded_minor;
-    let refunded_too_many =
-        theirs.refunded_before_minor > *refunded_minor && state != "to_refund" && !waits_for_capture;
-    (captured_too_few || captured_too_many || refunded_too_few || refunded_too_many).then(|| {
+    moved_otherwise(ours, (*captured_minor, *refunded_minor), theirs).then(|| {
         format!(
             "{state}: {captured_minor} captured and {refunded_minor} refunded here, {} and {} at the provider",
+            theirs.captured_minor, theirs.refunded_minor
+        )
+    })
+}
+
+/// Whether so much captured and refunded is not what the provider did, as far as we must know by now.
+fn moved_otherwise(ours: &Ours, (captured, refunded): (i64, i64), theirs: &Account) -> bool {
+    let waits_for_capture = matches!(ours.state.as_str(), "to_capture" | "to_void");
+    let captured_too_few = theirs.captured_minor < captured;
+    let captured_too_many = theirs.captures_before > 0 && captured == 0 && !waits_for_capture;
+    let refunded_too_few = theirs.refunded_minor < refunded;
+    let refunded_too_many = theirs.refunded_before_minor > refunded + ours.refunding_minor
+        && ours.state != "to_refund"
+        && !waits_for_capture;
+    captured_too_few || captured_too_many || refunded_too_few || refunded_too_many
+}
+
+/// What the ledger of money and the provider's account disagree in.
+fn entered_otherwise(ours: &Ours, account: Option<&Account>) -> Option<String> {
+    let Ours { captured_entries, refunded_entries, .. } = ours;
+    let (unknown, entered) = (Account::default(), (*captured_entries, *refunded_entries));
+    let theirs = account.unwrap_or(&unknown);
+    moved_otherwise(ours, entered, theirs).then(|| {
+        format!(
+            "{captured_entries} entered as captured and {refunded_entries} as refunded, {} and {} at the provider",
             theirs.captured_minor, theirs.refunded_minor
         )
     })
@@ -215,6 +251,9 @@ mod tests {
             amount_minor: 1250,
             captured_minor,
             refunded_minor,
+            refunding_minor: 0,
+            captured_entries: captured_minor,
+            refunded_entries: refunded_minor,
             state: state.to_owned(),
         }
     }
@@ -255,6 +294,18 @@ mod tests {
         assert!(differ(&ours("captured", 1250, 0), &refunded), "refunded behind our back");
         assert!(contradiction(&ours("to_authorize", 0, 0), None, true).is_some());
         assert!(contradiction(&ours("to_authorize", 0, 0), None, false).is_none(), "movements do not tell");
+    }
+
+    #[test]
+    fn a_refund_that_is_asked_for_may_have_happened_and_no_more_than_that() {
+        let refunded = |minor| Account { refunded_minor: minor, refunded_before_minor: minor, ..theirs(1, true) };
+        let asked = Ours { refunding_minor: 300, ..ours("captured", 1250, 0) };
+        assert!(!differ(&asked, &theirs(1, true)) && !differ(&asked, &refunded(300)));
+        assert!(differ(&asked, &refunded(301)));
+        assert!(entered_otherwise(&ours("captured", 1250, 300), Some(&refunded(300))).is_none());
+        let forgotten = Ours { refunded_entries: 0, ..ours("captured", 1250, 300) };
+        assert!(entered_otherwise(&forgotten, Some(&refunded(300))).is_some());
+        assert!(entered_otherwise(&ours("captured", 1250, 0), None).is_some(), "entered and never moved");
     }
 
     #[test]

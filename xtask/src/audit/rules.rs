@@ -8,6 +8,7 @@
 //! must compile without it. Each has a test that breaks a real shard by hand.
 
 mod events;
+mod money;
 mod notifications;
 mod orders;
 mod payments;
@@ -78,13 +79,18 @@ rules! {
     ORDERS_ORPHANS = "orders.orphans", "no line, reservation or payment is without its order, no order without its user";
     ORDERS_ONCE = "orders.once", "no order and no key of a user lives on two shards";
     ORDERS_ACKNOWLEDGED = "orders.acknowledged", "every order that a client was told of exists once, as he was told";
+    ORDERS_REVIEWS = "orders.reviews", "no order goes on while it waits for a decision, and what was refused is CANCELLED";
     ORDERS_TOLD = "orders.told", "whoever named an address is to be told of what was heard about his order";
     PRICES_HISTORY = "prices.history", "each line has the price that the catalog had at the order's version";
-    PAYMENTS_ORDERS = "payments.orders", "captured = total if CONFIRMED or later, captured = refunded if CANCELLED";
+    PAYMENTS_ORDERS = "payments.orders", "captured = total, refunded = its refunds if CONFIRMED or later; captured = refunded if CANCELLED";
     PAYMENTS_PROVIDER = "payments.provider", "the provider's own log knows one live capture an order, and none that we do not";
+    MONEY_BOOKED = "money.booked", "a payment's entries come to what it captured and what it gave back";
+    MONEY_REFUNDS = "money.refunds", "a refund is entered once it is through, and its amount set aside until then";
+    MONEY_PROVIDER = "money.provider", "what was entered as moved, the provider's own log says too";
     SHIPMENTS_UNITS = "shipments.units", "what has left of a line is what its parcels hold, and never more than was ordered";
     SHIPMENTS_STATES = "shipments.states", "an order is SHIPPED with its first parcel, DELIVERED when all of it has arrived";
     SHIPMENTS_LABELS = "shipments.labels", "units are kept for live labels alone, and a label that was used is on its own parcel";
+    RETURNS_UNITS = "returns.units", "what came back had left, and what became of it is in the stock's ledger, unit by unit";
     EVENTS_INBOX = "events.inbox", "no consumer has handled an event twice";
     EVENTS_HANDLED = "events.handled", "every event is handled, waits for another try, or was set aside";
     EVENTS_VERSIONS = "events.versions", "the versions of an order's events rise without a gap";
@@ -99,7 +105,7 @@ rules! {
 
 /// Every rule that a shard is asked about.
 fn local() -> impl Iterator<Item = &'static LocalRule> {
-    let services = [stock::RULES, orders::RULES, notifications::RULES, payments::RULES, shipments::RULES];
+    let services = [stock::RULES, orders::RULES, notifications::RULES, payments::RULES, money::RULES, shipments::RULES];
     services.into_iter().chain([events::RULES, slots::RULES, quiet::RULES]).flatten()
 }
 

@@ -99,16 +99,36 @@ each_is_found! {
     a_price_that_had_been_replaced: [PRICES_HISTORY], on 2, "UPDATE orders SET catalog_version = 1";
     a_price_of_a_catalog_to_come: [PRICES_HISTORY], on 2, "UPDATE orders SET catalog_version = 3";
 
-    a_confirmed_order_without_its_money: [PAYMENTS_ORDERS, PAYMENTS_PROVIDER, EVENTS_STATES], on 1,
-        "UPDATE payments SET captured_minor = 0, state = 'authorized' WHERE state = 'captured'";
-    money_kept_for_a_cancelled_order: [PAYMENTS_ORDERS, PAYMENTS_PROVIDER, EVENTS_STATES], on 1,
+    a_confirmed_order_without_its_money: [PAYMENTS_ORDERS, PAYMENTS_PROVIDER, MONEY_BOOKED, EVENTS_STATES], on 1,
+        "UPDATE payments SET captured_minor = 0, state = 'authorized' WHERE state = 'captured' AND refunded_minor = 0";
+    money_kept_for_a_cancelled_order: [PAYMENTS_ORDERS, PAYMENTS_PROVIDER, MONEY_BOOKED, EVENTS_STATES], on 1,
         "UPDATE payments SET refunded_minor = 0, state = 'captured' WHERE state = 'refunded'";
-    a_payment_of_another_amount: [PAYMENTS_ORDERS, PAYMENTS_PROVIDER], on 2,
+    a_payment_of_another_amount: [PAYMENTS_ORDERS, PAYMENTS_PROVIDER, MONEY_BOOKED], on 2,
         "UPDATE payments SET amount_minor = 1, captured_minor = 1 WHERE state = 'captured'";
-    a_confirmed_order_that_nobody_was_to_pay: [PAYMENTS_ORDERS, PAYMENTS_PROVIDER], on 2,
+    a_confirmed_order_that_nobody_was_to_pay: [PAYMENTS_ORDERS, PAYMENTS_PROVIDER, MONEY_BOOKED], on 2,
         "DELETE FROM payments WHERE state = 'captured'";
     a_reference_that_the_provider_does_not_know: [PAYMENTS_PROVIDER], on 1,
         "UPDATE payments SET provider_reference = 'pay_other' WHERE state = 'voided'";
+
+    money_that_moved_and_was_not_entered: [MONEY_BOOKED, MONEY_PROVIDER], on 2,
+        "ALTER TABLE money_entries DISABLE TRIGGER ALL; DELETE FROM money_entries";
+    money_that_was_entered_and_never_moved: [MONEY_BOOKED, MONEY_PROVIDER], on 2,
+        "INSERT INTO money_entries (payment_id, cause, order_id, debit, credit, amount_minor, currency)
+         SELECT payment_id, 'capture again', order_id, debit, credit, 1, currency FROM money_entries";
+    an_entry_of_another_order: [MONEY_BOOKED], on 2,
+        "ALTER TABLE money_entries DISABLE TRIGGER ALL;
+         UPDATE money_entries SET order_id = '01900000-0000-7001-8000-00000000dead'";
+    a_refund_that_was_entered_before_it_was_through: [PAYMENTS_ORDERS, MONEY_REFUNDS], on 1,
+        "UPDATE refunds SET state = 'to_refund'";
+    money_set_aside_for_nobody: [MONEY_REFUNDS], on 1,
+        "UPDATE payments SET refunding_minor = 5 WHERE state = 'captured' AND refunded_minor = 0";
+    a_refund_that_is_stuck: [QUIET_PAYMENTS], on 1,
+        "ALTER TABLE money_entries DISABLE TRIGGER ALL; DELETE FROM money_entries WHERE cause LIKE 'refund %';
+         UPDATE payments SET refunded_minor = 0, refunding_minor = 100 WHERE refunded_minor = 100;
+         UPDATE refunds SET state = 'to_refund', changed_at = shard_now() - interval '3 minutes'";
+    a_unit_that_came_back_without_a_return: [RETURNS_UNITS], on 1,
+        "UPDATE sent_units SET returned = returned + 1 WHERE sku = 'CUP' AND sent = 1";
+    a_return_that_the_stock_s_ledger_does_not_know: [RETURNS_UNITS], on 1, "DELETE FROM ledger WHERE ref LIKE 'return %'";
 
     a_unit_that_left_without_a_parcel: [SHIPMENTS_UNITS], on 1, "UPDATE sent_units SET sent = 2 WHERE sku = 'MUG' AND sent = 1";
     a_unit_that_left_twice: [SHIPMENTS_UNITS, SHIPMENTS_STATES], on 1,
@@ -124,6 +144,12 @@ each_is_found! {
     units_kept_for_no_label: [SHIPMENTS_LABELS], on 1, "UPDATE sent_units SET labelled = labelled + 1 WHERE sent < ordered";
     a_label_that_was_used_and_is_on_no_parcel: [SHIPMENTS_LABELS], on 1,
         "UPDATE labels SET tracking_code = 'T0' WHERE state = 'sent'";
+    an_order_that_went_on_while_it_waited: [ORDERS_REVIEWS], on 1,
+        "INSERT INTO order_reviews (order_id, score, reasons)
+         SELECT order_id, 60, '{many_orders_on_card}' FROM orders WHERE status = 'CONFIRMED' LIMIT 1";
+    a_refused_order_that_was_sold: [ORDERS_REVIEWS], on 2,
+        "INSERT INTO order_reviews (order_id, score, reasons, decision, decided_at)
+         SELECT order_id, 160, '{large_total}', 'refused', shard_now() FROM orders WHERE status = 'CONFIRMED' LIMIT 1";
     news_that_was_heard_and_not_written_down: [ORDERS_TOLD], on 1,
         "UPDATE orders SET email = 'ada@example.org';
          INSERT INTO inbox (consumer, event_id)

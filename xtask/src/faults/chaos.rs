@@ -13,13 +13,24 @@ use xtask_system::{Part, System};
 
 use super::books::{self, Shards};
 use super::failpoint;
-use super::schedule::{Action, Death, Step};
+use super::schedule::{Action, Death, PROVIDER, Step};
 
 /// A part that ended by itself is tried again this often in the end: a killed Postgres may still let go of its memory.
 const TRIES: u32 = 10;
 const PAUSE: Duration = Duration::from_millis(300);
 /// How long a core may take to come to the place where it is to die: some seconds until it is found again, some orders.
 const DIES_WITHIN: Duration = Duration::from_secs(30);
+/// How long the payment provider may take to hear how it is to fail.
+const HEARS_WITHIN: Duration = Duration::from_secs(10);
+
+/// How the payment provider was told to fail.
+#[derive(Clone, Copy, Debug, Default)]
+struct Provider {
+    drop_answer: f64,
+    fail_before: f64,
+    fail_after: f64,
+    delay: Duration,
+}
 
 /// The store, and what of it is down on purpose.
 pub(super) struct Chaos<'a> {
@@ -28,6 +39,7 @@ pub(super) struct Chaos<'a> {
     catalog: String,
     down: BTreeSet<String>,
     moved: Vec<(u16, Vec<i16>)>,
+    provider: Provider,
     /// What broke without having been told to.
     pub(super) surprises: Vec<String>,
     pub(super) faults: u32,
@@ -36,7 +48,7 @@ pub(super) struct Chaos<'a> {
 impl<'a> Chaos<'a> {
     pub(super) fn new(system: &'a mut System, shards: &'a Shards, catalog: String) -> Self {
         let (down, moved, surprises) = (BTreeSet::new(), Vec::new(), Vec::new());
-        Self { system, shards, catalog, down, moved, surprises, faults: 0 }
+        Self { system, shards, catalog, down, moved, provider: Provider::default(), surprises, faults: 0 }
     }
 
     /// Does each step at its time, and lets what was done last for as long as the load does. An error is of the harness.
@@ -57,7 +69,6 @@ impl<'a> Chaos<'a> {
     pub(super) async fn heal(&mut self) -> anyhow::Result<()> {
         self.note_surprises()?;
         self.system.links.calm();
-        self.provide(0.0, 0.0, 0.0).await?;
         if !self.moved.is_empty() {
             self.publish().await?;
         }
@@ -76,7 +87,8 @@ impl<'a> Chaos<'a> {
         });
         join_all(parts).await.into_iter().collect::<Result<Vec<()>, _>>().context("a part does not come back")?;
         self.down.clear();
-        Ok(())
+        self.provider = Provider::default();
+        self.provide().await
     }
 
     async fn act(&mut self, action: &Action) -> anyhow::Result<()> {
@@ -89,6 +101,11 @@ impl<'a> Chaos<'a> {
             Action::Start(name) => {
                 self.part(name)?.respawn().await?;
                 self.down.remove(name);
+                if name == PROVIDER {
+                    // A new process fails nobody until it is told again.
+                    self.part(name)?.ready().await?;
+                    self.provide().await?;
+                }
             }
             Action::Pause(name) => self.part(name)?.process().pause(),
             Action::Resume(name) => self.part(name)?.process().resume(),
@@ -108,9 +125,15 @@ impl<'a> Chaos<'a> {
                 self.moved.push((*to, slots));
             }
             Action::PublishMap => self.publish().await?,
-            Action::Provider { drop_answer, fail_before, fail_after } => {
-                self.provide(*drop_answer, *fail_before, *fail_after).await?;
+            &Action::Provider { drop_answer, fail_before, fail_after } => {
+                self.provider = Provider { drop_answer, fail_before, fail_after, ..self.provider };
+                self.provide().await?;
             }
+            Action::SlowProvider(delay) => {
+                self.provider.delay = *delay;
+                self.provide().await?;
+            }
+            Action::ForgetKeys => self.control("/control/forget-keys", &json!({})).await?,
         }
         Ok(())
     }
@@ -128,12 +151,19 @@ impl<'a> Chaos<'a> {
         books::publish_map(&self.catalog, &std::mem::take(&mut self.moved)).await
     }
 
-    async fn provide(&self, drop_answer: f64, fail_before: f64, fail_after: f64) -> anyhow::Result<()> {
-        let body =
-            json!({ "seed": 1, "drop_answer": drop_answer, "fail_before": fail_before, "fail_after": fail_after });
-        let control = format!("{}/control", self.system.addresses.sandbox);
-        let client = reqwest::Client::builder().no_proxy().build()?;
-        client.post(control).json(&body).send().await?.error_for_status()?;
+    /// Tells the payment provider how to fail; on other dice each time.
+    async fn provide(&self) -> anyhow::Result<()> {
+        let Provider { drop_answer, fail_before, fail_after, delay } = self.provider;
+        let body = json!({
+            "seed": self.faults, "drop_answer": drop_answer, "fail_before": fail_before, "fail_after": fail_after,
+            "delay_ms": delay.as_millis(),
+        });
+        self.control("/control", &body).await
+    }
+
+    async fn control(&self, path: &str, body: &serde_json::Value) -> anyhow::Result<()> {
+        let client = reqwest::Client::builder().no_proxy().timeout(HEARS_WITHIN).build()?;
+        client.post(format!("{}{path}", self.system.addresses.sandbox)).json(body).send().await?.error_for_status()?;
         Ok(())
     }
 

@@ -15,6 +15,10 @@ const PAUSE: (u32, u32) = (1_000, 3_000);
 const THROWS: usize = 8;
 /// Deaths of a run in which cores die at places that were named.
 const FEWEST_DEATHS: usize = 4;
+/// The payment provider's part.
+pub(super) const PROVIDER: &str = "payment-sandbox";
+/// How late a slow payment provider answers: well within the time that a core gives it.
+const LATE: Duration = Duration::from_secs(1);
 /// A core dies at the latest when it comes to its place for this time.
 const LATEST_PASS: u32 = 6;
 
@@ -48,6 +52,10 @@ pub(super) enum Action {
     PublishMap,
     /// The payment provider fails at these rates.
     Provider { drop_answer: f64, fail_before: f64, fail_after: f64 },
+    /// All answers of the payment provider come so much later.
+    SlowProvider(Duration),
+    /// The payment provider takes every idempotency key for one that it was never sent.
+    ForgetKeys,
 }
 
 /// A core dies when it comes to a place for that time, from 1, since it was started.
@@ -96,9 +104,16 @@ enum Fault {
     CutShard,
     SlowShard,
     CutRedis,
+    KillProvider,
+    PauseProvider,
+    SlowProvider,
+    ForgetKeys,
 }
 
-const FAULTS: [(Fault, u32, (u32, u32)); 17] = [
+/// Who suffers, how it begins, and how it ends unless it is over at once.
+type Course = (Vec<String>, Action, Option<Action>);
+
+const FAULTS: [(Fault, u32, (u32, u32)); 21] = [
     (Fault::KillCore, 14, (300, 3_000)),
     (Fault::PauseCore, 9, (500, 5_000)),
     (Fault::KillShard, 10, (200, 2_000)),
@@ -116,6 +131,10 @@ const FAULTS: [(Fault, u32, (u32, u32)); 17] = [
     (Fault::CutShard, 4, (500, 4_000)),
     (Fault::SlowShard, 4, (1_000, 5_000)),
     (Fault::CutRedis, 3, (500, 4_000)),
+    (Fault::KillProvider, 5, (300, 3_000)),
+    (Fault::PauseProvider, 5, (500, 5_000)),
+    (Fault::SlowProvider, 4, (1_000, 5_000)),
+    (Fault::ForgetKeys, 4, (100, 200)),
 ];
 
 /// 5 % lost, 100 ± 50 ms, some doubled and some overtaken.
@@ -155,7 +174,7 @@ pub(super) fn random(seed: u64, duration: Duration, parts: &Parts) -> Vec<Step> 
             }
             busy.extend(victims.into_iter().map(|victim| (victim, until)));
             steps.push(Step { at, action: begins });
-            steps.push(Step { at: until, action: ends });
+            steps.extend(ends.map(|action| Step { at: until, action }));
             break;
         }
     }
@@ -191,11 +210,12 @@ fn choose(dice: &Entropy) -> (Fault, Duration) {
 }
 
 impl Fault {
-    /// Who suffers, how it begins and how it ends.
-    fn steps(self, dice: &Entropy, parts: &Parts) -> (Vec<String>, Action, Action) {
+    fn steps(self, dice: &Entropy, parts: &Parts) -> Course {
         let one = |of: Vec<String>| of[index(dice, of.len())].clone();
-        let kill = |victim: String| (vec![victim.clone()], Action::Kill(victim.clone()), Action::Start(victim));
-        let pause = |victim: String| (vec![victim.clone()], Action::Pause(victim.clone()), Action::Resume(victim));
+        let kill = |victim: String| (vec![victim.clone()], Action::Kill(victim.clone()), Some(Action::Start(victim)));
+        let pause =
+            |victim: String| (vec![victim.clone()], Action::Pause(victim.clone()), Some(Action::Resume(victim)));
+        let provider = || vec![PROVIDER.to_owned()];
         match self {
             Self::KillCore => kill(one(parts.all_cores())),
             Self::PauseCore => pause(one(parts.all_cores())),
@@ -234,17 +254,16 @@ impl Fault {
                 links(cores, vec![shard], "slow", Weather::both(SLOW))
             }
             Self::CutRedis => links(vec![one(parts.all_cores())], vec!["redis".to_owned()], "cut", Weather::CUT),
+            Self::KillProvider => kill(PROVIDER.to_owned()),
+            Self::PauseProvider => pause(PROVIDER.to_owned()),
+            Self::SlowProvider => (provider(), Action::SlowProvider(LATE), Some(Action::SlowProvider(Duration::ZERO))),
+            Self::ForgetKeys => (provider(), Action::ForgetKeys, None),
         }
     }
 }
 
 /// The links from all cores of a region to all of the others.
-fn between_regions(
-    dice: &Entropy,
-    parts: &Parts,
-    name: &'static str,
-    weather: Weather,
-) -> (Vec<String>, Action, Action) {
+fn between_regions(dice: &Entropy, parts: &Parts, name: &'static str, weather: Weather) -> Course {
     let region = parts.cores.keys().nth(index(dice, parts.cores.len())).cloned().unwrap_or_default();
     let (from, to): (Vec<_>, Vec<_>) = parts.cores.iter().partition(|(name, _)| **name == region);
     let cores = |of: Vec<(&String, &Vec<String>)>| of.into_iter().flat_map(|(_, cores)| cores.clone()).collect();
@@ -257,11 +276,11 @@ fn cores_and_shard(dice: &Entropy, parts: &Parts) -> (Vec<String>, String) {
     (parts.cores[&region].clone(), shards[index(dice, shards.len())].clone())
 }
 
-fn links(from: Vec<String>, to: Vec<String>, name: &'static str, weather: Weather) -> (Vec<String>, Action, Action) {
+fn links(from: Vec<String>, to: Vec<String>, name: &'static str, weather: Weather) -> Course {
     let victims = from.iter().flat_map(|from| to.iter().map(move |to| format!("{from} → {to}"))).collect();
     let begins = Action::Weather { from: from.clone(), to: to.clone(), name, weather };
     let ends = Action::Weather { from, to, name: "fair", weather: Weather::default() };
-    (victims, begins, ends)
+    (victims, begins, Some(ends))
 }
 
 fn index(dice: &Entropy, length: usize) -> usize {
@@ -273,7 +292,9 @@ impl Action {
     pub(super) fn faults(&self) -> u32 {
         match self {
             Self::Deaths(deaths) => deaths.values().map(|deaths| u32::try_from(deaths.len()).unwrap_or(u32::MAX)).sum(),
-            Self::Kill(_) | Self::Pause(_) | Self::Clocks(_) | Self::MoveSlots { .. } | Self::Provider { .. } => 1,
+            Self::Kill(_) | Self::Pause(_) | Self::Clocks(_) | Self::MoveSlots { .. } => 1,
+            Self::Provider { .. } | Self::ForgetKeys => 1,
+            Self::SlowProvider(later) => u32::from(!later.is_zero()),
             Self::Weather { weather, .. } => u32::from(*weather != Weather::default()),
             Self::Start(_) | Self::Resume(_) | Self::PublishMap => 0,
         }
@@ -320,6 +341,9 @@ impl fmt::Display for Action {
                 f,
                 "the provider loses {drop_answer} of its answers, fails {fail_before} before and {fail_after} after"
             ),
+            Self::SlowProvider(later) if later.is_zero() => f.write_str("the provider answers in time"),
+            Self::SlowProvider(later) => write!(f, "the provider answers {} ms later", later.as_millis()),
+            Self::ForgetKeys => f.write_str("the provider forgets its idempotency keys"),
         }
     }
 }
@@ -354,11 +378,14 @@ mod tests {
         let steps = random(3, LONG, &parts());
         let breaks: Vec<_> = steps.iter().filter(|step| step.action.breaks()).collect();
         assert!((200..=600).contains(&breaks.len()), "{} faults in 600 s", breaks.len());
-        assert_eq!(breaks.len() * 2, steps.len());
-        for step in &breaks {
+        let (at_once, last): (Vec<_>, Vec<_>) =
+            breaks.iter().copied().partition(|step| step.action == Action::ForgetKeys);
+        assert_eq!(at_once.len() + last.len() * 2, steps.len());
+        for step in &last {
             let end = match &step.action {
                 Action::Kill(part) => Action::Start(part.clone()),
                 Action::Pause(part) => Action::Resume(part.clone()),
+                Action::SlowProvider(_) => Action::SlowProvider(Duration::ZERO),
                 Action::Weather { from, to, .. } => {
                     Action::Weather { from: from.clone(), to: to.clone(), name: "fair", weather: Weather::default() }
                 }
@@ -404,7 +431,7 @@ mod tests {
 
     #[test]
     fn every_kind_of_fault_turns_up_in_a_long_run() {
-        let told: String = random(5, LONG, &parts()).iter().map(|step| format!("{step}\n")).collect();
+        let told: String = random(5, LONG * 4, &parts()).iter().map(|step| format!("{step}\n")).collect();
         for kind in [
             "kill -9 core",
             "SIGSTOP core",
@@ -419,6 +446,10 @@ mod tests {
             "rough: core",
             "rough: pop",
             "slow: core",
+            "kill -9 payment-sandbox",
+            "SIGSTOP payment-sandbox",
+            "the provider answers 1000 ms later",
+            "the provider forgets",
         ] {
             assert!(told.contains(kind), "no {kind}");
         }

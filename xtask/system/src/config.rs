@@ -36,6 +36,8 @@ pub struct CoreConfig {
     pub mail: Option<Mail>,
     /// The shop as shoppers know it.
     pub store: Store,
+    /// How merchants' systems are told of events.
+    pub webhooks: Webhooks,
     /// The cores of the other regions.
     pub peers: BTreeMap<String, Vec<String>>,
     /// The other cores of its region by name.
@@ -165,6 +167,13 @@ pub struct Mail {
 pub struct Store {
     /// Where its pages are.
     pub public_url: String,
+}
+
+/// How merchants' systems are told of events.
+#[derive(Clone, Debug, Serialize)]
+pub struct Webhooks {
+    /// Whether those on this machine may be.
+    pub allow_loopback: bool,
 }
 
 /// Rules of the shop.

@@ -520,6 +520,7 @@ impl<'a> Builder<'a> {
                 .as_ref()
                 .map(|(smtp, _)| config::Mail { url: format!("smtp://{}", smtp.address()), from: SHOP.to_owned() }),
             store: config::Store { public_url: self.public_url() },
+            webhooks: config::Webhooks { allow_loopback: true },
             peers: others.map(|other| (other.name.clone(), self.quic(&from, other))).collect(),
             neighbours: neighbours
                 .map(|other| (other.name.clone(), self.way(&from, &other.part(), &other.quic)))

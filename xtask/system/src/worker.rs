@@ -76,6 +76,8 @@ fn wrangler(programs: &WorkerPrograms, plan: &WorkerPlan<'_>, home: &Path, log: 
         .variable("PATH", programs.node.path())
         .variable("CI", "1")
         .variable("WRANGLER_SEND_METRICS", "false")
+        // It would keep every request, with all that was typed, in a database of its own.
+        .variable("X_LOCAL_OBSERVABILITY", "false")
         .variable("XDG_CONFIG_HOME", home.join("settings"))
         .variable("WRANGLER_LOG_PATH", home.join("log"))
         .variable("WRANGLER_REGISTRY_PATH", home.join("registry"))

@@ -1,5 +1,7 @@
-//! The order desk, for who keeps the store: finding orders, sending their parcels, cancelling them. To everybody else there is
-//! no such page. The cores check every call's token again.
+//! The order desk, for who keeps the store: finding orders, sending their parcels, cancelling them, and what goes back. To
+//! everybody else there is no such page. The cores check every call's token again.
+
+pub(crate) mod back;
 
 use std::collections::BTreeMap;
 
@@ -7,6 +9,7 @@ use askama::Template;
 use axum::Extension;
 use axum::extract::{Form, Path, Query, State};
 use axum::response::{IntoResponse, Redirect, Response};
+use futures_util::future::join;
 use http::StatusCode;
 use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use serde::Deserialize;
@@ -14,10 +17,13 @@ use shared::api::desk::{DeskOrder, DeskPage, Happening, Timeline, TimelineEntry}
 use shared::api::order::{
     CancelOrder, Label, LabelState, Labels, LineItem, NewLabel, NewShipment, Order, OrderItem, OrderStatus, Shipment,
 };
+use shared::api::refund::Refunds;
+use shared::token::Role;
 use shared::{Money, OrderId, Problem, ProblemKind, Quantity, RegionName, ShipmentId, Sku};
 
+use self::back::{CameBack, GivenBack, came_back, with_the_shopper};
 use super::order::{Parcel, held, lines_of, moment, parcel, status_name, tone};
-use super::{Shell, answer, write};
+use super::{Shell, answer, webhooks, write};
 use crate::app::App;
 use crate::core::Call;
 use crate::platform::Platform;
@@ -31,7 +37,7 @@ const STATUSES: [(&str, OrderStatus); 5] = [
     ("DELIVERED", OrderStatus::Delivered),
     ("CANCELLED", OrderStatus::Cancelled),
 ];
-/// What the fields of a form are called that say how many of a SKU a parcel holds.
+/// What the fields of a form are called that say how many of a SKU are meant.
 const UNITS: &str = "units:";
 
 #[derive(Template)]
@@ -42,7 +48,11 @@ struct DeskList {
     statuses: Vec<(&'static str, &'static str, bool)>,
     orders: Vec<Row>,
     next: Option<String>,
+    held: bool,
     notice: Option<String>,
+    /// Whether the visitor may see webhooks, and what he should know of them.
+    webhooks: bool,
+    banner: Option<String>,
 }
 
 struct Row {
@@ -53,6 +63,7 @@ struct Row {
     email: String,
     status: &'static str,
     tone: &'static str,
+    held: bool,
     units: u64,
     total: Money,
 }
@@ -67,6 +78,7 @@ impl From<DeskOrder> for Row {
             email: order.email.map(|email| email.as_str().to_owned()).unwrap_or_default(),
             status: status_name(order.status),
             tone: tone(order.status),
+            held: order.held,
             units: order.units,
             total: order.total,
         }
@@ -87,10 +99,16 @@ struct DeskDetail {
     parcels: Vec<Open>,
     labels: Vec<Paper>,
     happened: Vec<Happened>,
+    given_back: Vec<GivenBack>,
+    /// How much can still be given back, if anything can.
+    may_give_back: Option<Money>,
+    came_back: Vec<CameBack>,
+    may_come_back: bool,
     key: String,
     may_send: bool,
     /// Whether labels are sold.
     may_buy: bool,
+    may_release: bool,
     may_cancel: bool,
 }
 
@@ -104,10 +122,11 @@ struct Paper {
     void: Option<String>,
 }
 
-/// A line of the order, and how much of it is in no parcel and under no label.
+/// A line of the order, how much of it is in no parcel and under no label, and how much is with the shopper.
 struct Line {
     item: LineItem,
     left: u32,
+    out: u32,
 }
 
 /// A parcel, its label if one was bought, and where to say that it has arrived.
@@ -131,6 +150,8 @@ pub(crate) struct Asked {
     find: String,
     #[serde(default)]
     status: String,
+    #[serde(default)]
+    held: bool,
     cursor: Option<OrderId>,
 }
 
@@ -151,7 +172,9 @@ pub(crate) async fn list<P: Platform>(
     let user = keeper(&visit)?;
     let path = path_of(&asked, asked.cursor);
     let found = Call::get(&format!("/v1/desk/orders{path}")).bearer(&user.token);
-    let (page, notice) = match found.json::<DeskPage>(&app.platform, visit.client).await {
+    let (found, banner) =
+        join(found.json::<DeskPage>(&app.platform, visit.client), webhooks::banner(&app, &visit)).await;
+    let (page, notice) = match found {
         Ok(page) => {
             let missing = missing(&page);
             (page, missing)
@@ -165,7 +188,10 @@ pub(crate) async fn list<P: Platform>(
         statuses: STATUSES.map(status).into(),
         next: page.next_cursor.map(|cursor| format!("/desk{}", path_of(&asked, Some(cursor)))),
         orders: page.items.into_iter().map(Row::from).collect(),
+        held: asked.held,
         notice,
+        webhooks: user.claims.has(Role::Operator),
+        banner,
         find: asked.find,
     })
 }
@@ -181,7 +207,8 @@ fn missing(page: &DeskPage) -> Option<String> {
 
 fn path_of(asked: &Asked, cursor: Option<OrderId>) -> String {
     let cursor = cursor.map(|cursor| cursor.to_string()).unwrap_or_default();
-    let pairs = [("find", asked.find.trim()), ("status", asked.status.as_str()), ("cursor", cursor.as_str())];
+    let held = if asked.held { "true" } else { "" };
+    let pairs = [("find", asked.find.trim()), ("status", &asked.status), ("held", held), ("cursor", &cursor)];
     let given: Vec<_> = pairs.into_iter().filter(|(_, value)| !value.is_empty()).collect();
     // Names and values are text: writing them cannot fail.
     format!("?{}", serde_urlencoded::to_string(given).unwrap_or_default())
@@ -194,11 +221,18 @@ pub(crate) async fn show<P: Platform>(
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
     let (user, id) = (keeper(&visit)?, order_id(&id)?);
-    answer(&detail(&app, &visit, &user, id, None).await?)
+    answer(&detail(&app, &visit, &user, id, Retry::default()).await?)
 }
 
 fn order_id(id: &str) -> Result<OrderId, Problem> {
     id.parse().map_err(|_| Problem::not_found())
+}
+
+/// What is in the way of something that was asked for, and the key to ask for it again under, if it may have happened.
+#[derive(Default)]
+struct Retry {
+    notice: Option<String>,
+    key: Option<String>,
 }
 
 async fn detail<P: Platform>(
@@ -206,11 +240,19 @@ async fn detail<P: Platform>(
     visit: &Visit,
     user: &User,
     id: OrderId,
-    notice: Option<String>,
+    Retry { notice, key }: Retry,
 ) -> Result<DeskDetail, Problem> {
     let ask = |path: String| Call::get(&path).bearer(&user.token);
     let order: Order = ask(format!("/v1/orders/{id}")).json(&app.platform, visit.client).await?;
-    let Timeline { items } = ask(format!("/v1/orders/{id}/timeline")).json(&app.platform, visit.client).await?;
+    let Timeline { items, held: waits } =
+        ask(format!("/v1/orders/{id}/timeline")).json(&app.platform, visit.client).await?;
+    let refunds = ask(format!("/v1/orders/{id}/refunds")).json::<Refunds>(&app.platform, visit.client).await;
+    let refunds = match refunds {
+        Ok(refunds) => Some(refunds),
+        // Its payment is not written down yet.
+        Err(problem) if problem.is(ProblemKind::NotFound) => None,
+        Err(problem) => return Err(problem),
+    };
     let labels: Labels = ask(format!("/v1/orders/{id}/labels")).json(&app.platform, visit.client).await?;
     let live = |label: &Label| matches!(label.state, LabelState::ToBuy | LabelState::Bought | LabelState::ToVoid);
     let kept: Vec<&Label> = labels.items.iter().filter(|label| live(label)).collect();
@@ -226,13 +268,18 @@ async fn detail<P: Platform>(
         may_send: matches!(order.status, OrderStatus::Confirmed | OrderStatus::Shipped)
             && lines.iter().any(|line| line.left > 0),
         may_buy: labels.offered,
+        may_release: waits,
         may_cancel: matches!(order.status, OrderStatus::Pending | OrderStatus::Confirmed) && kept.is_empty(),
+        may_come_back: lines.iter().any(|line| line.out > 0),
         lines,
         address: lines_of(&order.shipping_address),
         parcels: parcels(&order, &labels.items),
         labels: labels.items.iter().filter_map(|label| paper(label, &order)).collect(),
         happened: items.into_iter().map(happened).collect(),
-        key: random.iter().map(|byte| format!("{byte:02x}")).collect(),
+        may_give_back: refunds.as_ref().map(|refunds| refunds.left).filter(|left| left.minor() > 0),
+        given_back: refunds.into_iter().flat_map(|refunds| refunds.items).map(GivenBack::from).collect(),
+        came_back: came_back(&order),
+        key: key.unwrap_or_else(|| random.iter().map(|byte| format!("{byte:02x}")).collect()),
         order,
     })
 }
@@ -243,9 +290,15 @@ fn left_of(order: &Order, kept: &[&Label]) -> Vec<Line> {
     for item in sent.chain(kept.iter().flat_map(|label| &label.items)) {
         *taken.entry(&item.sku).or_default() += item.quantity.units();
     }
+    let out = with_the_shopper(order);
     let left =
         |line: &LineItem| line.quantity.units().saturating_sub(taken.get(&line.sku).copied().unwrap_or_default());
-    order.lines.iter().map(|line| Line { left: left(line), item: line.clone() }).collect()
+    let line = |line: &LineItem| Line {
+        left: left(line),
+        out: out.get(&line.sku).copied().unwrap_or_default(),
+        item: line.clone(),
+    };
+    order.lines.iter().map(line).collect()
 }
 
 fn parcels(order: &Order, labels: &[Label]) -> Vec<Open> {
@@ -301,6 +354,11 @@ fn happened(entry: TimelineEntry) -> Happened {
         Happening::Declined => "Declined by the bank",
         Happening::Voided => "Amount let go",
         Happening::Refunded => "Money given back",
+        Happening::PartRefunded => "Part of the money given back",
+        Happening::RefundRefused => "Refund refused by the bank",
+        Happening::Returned => "Goods came back",
+        Happening::Inspected => "Looked at what came back",
+        Happening::Reviewed => "Something spoke against it",
         Happening::Desk => "Desk",
     };
     let by = entry.actor.map(|actor| format!("by {actor}"));
@@ -315,22 +373,18 @@ pub(crate) async fn send<P: Platform>(
     Path(id): Path<String>,
     Form(fields): Form<Vec<(String, String)>>,
 ) -> Result<Response, Problem> {
-    let id = order_id(&id)?;
-    let call = match packed(&fields) {
-        Ok(parcel) => {
-            Ok(Call::post(&format!("/v1/orders/{id}/shipments"), &parcel).idempotency_key(&field(&fields, "key")))
-        }
-        Err(what) => Err(what),
-    };
-    act(&app, &visit, id, call).await
+    let (id, key) = (order_id(&id)?, field(&fields, "key"));
+    let call = |parcel| Call::post(&format!("/v1/orders/{id}/shipments"), &parcel).idempotency_key(&key);
+    let calls = packed(&fields).map(|parcel| vec![call(parcel)]);
+    act(&app, &visit, id, calls, Some(key)).await
 }
 
 fn field(fields: &[(String, String)], name: &str) -> String {
     fields.iter().find(|(own, _)| own == name).map(|(_, value)| value.trim().to_owned()).unwrap_or_default()
 }
 
-/// The parcel that the form describes, or what a person must mend.
-fn packed(fields: &[(String, String)]) -> Result<NewShipment, String> {
+/// How many of what the form counts, or what a person must mend.
+fn counted(fields: &[(String, String)]) -> Result<Vec<OrderItem>, String> {
     let mut items = Vec::new();
     for (name, value) in fields.iter().filter_map(|(name, value)| Some((name.strip_prefix(UNITS)?, value.trim()))) {
         if value.is_empty() || value == "0" {
@@ -340,6 +394,12 @@ fn packed(fields: &[(String, String)]) -> Result<NewShipment, String> {
         let item = (name.parse::<Sku>().ok()).zip(quantity).map(|(sku, quantity)| OrderItem { sku, quantity });
         items.push(item.ok_or_else(|| format!("How many of {name}? A number, please."))?);
     }
+    Ok(items)
+}
+
+/// The parcel that the form describes, or what a person must mend.
+fn packed(fields: &[(String, String)]) -> Result<NewShipment, String> {
+    let items = counted(fields)?;
     if items.is_empty() {
         return Err("A parcel holds something: say how many of what.".to_owned());
     }
@@ -372,7 +432,7 @@ pub(crate) async fn change<P: Platform>(
         return Err(Problem::not_found());
     }
     let path = format!("/v1/orders/{id}/shipments/{shipment}/{what}");
-    act(&app, &visit, id, Ok(Call::post(&path, &serde_json::Map::new()))).await
+    act(&app, &visit, id, Ok(vec![Call::post(&path, &serde_json::Map::new())]), None).await
 }
 
 fn shipment_id(id: &str) -> Result<ShipmentId, Problem> {
@@ -392,6 +452,17 @@ pub(crate) async fn label<P: Platform>(
         .into_response())
 }
 
+/// `POST /desk/orders/{order_id}/release`: an order that waits for a decision goes on.
+pub(crate) async fn release<P: Platform>(
+    State(app): State<App<P>>,
+    Extension(visit): Extension<Visit>,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let id = order_id(&id)?;
+    let call = Call::post(&format!("/v1/orders/{id}/release"), &serde_json::Map::new());
+    act(&app, &visit, id, Ok(vec![call]), None).await
+}
+
 /// What the form for a cancellation sent.
 #[derive(Deserialize)]
 pub(crate) struct Why {
@@ -408,35 +479,45 @@ pub(crate) async fn cancel<P: Platform>(
 ) -> Result<Response, Problem> {
     let id = order_id(&id)?;
     let call = Call::post(&format!("/v1/orders/{id}/cancel"), &CancelOrder { reason: Some(reason) });
-    act(&app, &visit, id, Ok(call)).await
+    act(&app, &visit, id, Ok(vec![call]), None).await
 }
 
-/// Has the core do it and leads back to the order, or shows the order with what is in the way.
+/// Has the core do one after the other and leads back to the order, or shows the order with what is in the way. What was asked
+/// for under `key` keeps it, unless that is what is wrong: it may have happened although nobody knows.
 async fn act<P: Platform>(
     app: &App<P>,
     visit: &Visit,
     id: OrderId,
-    call: Result<Call, String>,
+    calls: Result<Vec<Call>, String>,
+    key: Option<String>,
 ) -> Result<Response, Problem> {
     let user = keeper(visit)?;
-    let (status, notice) = match call {
-        Err(what) => (422, what),
-        Ok(call) => match call.bearer(&user.token).send(&app.platform, visit.client).await {
-            Ok(_) => return Ok(Redirect::to(&format!("/desk/orders/{id}")).into_response()),
-            Err(problem) if matches!(problem.status, 400 | 409 | 422) => (problem.status, said(&problem)),
-            Err(problem) if problem.is(ProblemKind::NotFound) => return Err(problem),
-            Err(problem) => {
-                (problem.status, "That could not be done just now; nobody knows why. Look at the order.".to_owned())
-            }
-        },
+    let done = match calls {
+        Ok(calls) => each(app, visit, &user, calls).await,
+        Err(what) => Err(Problem::new(ProblemKind::Invalid).detail(what.trim_end_matches('.'))),
     };
-    let html = write(&detail(app, visit, &user, id, Some(notice)).await?)?;
+    let Err(problem) = done else { return Ok(Redirect::to(&format!("/desk/orders/{id}")).into_response()) };
+    let reused = problem.is(ProblemKind::IdempotencyKeyReused);
+    let (status, notice) = match problem {
+        problem if matches!(problem.status, 400 | 409 | 422) => (problem.status, said(&problem)),
+        problem if problem.is(ProblemKind::NotFound) => return Err(problem),
+        problem => (problem.status, "That could not be done just now; nobody knows why. Look at the order.".to_owned()),
+    };
+    let key = key.filter(|_| !reused).filter(|key| !key.is_empty());
+    let html = write(&detail(app, visit, &user, id, Retry { notice: Some(notice), key }).await?)?;
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
     Ok((status, axum::response::Html(html)).into_response())
 }
 
+async fn each<P: Platform>(app: &App<P>, visit: &Visit, user: &User, calls: Vec<Call>) -> Result<(), Problem> {
+    for call in calls {
+        call.bearer(&user.token).send(&app.platform, visit.client).await?;
+    }
+    Ok(())
+}
+
 /// A refusal in a sentence.
-fn said(problem: &Problem) -> String {
+pub(super) fn said(problem: &Problem) -> String {
     let field = problem.members.get("field").and_then(|field| field.as_str());
     let detail = problem.detail.as_deref().unwrap_or(&problem.title);
     match field {

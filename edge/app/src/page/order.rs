@@ -1,10 +1,12 @@
-//! Orders: the list, one of them, confirming its payment, cancelling it, and buying its items again.
+//! Orders: the list, one of them and how it moves on, confirming its payment, cancelling it, and buying its items again.
+
+mod live;
 
 use askama::Template;
 use axum::Extension;
 use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Redirect, Response};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use shared::api::cart::CartChange;
 use shared::api::order::{Address, Order, OrderItem, OrderPage, OrderStatus, OrderSummary, PaymentStatus, Shipment};
 use shared::{Money, OrderId, Problem, ProblemKind};
@@ -17,6 +19,8 @@ use crate::core::Call;
 use crate::platform::Platform;
 use crate::session::{User, Visit};
 
+pub(crate) use live::live;
+
 /// Most lines put back into the basket at once: each is one call to a core.
 const MAX_AGAIN: usize = 40;
 
@@ -26,23 +30,41 @@ struct OrderDetail {
     shell: Shell,
     order: Order,
     short_id: String,
+    now: Progress,
+    notice: Option<&'static str>,
+    /// Whether it asks for itself again where no script runs.
+    reloads: bool,
+    address: Vec<String>,
+    placed: String,
+    placed_machine: String,
+}
+
+/// What of an order's page changes as the order moves on: written into the page, and told to its script.
+#[derive(Serialize)]
+struct Progress {
+    /// Names the state that all this is about.
+    tag: String,
+    /// Whether another state may follow.
+    follow: bool,
+    status: OrderStatus,
     tone: &'static str,
     headline: &'static str,
     explanation: String,
-    notice: Option<&'static str>,
-    live: bool,
-    challenge: bool,
+    act: Option<Act>,
     may_cancel: bool,
-    cancelled: bool,
     steps: [Step; 4],
-    address: Vec<String>,
-    parcels: Vec<Parcel>,
-    placed: String,
-    placed_machine: String,
     payment: &'static str,
-    payment_code: String,
+    parcels: Vec<Parcel>,
 }
 
+/// What the shopper is asked to do, or may, by a button.
+#[derive(Serialize)]
+struct Act {
+    action: String,
+    label: String,
+}
+
+#[derive(Serialize)]
 struct Step {
     name: &'static str,
     class: &'static str,
@@ -51,6 +73,7 @@ struct Step {
 }
 
 /// A parcel as its shopper reads it.
+#[derive(Serialize)]
 pub(super) struct Parcel {
     pub(super) carrier: String,
     pub(super) code: Option<String>,
@@ -145,15 +168,14 @@ pub(crate) async fn show<P: Platform>(
     answer(&detail(shell, order, notice, confirmed, app.platform.now_ms()))
 }
 
-/// `GET /orders/{order_id}/status`: what the page's script looks for a change in.
+/// `GET /orders/{order_id}/status`: what the page's script shows where it is not told.
 pub(crate) async fn status<P: Platform>(
     State(app): State<App<P>>,
     Extension(visit): Extension<Visit>,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
     let order = find(&app, &visit, &id).await?.1;
-    let body = serde_json::json!({ "version": order.version, "status": order.status, "payment": order.payment });
-    Ok(axum::Json(body).into_response())
+    Ok(axum::Json(Progress::of(&order, false, app.platform.now_ms())).into_response())
 }
 
 async fn find<P: Platform>(app: &App<P>, visit: &Visit, id: &str) -> Result<(User, Order), Problem> {
@@ -230,33 +252,77 @@ pub(crate) async fn again<P: Platform>(
 }
 
 fn detail(shell: Shell, order: Order, notice: Option<&'static str>, confirmed: bool, now_ms: u64) -> OrderDetail {
-    let pending = order.status == OrderStatus::Pending;
-    let challenge = pending && order.payment == PaymentStatus::ChallengeRequired && !confirmed;
-    // After its time an order ends by itself, some seconds later: look a little longer, not for ever.
-    let last_look = order.expires_at.unix_timestamp().saturating_add(120);
-    let going_back = order.status == OrderStatus::Cancelled
-        && matches!(order.payment, PaymentStatus::Processing | PaymentStatus::Captured);
-    let in_time = i64::try_from(now_ms / 1000).is_ok_and(|now| now < last_look);
-    let (headline, explanation) = words(&order, confirmed);
+    let moves = order.status == OrderStatus::Pending || money_goes_back(&order);
+    let challenge = asks_to_confirm(&order, confirmed);
     OrderDetail {
         shell,
         short_id: order.order_id.short(),
-        tone: tone(order.status),
-        headline,
-        explanation,
+        now: Progress::of(&order, confirmed, now_ms),
         notice,
-        live: (pending || going_back) && in_time,
-        challenge,
-        may_cancel: matches!(order.status, OrderStatus::Pending | OrderStatus::Confirmed),
-        cancelled: order.status == OrderStatus::Cancelled,
-        steps: steps(order.status),
+        reloads: moves && !challenge && is_in_time(&order, now_ms),
         address: lines_of(&order.shipping_address),
-        parcels: order.shipments.iter().map(|shipment| parcel(shipment, &order)).collect(),
         placed: moment(order.created_at),
         placed_machine: order.created_at.format(&Rfc3339).unwrap_or_default(),
-        payment: payment_name(order.payment),
-        payment_code: payment_code(order.payment),
         order,
+    }
+}
+
+impl Progress {
+    /// Of an order whose shopper has `confirmed` its payment a moment ago, or has not.
+    fn of(order: &Order, confirmed: bool, now_ms: u64) -> Self {
+        let (headline, explanation) = words(order, confirmed);
+        Self {
+            tag: order.state_tag(),
+            follow: may_change(order, now_ms),
+            status: order.status,
+            tone: tone(order.status),
+            headline,
+            explanation,
+            act: act_of(order, confirmed),
+            may_cancel: matches!(order.status, OrderStatus::Pending | OrderStatus::Confirmed),
+            steps: steps(order.status),
+            payment: payment_name(order.payment),
+            parcels: order.shipments.iter().map(|shipment| parcel(shipment, order)).collect(),
+        }
+    }
+}
+
+fn act_of(order: &Order, confirmed: bool) -> Option<Act> {
+    let act = |what: &str, label: String| Some(Act { action: format!("/orders/{}/{what}", order.order_id), label });
+    if asks_to_confirm(order, confirmed) {
+        act("confirm", format!("Confirm payment of {}", order.total))
+    } else if order.status == OrderStatus::Cancelled {
+        act("again", "Put these items back in the basket".to_owned())
+    } else {
+        None
+    }
+}
+
+fn asks_to_confirm(order: &Order, confirmed: bool) -> bool {
+    order.status == OrderStatus::Pending && order.payment == PaymentStatus::ChallengeRequired && !confirmed
+}
+
+/// Whether money of a cancelled order may still be on its way back.
+fn money_goes_back(order: &Order) -> bool {
+    order.status == OrderStatus::Cancelled
+        && matches!(order.payment, PaymentStatus::Processing | PaymentStatus::Captured)
+}
+
+/// After its time an order ends by itself, some seconds later: look a little longer, not for ever.
+fn is_in_time(order: &Order, now_ms: u64) -> bool {
+    let last_look = order.expires_at.unix_timestamp().saturating_add(120);
+    i64::try_from(now_ms / 1000).is_ok_and(|now| now < last_look)
+}
+
+/// Whether there is something to follow. Of a cancelled order that is its money: what was taken is given back for certain,
+/// and whether anything was taken is known soon.
+fn may_change(order: &Order, now_ms: u64) -> bool {
+    match order.status {
+        OrderStatus::Pending | OrderStatus::Confirmed | OrderStatus::Shipped => true,
+        OrderStatus::Delivered => false,
+        OrderStatus::Cancelled => {
+            order.payment == PaymentStatus::Captured || (money_goes_back(order) && is_in_time(order, now_ms))
+        }
     }
 }
 
@@ -383,11 +449,6 @@ const fn payment_name(payment: PaymentStatus) -> &'static str {
         PaymentStatus::Voided => "Not taken",
         PaymentStatus::Refunded => "Given back",
     }
-}
-
-/// The payment's state as the API spells it, for the page's script to compare.
-fn payment_code(payment: PaymentStatus) -> String {
-    serde_json::to_value(payment).ok().and_then(|code| code.as_str().map(ToOwned::to_owned)).unwrap_or_default()
 }
 
 /// `21 November 2026`.

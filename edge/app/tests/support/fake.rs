@@ -4,14 +4,17 @@
 #![allow(dead_code, missing_docs, unreachable_pub, clippy::unwrap_used, reason = "each user takes a part of it")]
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::future::Future;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use axum::body::Body;
 use bytes::Bytes;
 use edge_app::{Page, Platform, UpstreamError};
+use futures_util::{Stream, StreamExt};
 use http::{Request, Response, StatusCode};
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use serde_json::{Value, json};
@@ -23,13 +26,21 @@ use shared::api::catalog::{
 };
 use shared::api::desk::{DeskOrder, DeskPage, DeskQuery, Happening, Timeline, TimelineEntry};
 use shared::api::order::{
-    CancelOrder, Label, LabelAsked, LabelState, Labels, LineItem, NewLabel, NewShipment, Order, OrderItem, OrderPage,
-    OrderStatus, OrderSummary, PaymentStatus, PlaceOrder, Quote, QuoteRequest, Shipment,
+    CancelOrder, Inspection, Label, LabelAsked, LabelState, Labels, LineItem, NewLabel, NewReturn, NewShipment, Order,
+    OrderItem, OrderPage, OrderStatus, OrderSummary, PaymentStatus, PlaceOrder, Quote, QuoteRequest, Return,
+    ReturnedItem, Shipment,
+};
+use shared::api::refund::{NewRefund, Refund, RefundStatus, Refunds};
+use shared::api::webhook::{
+    ChangeEndpoint, Delivery, DeliveryPage, DeliveryState, Endpoint, EndpointPage, EndpointState, EndpointWithSecret,
+    NewEndpoint, Switch,
 };
 use shared::id::{Slot, USER_EPOCH_MS};
+use shared::idempotency::IDEMPOTENCY_KEY;
 use shared::token::{self, Claims, KeyId, KeySet, PublicKey, Role};
 use shared::{
-    CartId, Currency, Money, OrderId, Problem, ProblemKind, ProductId, Quantity, SessionId, ShipmentId, Sku, UserId,
+    CartId, Currency, EndpointId, EventId, Money, OrderId, Problem, ProblemKind, ProductId, Quantity, RefundId,
+    ReturnId, SessionId, ShipmentId, Sku, UserId,
 };
 use time::OffsetDateTime;
 
@@ -47,11 +58,15 @@ pub struct Inner {
     pub down: AtomicBool,
     /// What comes back instead of a core's answer, if anything: a status and a body.
     pub instead: Mutex<Option<(u16, Vec<u8>)>>,
-    /// The path whose answers to writes are lost after the core acted.
+    /// The end of the paths whose answers to writes are lost after the core acted.
     pub deaf_to: Mutex<Option<&'static str>>,
     pub mem: Mutex<HashMap<String, Arc<Page>>>,
     pub kv: Mutex<HashMap<String, (Bytes, u32)>>,
     pub jobs: Mutex<Vec<Job>>,
+    /// Whether the core holds its answers. Time flies then.
+    pub holds: AtomicBool,
+    /// Whether the host has no place for answers that go on.
+    pub full: AtomicBool,
     pub calls: Mutex<Vec<Request<Bytes>>>,
     /// Counts that the host keeps itself, if it does.
     pub counts: Mutex<Option<HashMap<Sku, u64>>>,
@@ -70,6 +85,8 @@ impl Fake {
             mem: Mutex::default(),
             kv: Mutex::default(),
             jobs: Mutex::default(),
+            holds: AtomicBool::new(false),
+            full: AtomicBool::new(false),
             calls: Mutex::default(),
             counts: Mutex::default(),
             random: AtomicU64::new(1),
@@ -103,6 +120,14 @@ impl Fake {
         self.0.mem.lock().unwrap().clear();
     }
 
+    /// Has every webhook endpoint disabled.
+    pub fn disable_endpoints(&self) {
+        for endpoint in &mut self.0.core.lock().unwrap().endpoints {
+            endpoint.state = EndpointState::Disabled;
+            endpoint.disabled_reason = Some("every attempt has failed since <then>".to_owned());
+        }
+    }
+
     /// Paths of the calls so far, oldest first; the list starts anew.
     /// Sends that many units of everybody's orders, and has them arrive.
     pub fn send_parcels(&self, units: i64, arrived: bool) {
@@ -126,6 +151,27 @@ impl Fake {
     pub fn take_calls(&self) -> Vec<String> {
         let calls = std::mem::take(&mut *self.0.calls.lock().unwrap());
         calls.into_iter().map(|call| format!("{} {}", call.method(), call.uri())).collect()
+    }
+
+    /// The core's answer: another than the one that is known, at once or after the wait that is asked for.
+    fn held(&self, request: &Request<Bytes>) -> Response<Bytes> {
+        let answer = || self.0.core.lock().unwrap().answer(request, self.now_ms());
+        let known = |answer: &Response<Bytes>| {
+            let tag = serde_json::from_slice(answer.body()).map(|order: Order| order.state_tag()).ok();
+            tag.is_some_and(|tag| request.headers().get("if-none-match").is_some_and(|known| *known == *tag))
+        };
+        let now = answer();
+        if !known(&now) {
+            return now;
+        }
+        let same = Response::builder().status(304);
+        if !self.0.holds.load(Ordering::SeqCst) {
+            return same.body(Bytes::new()).unwrap();
+        }
+        assert_eq!(request.headers()["prefer"], "wait=10");
+        self.turn_clock(10_000);
+        let later = answer();
+        if known(&later) { same.header("preference-applied", "wait=10").body(Bytes::new()).unwrap() } else { later }
     }
 
     pub async fn run_deferred(&self) {
@@ -170,8 +216,9 @@ impl Platform for Fake {
         if let Some((status, body)) = self.0.instead.lock().unwrap().clone() {
             return Ok(Response::builder().status(status).body(Bytes::from(body)).unwrap());
         }
-        let answer = self.0.core.lock().unwrap().answer(&request, self.now_ms());
-        if request.method() != http::Method::GET && *self.0.deaf_to.lock().unwrap() == Some(request.uri().path()) {
+        let answer = self.held(&request);
+        let deaf = self.0.deaf_to.lock().unwrap().is_some_and(|path| request.uri().path().ends_with(path));
+        if deaf && request.method() != http::Method::GET {
             return Err(UpstreamError::Timeout);
         }
         Ok(answer)
@@ -190,6 +237,11 @@ impl Platform for Fake {
 
     fn defer(&self, job: impl Future<Output = ()> + Send + 'static) {
         self.0.jobs.lock().unwrap().push(Box::pin(job));
+    }
+
+    fn stream(&self, events: impl Stream<Item = Bytes> + Send + 'static) -> Option<Body> {
+        let full = self.0.full.load(Ordering::SeqCst);
+        (!full).then(|| Body::from_stream(events.map(Ok::<_, Infallible>)))
     }
 
     fn now_ms(&self) -> u64 {
@@ -212,7 +264,10 @@ pub struct Core {
     accounts: HashMap<String, (usize, String, Option<String>)>,
     refresh: HashMap<String, usize>,
     labels: Vec<Label>,
+    endpoints: Vec<Endpoint>,
     next: u64,
+    /// With their orders and keys.
+    refunds: Vec<(OrderId, String, Refund)>,
     key: Ed25519KeyPair,
     /// Seconds that an access token lasts.
     pub token_seconds: u64,
@@ -243,7 +298,9 @@ impl Core {
             users: Vec::new(),
             accounts: HashMap::new(),
             refresh: HashMap::new(),
+            endpoints: Vec::new(),
             next: 1,
+            refunds: Vec::new(),
             key: Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap(),
             token_seconds: 600,
         }
@@ -326,7 +383,7 @@ impl Core {
             ("GET", ["orders", id, "timeline"]) => {
                 let order = self.any_order(request, now_ms, id)?;
                 let placed = TimelineEntry { at: order.created_at, what: Happening::Placed, detail: None, actor: None };
-                ok(&Timeline { items: vec![placed] })
+                ok(&Timeline { items: vec![placed], held: false })
             }
             ("GET", ["orders", id, "labels"]) => {
                 self.keeper(request, now_ms)?;
@@ -395,6 +452,58 @@ impl Core {
                 order.status = OrderStatus::Delivered;
                 ok(&order.clone())
             }
+            ("GET", ["orders", id, "refunds"]) => {
+                self.keeper(request, now_ms)?;
+                let order = self.any_order(request, now_ms, id)?.clone();
+                ok(&self.refunds_of(&order))
+            }
+            ("POST", ["orders", id, "refunds"]) => {
+                self.keeper(request, now_ms)?;
+                let NewRefund { amount, reason } = read(request)?;
+                let order = self.any_order(request, now_ms, id)?.clone();
+                let (key, left) = (request.headers()[IDEMPOTENCY_KEY].to_str().unwrap(), self.refunds_of(&order).left);
+                if let Some((.., known)) = self.refunds.iter().find(|(_, own, _)| own == key) {
+                    return ok(known);
+                }
+                if amount.minor() > left.minor() {
+                    return Err(Problem::new(ProblemKind::OrderState).detail(format!("{left} can still be given back")));
+                }
+                let refund_id = RefundId::mint(now_ms, order.order_id.slot(), self.number().to_be_bytes());
+                let (status, created_at) = (RefundStatus::Refunded, order.created_at);
+                let refund = Refund { refund_id, amount, reason, status, last_error: None, created_at };
+                self.refunds.push((order.order_id, key.to_owned(), refund.clone()));
+                ok(&refund)
+            }
+            ("POST", ["orders", id, "returns"]) => {
+                self.keeper(request, now_ms)?;
+                let NewReturn { items, reason } = read(request)?;
+                let number = self.number();
+                let order = self.any_order(request, now_ms, id)?;
+                let item = |item: OrderItem| ReturnedItem { sku: item.sku, quantity: item.quantity, restocked: None };
+                let back = Return {
+                    return_id: ReturnId::mint(now_ms, order.order_id.slot(), number.to_be_bytes()),
+                    reason,
+                    items: items.into_iter().map(item).collect(),
+                    registered_at: order.created_at,
+                    inspected_at: None,
+                };
+                order.returns.push(back.clone());
+                ok(&back)
+            }
+            ("POST", ["orders", id, "returns", back, "inspection"]) => {
+                self.keeper(request, now_ms)?;
+                let Inspection { restock } = read(request)?;
+                let order = self.any_order(request, now_ms, id)?;
+                let created_at = order.created_at;
+                let back = order.returns.iter_mut().find(|own| own.return_id.to_string() == *back);
+                let back = back.ok_or(Problem::not_found())?;
+                back.inspected_at = Some(created_at);
+                for item in &mut back.items {
+                    let again = restock.iter().find(|again| again.sku == item.sku);
+                    item.restocked = Some(again.map_or(0, |again| again.quantity.units()));
+                }
+                ok(&back.clone())
+            }
             ("POST", ["orders", id, "payment", "confirm"]) => {
                 let at = self.user(request, now_ms)?;
                 let order = self.users[at].orders.iter_mut().find(|(_, order)| order.order_id.to_string() == *id);
@@ -420,6 +529,78 @@ impl Core {
                     OrderStatus::Cancelled => {}
                 }
                 ok(&order.clone())
+            }
+            (_, ["webhook-endpoints", rest @ ..]) => {
+                self.keeper(request, now_ms)?;
+                self.webhooks(request, now_ms, rest)
+            }
+            _ => Err(Problem::not_found()),
+        }
+    }
+
+    fn webhooks(&mut self, request: &Request<Bytes>, now_ms: u64, rest: &[&str]) -> Answer {
+        let number = self.number();
+        let event_id = EventId::mint(now_ms, [number.to_be_bytes()[7]; 10]);
+        let secret =
+            |endpoint: &Endpoint| EndpointWithSecret { endpoint: endpoint.clone(), secret: format!("whsec_{number}") };
+        if let ("POST", []) = (request.method().as_str(), rest) {
+            let NewEndpoint { url, event_types, description } = read(request)?;
+            if !url.starts_with("https://") {
+                return Err(Problem::invalid("url", "https alone"));
+            }
+            let endpoint_id = EndpointId::mint(now_ms, [number.to_be_bytes()[7]; 10]);
+            let created_at = OffsetDateTime::UNIX_EPOCH;
+            let state = EndpointState::Active;
+            let (disabled_reason, failing_since, previous_secret_until) = (None, None, None);
+            self.endpoints.push(Endpoint {
+                endpoint_id,
+                url,
+                description,
+                event_types,
+                state,
+                disabled_reason,
+                failing_since,
+                previous_secret_until,
+                created_at,
+            });
+            return ok(&secret(&self.endpoints[self.endpoints.len() - 1]));
+        }
+        if rest.is_empty() {
+            return ok(&EndpointPage { items: self.endpoints.clone(), next_cursor: None });
+        }
+        let at = self.endpoints.iter().position(|own| own.endpoint_id.to_string() == rest[0]);
+        let at = at.ok_or(Problem::not_found())?;
+        let endpoint = &mut self.endpoints[at];
+        match (request.method().as_str(), &rest[1..]) {
+            ("GET", []) => ok(endpoint),
+            ("PATCH", []) => {
+                endpoint.state = match read::<ChangeEndpoint>(request)?.state.unwrap() {
+                    Switch::Active => EndpointState::Active,
+                    Switch::Paused => EndpointState::Paused,
+                };
+                ok(endpoint)
+            }
+            ("DELETE", []) => {
+                self.endpoints.remove(at);
+                Ok((StatusCode::NO_CONTENT, Value::Null))
+            }
+            ("POST", ["rotate-secret"]) => ok(&secret(endpoint)),
+            ("POST", ["test"] | ["deliveries", _, "replay"]) => Ok((StatusCode::ACCEPTED, Value::Null)),
+            ("GET", ["deliveries"]) => {
+                let failed = Delivery {
+                    event_id,
+                    event_type: "order.confirmed".to_owned(),
+                    order_id: None,
+                    state: DeliveryState::Failed,
+                    attempts: 10,
+                    next_attempt_at: None,
+                    last_status: Some(500),
+                    last_error: Some("the receiver answered <500>".to_owned()),
+                    last_answer: None,
+                    created_at: endpoint.created_at,
+                    delivered_at: None,
+                };
+                ok(&DeliveryPage { items: vec![failed], next_cursor: Some(event_id), missing: Vec::new() })
             }
             _ => Err(Problem::not_found()),
         }
@@ -726,6 +907,7 @@ impl Core {
             shipping_address: asked.shipping_address,
             email: asked.email,
             shipments: Vec::new(),
+            returns: Vec::new(),
             version: 1,
             created_at,
             expires_at: created_at + time::Duration::seconds(900),
@@ -754,6 +936,14 @@ impl Core {
         orders.find(|(_, order)| order.order_id.to_string() == id).map(|(_, order)| order).ok_or(Problem::not_found())
     }
 
+    fn refunds_of(&self, order: &Order) -> Refunds {
+        let own = self.refunds.iter().filter(|(of, ..)| *of == order.order_id);
+        let items: Vec<Refund> = own.map(|(.., refund)| refund.clone()).collect();
+        let back: i64 = items.iter().map(|refund| refund.amount.minor()).sum();
+        let captured = if order.payment == PaymentStatus::Captured { order.total.minor() } else { 0 };
+        Refunds { items, left: Money::new(captured.max(back) - back, order.total.currency()).unwrap() }
+    }
+
     fn keeper(&self, request: &Request<Bytes>, now_ms: u64) -> Result<(), Problem> {
         let at = self.user(request, now_ms)?;
         if self.users[at].keeper { Ok(()) } else { Err(ProblemKind::Forbidden.into()) }
@@ -773,6 +963,7 @@ impl Core {
             name: order.shipping_address.name.clone(),
             email: order.email.clone(),
             created_at: order.created_at,
+            held: false,
         };
         let items = self.users.iter().flat_map(|user| user.orders.iter().map(|(_, order)| item(order)));
         let wanted = |order: &DeskOrder| asked.status.is_none_or(|status| order.status == status);

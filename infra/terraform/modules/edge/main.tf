@@ -11,6 +11,12 @@ resource "cloudflare_worker" "storefront" {
   observability = {
     enabled            = true
     head_sampling_rate = var.log_sampling_rate
+    logs = {
+      enabled            = true
+      head_sampling_rate = var.log_sampling_rate
+      # A log of requests would hold addresses, and what people type into them.
+      invocation_logs = false
+    }
   }
 
   # Reached by its routes alone.

@@ -6,6 +6,7 @@ use axum::routing::post;
 use http::StatusCode;
 use region_core_web::{Json, Query, StoreKeeper};
 use serde::{Deserialize, Serialize};
+use shared::text::is_card_number;
 use shared::{Problem, Sku};
 
 use super::{Booked, Ledger, LedgerLine, StockEntry};
@@ -27,6 +28,11 @@ async fn enter(
     _: StoreKeeper,
     Json(entry): Json<StockEntry>,
 ) -> Result<(StatusCode, Json<Booked>), Problem> {
+    for (field, name) in [("ref", entry.reference.0.as_str()), ("sku", entry.sku.as_str())] {
+        if is_card_number(name) {
+            return Err(Problem::invalid(field, "this looks like a card number; never send one"));
+        }
+    }
     let booked = ledger.enter(entry).await?;
     Ok((if booked.new { StatusCode::CREATED } else { StatusCode::OK }, Json(booked)))
 }

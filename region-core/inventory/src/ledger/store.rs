@@ -4,7 +4,7 @@ use region_core_store::StoreError;
 use shared::{ShardId, Sku};
 use sqlx::PgConnection;
 
-use super::{EntryKind, EntryUnits, LedgerError, LedgerLine, Reference, StockEntry};
+use super::{Back, EntryKind, EntryUnits, LedgerError, LedgerLine, Reference, StockEntry};
 use crate::store::unsigned;
 
 /// Lines of one shard that are listed at most.
@@ -58,6 +58,24 @@ pub async fn book(conn: &mut PgConnection, entry: &StockEntry) -> Result<bool, L
         take(conn, sku, units.unsigned_abs()).await?;
     }
     Ok(true)
+}
+
+/// Books units that came back for one `cause`: all of them as a return, and those that cannot be sold again as a loss. `back` is
+/// sorted by SKU, the order in which everybody locks allotments. What was booked before is left out.
+///
+/// # Errors
+/// As [`book`].
+pub async fn take_back(conn: &mut PgConnection, cause: &str, back: &[Back]) -> Result<(), LedgerError> {
+    for Back { sku, free, lost } in back {
+        let all = i64::from(*free) + i64::from(*lost);
+        let entries = [(EntryKind::Return, all, ""), (EntryKind::Shrink, i64::from(*lost), ", lost")];
+        for (kind, units, what) in entries.into_iter().filter(|(_, units, _)| *units > 0) {
+            let reference = Reference(format!("{cause}, {sku}{what}"));
+            book(conn, &StockEntry { reference, sku: sku.clone(), kind, units: EntryUnits(units), shard: None })
+                .await?;
+        }
+    }
+    Ok(())
 }
 
 /// `false` if the reference stands for the very same entry.

@@ -1,7 +1,7 @@
 use serde_json::json;
 use shared::api::order::{LineItem, OrderStatus, Shipment};
 use shared::id::Slot;
-use shared::{Currency, Money, PaymentId, ShipmentId, UserId};
+use shared::{Currency, Money, PaymentId, RefundId, ShipmentId, UserId};
 use time::macros::datetime;
 
 use super::*;
@@ -46,6 +46,7 @@ fn order(status: OrderStatus, payment: PaymentStatus) -> Order {
         },
         email: Some("ada@example.org".parse().unwrap()),
         shipments: Vec::new(),
+        returns: Vec::new(),
         version: 3,
         created_at: datetime!(2026-11-21 18:05 UTC),
         expires_at: datetime!(2026-11-21 18:20 UTC),
@@ -133,6 +134,22 @@ fn a_refund_names_its_amount() {
     let text = told(Template::PaymentRefunded, &payload, &order).text().unwrap();
     assert!(text.contains("We have given back £1,239.00."), "{text}");
     assert!(letter(&shop(), Template::PaymentRefunded, &json!({}), &order).is_err());
+}
+
+#[test]
+fn a_part_that_went_back_names_its_amount_and_says_why() {
+    let order = order(OrderStatus::Delivered, PaymentStatus::Captured);
+    let payment_id = PaymentId::mint(MS, Slot::new(7).unwrap(), [1; 8]);
+    let refund_id = RefundId::mint(MS, Slot::new(7).unwrap(), [1; 8]);
+    let payload = json!({ "order_id": order.order_id, "payment_id": payment_id, "refund_id": refund_id,
+        "amount": gbp(250), "reason": "one mug was\r\ncracked" });
+    let text = told(Template::RefundIssued, &payload, &order).text().unwrap();
+    for said in ["£2.50 is on its way back", "We have given back £2.50 of what you paid.", "One mug was cracked."] {
+        assert!(text.contains(said), "{said} is not in {text}");
+    }
+    let rest = json!({ "order_id": order.order_id, "payment_id": payment_id, "amount": gbp(0) });
+    let text = told(Template::PaymentRefunded, &rest, &order).text().unwrap();
+    assert!(text.contains("We had given all of it back before") && !text.contains("£0"), "{text}");
 }
 
 #[test]

@@ -129,6 +129,7 @@ impl Shop {
             },
             email: email.map(|email| email.parse().unwrap()),
             shipments: Vec::new(),
+            returns: Vec::new(),
             version: 3,
             created_at: Clock::turned(MS).now(),
             expires_at: Clock::turned(MS).now(),

@@ -1,10 +1,10 @@
-//! From a request's body to a parcel that can be decided about.
+//! From a request's body to a parcel, or to goods that come back, that can be decided about.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 use sha2::{Digest, Sha256};
-use shared::api::order::{NewLabel, NewShipment};
+use shared::api::order::{NewLabel, NewReturn, NewShipment, OrderItem};
 use shared::{Quantity, Sku};
 
 use super::checked::{InvalidField, check_text, checked_items, invalid};
@@ -13,7 +13,7 @@ use super::checked::{InvalidField, check_text, checked_items, invalid};
 const MAX_URL_LENGTH: usize = 500;
 /// Heaviest parcel that a label is bought for.
 const MAX_WEIGHT_GRAMS: u32 = 70_000;
-/// Longest reason for a cancellation, in characters.
+/// Longest reason for a cancellation or a return, in characters.
 const MAX_REASON_LENGTH: usize = 200;
 
 /// A parcel whose every field is within its rules.
@@ -87,6 +87,41 @@ fn checked_label(label: NewLabel) -> Result<NewLabel, InvalidField> {
     Ok(NewLabel { service: service.trim().to_owned(), weight_grams })
 }
 
+/// Goods that come back, every field within its rules.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct CheckedReturn {
+    /// Units of each SKU, repeated ones summed.
+    pub(crate) items: BTreeMap<Sku, Quantity>,
+    /// Why.
+    pub(crate) reason: String,
+}
+
+impl CheckedReturn {
+    /// Checks every field of `body`.
+    ///
+    /// # Errors
+    /// The first field that breaks a rule.
+    pub(crate) fn check(body: NewReturn) -> Result<Self, InvalidField> {
+        let NewReturn { items, reason } = body;
+        Ok(Self { items: checked_items(&items)?, reason: checked_reason(&reason)? })
+    }
+
+    /// SHA-256 over every field in a fixed order: equal for requests that mean the same.
+    pub(crate) fn request_hash(&self) -> [u8; 32] {
+        // Maps with string keys, strings and numbers: serialising cannot fail.
+        Sha256::digest(serde_json::to_vec(self).unwrap_or_default()).into()
+    }
+}
+
+/// Units that are for sale again, repeated SKUs summed; there may be none.
+pub(crate) fn checked_restock(restock: &[OrderItem]) -> Result<BTreeMap<Sku, Quantity>, InvalidField> {
+    if restock.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let named = |error: InvalidField| InvalidField { field: error.field.replacen("items", "restock", 1), ..error };
+    checked_items(restock).map_err(named)
+}
+
 /// Shoppers are led there, so it is an address of the web and nothing that a browser would run.
 fn check_url(field: &str, url: Option<&str>) -> Result<(), InvalidField> {
     let Some(url) = url else { return Ok(()) };
@@ -106,8 +141,6 @@ pub(crate) fn checked_reason(reason: &str) -> Result<String, InvalidField> {
 
 #[cfg(test)]
 mod tests {
-    use shared::api::order::OrderItem;
-
     use super::*;
 
     fn parcel() -> NewShipment {
@@ -166,6 +199,21 @@ mod tests {
         let then = br#"{"items":null,"carrier":"Royal Mail","tracking_code":null,"tracking_url":null}"#;
         let then: [u8; 32] = Sha256::digest(then).into();
         assert_eq!(CheckedShipment::check(parcel()).unwrap().request_hash(), then);
+    }
+
+    #[test]
+    fn a_return_s_fields_are_held_to_their_rules_by_name() {
+        let body = |items, reason: &str| NewReturn { items, reason: reason.to_owned() };
+        let field = |body| CheckedReturn::check(body).unwrap_err().field;
+        assert_eq!(field(body(Vec::new(), "too small")), "items");
+        assert_eq!(field(body(vec![item(1)], " ")), "reason");
+        let checked = |body| CheckedReturn::check(body).unwrap();
+        let (twice, once) =
+            (checked(body(vec![item(1), item(2)], " a crack")), checked(body(vec![item(3)], "a crack")));
+        assert_eq!(twice.request_hash(), once.request_hash());
+        assert_eq!(checked_restock(&[]), Ok(BTreeMap::new()));
+        let many = vec![item(100_000), item(1)];
+        assert_eq!(checked_restock(&many).unwrap_err().field, "restock[1].quantity");
     }
 
     #[test]

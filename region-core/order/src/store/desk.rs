@@ -1,14 +1,15 @@
 //! What the order desk reads and writes down.
 
 use region_core_store::StoreError;
-use shared::api::desk::{DeskOrder, Happening, TimelineEntry};
-use shared::api::order::{OrderStatus, PaymentStatus};
+use shared::api::desk::{DeskOrder, Happening, Timeline, TimelineEntry};
+use shared::api::order::{OrderStatus, PaymentStatus, Return, ReturnedItem};
 use shared::{EmailAddress, OrderId, UserId};
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::read;
+use super::review::{self, Review};
 
 /// What the desk looks for.
 #[derive(Clone, Debug)]
@@ -21,6 +22,8 @@ pub(crate) enum Wanted<'a> {
     Ending(&'a str),
     /// Those whose news go there.
     Email(&'a EmailAddress),
+    /// Those that wait for a person.
+    Held,
 }
 
 /// Which part of them.
@@ -41,6 +44,7 @@ struct DeskRow {
     name: String,
     email: Option<String>,
     created_at: OffsetDateTime,
+    held: bool,
 }
 
 /// Each way of looking has a statement of its own, so that each has the index that fits it.
@@ -50,7 +54,9 @@ macro_rules! orders {
             DeskRow,
             r#"SELECT order_id, status, payment, currency, total_minor, email, created_at,
                    (SELECT coalesce(sum(quantity), 0) FROM line_items WHERE line_items.order_id = orders.order_id) AS "units!",
-                   coalesce(shipping_address ->> 'name', '') AS "name!"
+                   coalesce(shipping_address ->> 'name', '') AS "name!",
+                   status = 'PENDING' AND EXISTS (SELECT FROM order_reviews
+                       WHERE order_reviews.order_id = orders.order_id AND decision IS NULL) AS "held!"
                FROM orders
                WHERE ($1::text IS NULL OR status = $1) AND ($2::uuid IS NULL OR order_id < $2) AND "#
                 + $condition
@@ -74,6 +80,14 @@ pub(crate) async fn find(
         Wanted::Order(order) => orders!("order_id = $4", part, order.as_uuid()).fetch_all(conn).await?,
         Wanted::Ending(ending) => orders!("right(order_id::text, 8) = $4", part, *ending).fetch_all(conn).await?,
         Wanted::Email(email) => orders!("email = $4", part, email.as_str()).fetch_all(conn).await?,
+        Wanted::Held => {
+            orders!(
+                "status = 'PENDING' AND order_id IN (SELECT order_id FROM order_reviews WHERE decision IS NULL)",
+                part
+            )
+            .fetch_all(conn)
+            .await?
+        }
     };
     rows.into_iter().map(DeskRow::into_order).collect()
 }
@@ -90,6 +104,7 @@ impl DeskRow {
             name: self.name,
             email: email.map_err(|error| StoreError::corrupt("orders.email", error))?,
             created_at: self.created_at,
+            held: self.held,
         })
     }
 }
@@ -110,6 +125,9 @@ pub(crate) enum Action {
     Ship,
     Deliver,
     Cancel,
+    Return,
+    Inspect,
+    Release,
 }
 
 /// Writes down who did what, in the transaction that does it.
@@ -124,6 +142,9 @@ pub(crate) async fn note(
         Action::Ship => "ship",
         Action::Deliver => "deliver",
         Action::Cancel => "cancel",
+        Action::Return => "return",
+        Action::Inspect => "inspect",
+        Action::Release => "release",
     };
     sqlx::query!(
         "INSERT INTO desk_actions (order_id, actor, action, detail) VALUES ($1, $2, $3, $4)",
@@ -138,19 +159,15 @@ pub(crate) async fn note(
 }
 
 /// All that happened to an order, oldest first; what the store's people did, too, if asked for.
-pub(crate) async fn timeline(
-    conn: &mut PgConnection,
-    order: OrderId,
-    with_desk: bool,
-) -> Result<Vec<TimelineEntry>, StoreError> {
+pub(crate) async fn timeline(conn: &mut PgConnection, order: OrderId, with_desk: bool) -> Result<Timeline, StoreError> {
     let steps = sqlx::query!(
-        "SELECT created_at, claimed_at, confirmed_at, cancelled_at, cancel_reason, payment, payment_at
+        "SELECT status, created_at, claimed_at, confirmed_at, cancelled_at, cancel_reason, payment, payment_at
          FROM orders WHERE order_id = $1",
         order.as_uuid(),
     )
     .fetch_optional(&mut *conn)
     .await?;
-    let Some(steps) = steps else { return Ok(Vec::new()) };
+    let Some(steps) = steps else { return Ok(Timeline::default()) };
     let entry = |at: Option<OffsetDateTime>, what, detail| Some(TimelineEntry { at: at?, what, detail, actor: None });
     let moved = match read::payment(&steps.payment)? {
         PaymentStatus::Declined => Some(Happening::Declined),
@@ -173,11 +190,68 @@ pub(crate) async fn timeline(
         all.extend(entry(Some(parcel.sent_at), Happening::Sent, Some(told.clone())));
         all.extend(entry(parcel.delivered_at, Happening::Arrived, Some(told)));
     }
+    for back in region_core_shipping::returns::list(conn, order).await? {
+        all.extend(entry(Some(back.registered_at), Happening::Returned, Some(came_back(&back))));
+        all.extend(entry(back.inspected_at, Happening::Inspected, Some(found(&back))));
+    }
+    all.extend(refunds(conn, order, with_desk).await?);
+    let mut held = false;
     if with_desk {
+        if let Some(found) = review::find(conn, order).await? {
+            held = found.decision.is_none() && steps.status == "PENDING";
+            all.push(reviewed(found));
+        }
         all.extend(actions(conn, order).await?);
     }
     all.sort_by_key(|entry| entry.at);
-    Ok(all)
+    Ok(Timeline { items: all, held })
+}
+
+/// What spoke against the order, for who keeps the store.
+fn reviewed(found: Review) -> TimelineEntry {
+    let Review { score, reasons, asked_at, decision } = found;
+    let what = match decision.as_deref() {
+        None => "waits for a decision",
+        Some("refused") => "refused by the rules",
+        Some(_) => "waited for a decision",
+    };
+    let reasons: Vec<String> = reasons.iter().map(|reason| reason.replace('_', " ")).collect();
+    let detail = format!("{what}: {} ({score} points)", reasons.join(", "));
+    TimelineEntry { at: asked_at, what: Happening::Reviewed, detail: Some(detail), actor: None }
+}
+
+fn came_back(back: &Return) -> String {
+    let held = |item: &ReturnedItem| format!("{} × {}", item.quantity, item.sku);
+    let items = back.items.iter().map(held).collect::<Vec<_>>().join(", ");
+    format!("{items}: {}", back.reason)
+}
+
+fn found(back: &Return) -> String {
+    let all: u32 = back.items.iter().map(|item| item.quantity.units()).sum();
+    let restocked: u32 = back.items.iter().filter_map(|item| item.restocked).sum();
+    format!("{restocked} for sale again, {} written off", all.saturating_sub(restocked))
+}
+
+/// Parts of its payment that went back; to who keeps the store also those that the provider refused.
+async fn refunds(conn: &mut PgConnection, order: OrderId, with_desk: bool) -> Result<Vec<TimelineEntry>, StoreError> {
+    let rows = sqlx::query!(
+        r#"SELECT state = 'refunded' AS "through!", currency, amount_minor, reason, last_error, changed_at
+           FROM refunds WHERE order_id = $1 AND (state = 'refunded' OR ($2 AND state = 'refused'))"#,
+        order.as_uuid(),
+        with_desk,
+    );
+    let rows = rows.fetch_all(conn).await?;
+    rows.into_iter()
+        .map(|row| {
+            let amount = read::money("refunds.amount_minor", row.amount_minor, read::currency(&row.currency)?)?;
+            let (what, why) = if row.through {
+                (Happening::PartRefunded, row.reason)
+            } else {
+                (Happening::RefundRefused, row.last_error.unwrap_or_default())
+            };
+            Ok(TimelineEntry { at: row.changed_at, what, detail: Some(format!("{amount}, {why}")), actor: None })
+        })
+        .collect()
 }
 
 async fn actions(conn: &mut PgConnection, order: OrderId) -> Result<Vec<TimelineEntry>, StoreError> {

@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, HashMap};
 
 use region_core_store::StoreError;
-use shared::api::order::{Address, LineItem, Order, OrderStatus, OrderSummary, PaymentStatus};
+use shared::api::order::{Address, LineItem, Order, OrderStatus, OrderSummary, PaymentStatus, state_tag};
 use shared::{Currency, EmailAddress, Money, OrderId, Quantity, Sku, UserId};
 use sqlx::PgConnection;
 use sqlx::types::Json;
 use time::OffsetDateTime;
+
+use super::lines::Lines;
 
 struct OrderRow {
     order_id: uuid::Uuid,
@@ -27,17 +29,27 @@ struct OrderRow {
 }
 
 /// The order, if it is `caller`'s: his own, or a guest's that he was before he signed in.
-pub(crate) async fn find(conn: &mut PgConnection, order: OrderId, caller: UserId) -> Result<Option<Order>, StoreError> {
-    find_for(conn, order, Some(caller)).await
+pub(crate) async fn find(
+    conn: &mut PgConnection,
+    kept: &Lines,
+    order: OrderId,
+    caller: UserId,
+) -> Result<Option<Order>, StoreError> {
+    find_for(conn, kept, order, Some(caller)).await
 }
 
 /// The order, whosever it is.
-pub(crate) async fn find_any(conn: &mut PgConnection, order: OrderId) -> Result<Option<Order>, StoreError> {
-    find_for(conn, order, None).await
+pub(crate) async fn find_any(
+    conn: &mut PgConnection,
+    kept: &Lines,
+    order: OrderId,
+) -> Result<Option<Order>, StoreError> {
+    find_for(conn, kept, order, None).await
 }
 
 async fn find_for(
     conn: &mut PgConnection,
+    kept: &Lines,
     order: OrderId,
     caller: Option<UserId>,
 ) -> Result<Option<Order>, StoreError> {
@@ -57,18 +69,58 @@ async fn find_for(
     .await?;
     let Some(row) = row else { return Ok(None) };
     let currency = currency(&row.currency)?;
-    let lines = lines(conn, order, currency).await?;
+    let lines = kept.of(conn, order, currency).await?;
     let mut found = row.into_order(currency, lines)?;
-    if matches!(found.status, OrderStatus::Shipped | OrderStatus::Delivered) {
+    if has_parcels(found.status) {
         found.shipments = region_core_shipping::list(conn, order).await?;
+        found.returns = region_core_shipping::returns::list(conn, order).await?;
     }
     Ok(Some(found))
+}
+
+/// Where the order stands, as [`Order::state_tag`] has it, if it is `owner`'s; anybody's if none is named. Reads neither lines
+/// nor address.
+pub(crate) async fn state(
+    conn: &mut PgConnection,
+    order: OrderId,
+    owner: Option<UserId>,
+) -> Result<Option<String>, StoreError> {
+    let row = sqlx::query!(
+        r#"
+        SELECT status, payment, version FROM orders
+        WHERE order_id = $1 AND ($2::bigint IS NULL OR user_id = $2 OR EXISTS (
+            SELECT FROM user_aliases WHERE user_aliases.guest_id = orders.user_id AND user_aliases.user_id = $2))
+        "#,
+        order.as_uuid(),
+        owner.map(UserId::as_i64),
+    )
+    .fetch_optional(&mut *conn)
+    .await?;
+    let Some(row) = row else { return Ok(None) };
+    let has_parcels = has_parcels(status(&row.status)?);
+    let said_of_goods = if has_parcels { region_core_shipping::count_said(conn, order).await? } else { 0 };
+    let version = u64::try_from(row.version).map_err(|_| StoreError::corrupt("orders.version", row.version))?;
+    Ok(Some(state_tag(version, payment(&row.payment)?, said_of_goods.unsigned_abs())))
+}
+
+/// Whether some of it has left.
+const fn has_parcels(status: OrderStatus) -> bool {
+    matches!(status, OrderStatus::Shipped | OrderStatus::Delivered)
 }
 
 /// Units that the order's lines ordered.
 pub(crate) async fn ordered(conn: &mut PgConnection, order: OrderId) -> Result<BTreeMap<Sku, Quantity>, StoreError> {
     let rows = sqlx::query!("SELECT sku, quantity FROM line_items WHERE order_id = $1", order.as_uuid());
     rows.fetch_all(conn).await?.into_iter().map(|row| Ok((sku(&row.sku)?, quantity(row.quantity)?))).collect()
+}
+
+/// Where the order goes.
+pub(crate) async fn destination(conn: &mut PgConnection, order: OrderId) -> Result<Option<Address>, StoreError> {
+    let address = sqlx::query_scalar!(
+        r#"SELECT shipping_address AS "address: Json<Address>" FROM orders WHERE order_id = $1"#,
+        order.as_uuid(),
+    );
+    Ok(address.fetch_optional(conn).await?.map(|Json(address)| address))
 }
 
 /// Where to write to about these orders; those that named no address are left out.
@@ -87,23 +139,14 @@ pub(crate) async fn addresses(
     rows.into_iter().map(|row| Ok((OrderId::from_uuid(row.order_id), address(row.email)?))).collect()
 }
 
-async fn lines(conn: &mut PgConnection, order: OrderId, currency: Currency) -> Result<Vec<LineItem>, StoreError> {
-    let rows = sqlx::query!(
-        "SELECT sku, title, quantity, unit_price_minor FROM line_items WHERE order_id = $1 ORDER BY sku",
-        order.as_uuid(),
-    )
-    .fetch_all(conn)
-    .await?;
-    rows.into_iter()
-        .map(|row| {
-            let (sku, quantity) = (sku(&row.sku)?, quantity(row.quantity)?);
-            let unit_price = money("line_items.unit_price_minor", row.unit_price_minor, currency)?;
-            let line_total = unit_price
-                .checked_mul(quantity.units())
-                .map_err(|error| StoreError::corrupt("line_items.unit_price_minor", error))?;
-            Ok(LineItem { sku, title: row.title, quantity, unit_price, line_total })
-        })
-        .collect()
+/// What these orders came to.
+pub(crate) async fn totals(conn: &mut PgConnection, orders: &[OrderId]) -> Result<HashMap<OrderId, Money>, StoreError> {
+    let ids: Vec<_> = orders.iter().map(|order| order.as_uuid()).collect();
+    let rows = sqlx::query!("SELECT order_id, currency, total_minor FROM orders WHERE order_id = ANY ($1)", &ids)
+        .fetch_all(conn)
+        .await?;
+    let total = |currency_code: &str, minor| money("orders.total_minor", minor, currency(currency_code)?);
+    rows.into_iter().map(|row| Ok((OrderId::from_uuid(row.order_id), total(&row.currency, row.total_minor)?))).collect()
 }
 
 impl OrderRow {
@@ -125,6 +168,7 @@ impl OrderRow {
                 .transpose()
                 .map_err(|error| StoreError::corrupt("orders.email", error))?,
             shipments: Vec::new(),
+            returns: Vec::new(),
             version: u64::try_from(self.version).map_err(|_| StoreError::corrupt("orders.version", self.version))?,
             created_at: self.created_at,
             expires_at: self.expires_at,
@@ -175,11 +219,11 @@ pub(crate) fn money(what: &'static str, minor: i64, currency: Currency) -> Resul
     Money::new(minor, currency).map_err(|error| StoreError::corrupt(what, error))
 }
 
-fn sku(text: &str) -> Result<Sku, StoreError> {
+pub(super) fn sku(text: &str) -> Result<Sku, StoreError> {
     text.parse().map_err(|_| StoreError::corrupt("line_items.sku", text))
 }
 
-fn quantity(units: i32) -> Result<Quantity, StoreError> {
+pub(super) fn quantity(units: i32) -> Result<Quantity, StoreError> {
     Quantity::new(i64::from(units)).map_err(|error| StoreError::corrupt("line_items.quantity", error))
 }
 

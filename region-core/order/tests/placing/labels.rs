@@ -2,7 +2,7 @@
 
 use region_core_order::{Parcel, Sent};
 use shared::ShipmentId;
-use shared::api::order::{LabelState, NewLabel, NewShipment};
+use shared::api::order::{LabelState, NewLabel, NewReturn, NewShipment};
 
 use super::parcels::keeper;
 use super::*;
@@ -64,6 +64,66 @@ async fn a_label_s_parcel_leaves_once_when_it_was_scanned_and_not_before() {
     }
     assert_eq!(shop.count("SELECT count(*) FROM labels WHERE state = 'arrived'").await, 1);
     assert_eq!(shop.count("SELECT count(*) FROM desk_actions").await, 1, "nobody but who bought it did anything");
+}
+
+#[tokio::test]
+async fn an_order_s_tag_says_nothing_of_its_labels_and_all_of_their_parcels() {
+    let shop = shop(&[("MUG", 10)]).await;
+    let ada = shop.shopper(1).await;
+    let order = shop.paid(ada, "k", 2).await;
+    let tag = async || {
+        let followed = shop.orders.follow(order, None, Duration::ZERO, |_| false).await.unwrap();
+        let shown = shop.orders.find_any(order).await.unwrap().unwrap();
+        assert_eq!(shown.state_tag(), followed.state);
+        (followed.state, shown)
+    };
+    let paid = tag().await;
+    let (first, second) = (shop.label(order, "a", Some(1)).await, shop.label(order, "b", Some(1)).await);
+    for parcel in [first, second] {
+        shop.bought(parcel).await;
+    }
+    assert_eq!(tag().await, paid, "a label is paper");
+    let mut tags = vec![paid.0];
+    for parcel in [first, second] {
+        shop.orders.leave(order, parcel, None).await.unwrap();
+        tags.push(tag().await.0);
+    }
+    for parcel in [first, second] {
+        shop.orders.deliver(order, parcel, None).await.unwrap();
+        tags.push(tag().await.0);
+    }
+    let said = ["3-captured-0", "4-captured-1", "4-captured-2", "4-captured-3", "5-captured-4"];
+    assert_eq!(tags, said.map(|tag| format!("\"{tag}\"")));
+}
+
+#[tokio::test]
+async fn only_what_has_left_comes_back_and_what_came_back_is_not_sent_again() {
+    let shop = shop(&[("MUG", 10)]).await;
+    let ada = shop.shopper(1).await;
+    let order = shop.paid(ada, "k", 3).await;
+    let first = shop.label(order, "a", Some(1)).await;
+    let back = |units| NewReturn {
+        items: vec![OrderItem { sku: sku("MUG"), quantity: Quantity::new(units).unwrap() }],
+        reason: "too heavy".into(),
+    };
+    let early = shop.orders.take_back(order, key("r"), keeper(), back(1)).await.unwrap_err();
+    assert!(matches!(early, OrderError::Return(_)), "{early}");
+    shop.bought(first).await;
+    shop.orders.leave(order, first, None).await.unwrap();
+    shop.label(order, "b", Some(2)).await;
+    let more = shop.orders.take_back(order, key("r"), keeper(), back(2)).await.unwrap_err();
+    assert!(matches!(more, OrderError::Return(_)), "{more}");
+    shop.orders.take_back(order, key("r"), keeper(), back(1)).await.unwrap();
+    let again = shop.orders.ship(order, key("c"), keeper(), labelled(Some(1))).await.unwrap_err();
+    assert!(matches!(again, OrderError::Parcel(_)), "{again}");
+    // And if the code forgot, the database would not.
+    for (sql, constraint) in [
+        ("UPDATE sent_units SET returned = returned + 1", "sent_units_returned_at_most_sent"),
+        ("UPDATE sent_units SET labelled = labelled + 1", "sent_units_at_most_ordered"),
+    ] {
+        let refused = sqlx::query(sql).execute(&mut *shop.shard.read().await.unwrap()).await.unwrap_err();
+        assert_eq!(refused.as_database_error().unwrap().constraint(), Some(constraint));
+    }
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ pub(super) fn keeper() -> UserId {
     UserId::mint(USER_EPOCH_MS + 1, Slot::new(77).unwrap(), 1).unwrap()
 }
 
-fn parcel(units: Option<i64>) -> NewShipment {
+pub(super) fn parcel(units: Option<i64>) -> NewShipment {
     let item = |units| OrderItem { sku: sku("MUG"), quantity: Quantity::new(units).unwrap() };
     NewShipment {
         items: units.map(|units| vec![item(units)]),
@@ -34,13 +34,13 @@ impl Shop {
     /// A paid order of that many mugs.
     pub(super) async fn paid(&self, caller: Caller, key_text: &str, units: i64) -> OrderId {
         let order = self.place(caller, key_text, wanting(&[("MUG", units)], units * 250)).await.unwrap().order.order_id;
-        self.hear(PaymentAuthorized { order_id: order, payment_id: payment(order) }).await;
+        self.hear(PaymentAuthorized { order_id: order, payment_id: payment(order), assessment: None }).await;
         let amount = Money::new(units * 250, Currency::GBP).unwrap();
         self.hear(PaymentCaptured { order_id: order, payment_id: payment(order), amount }).await;
         order
     }
 
-    async fn deliver(&self, order: OrderId, parcel: usize) -> Order {
+    pub(super) async fn deliver(&self, order: OrderId, parcel: usize) -> Order {
         let shipments = self.orders.find_any(order).await.unwrap().unwrap().shipments;
         self.orders.deliver(order, shipments[parcel].shipment_id, Some(keeper())).await.unwrap()
     }

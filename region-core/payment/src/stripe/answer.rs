@@ -8,7 +8,7 @@ use shared::{Currency, Money};
 
 use super::METADATA;
 use super::amount::to_minor;
-use crate::provider::{ProviderError, ProviderPayment, ProviderStatus, Shown};
+use crate::provider::{Card, ProviderError, ProviderPayment, ProviderStatus, Shown};
 
 /// A PaymentIntent, as far as it concerns us.
 #[derive(Debug, Deserialize)]
@@ -29,8 +29,26 @@ struct Intent {
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 enum Charge {
-    Whole { amount_refunded: i64 },
+    Whole {
+        amount_refunded: i64,
+        #[serde(default)]
+        payment_method_details: Option<Details>,
+    },
     Named(#[expect(dead_code, reason = "only that it is not whole counts")] String),
+}
+
+/// What the charge was paid with.
+#[derive(Debug, Deserialize)]
+struct Details {
+    #[serde(default)]
+    card: Option<CardDetails>,
+}
+
+/// A card, as far as Stripe tells of it.
+#[derive(Debug, Deserialize)]
+struct CardDetails {
+    fingerprint: Option<String>,
+    country: Option<String>,
 }
 
 /// An error of the API or of a payment; `message` is for people and `code` for programs.
@@ -81,6 +99,7 @@ fn shown(intent: Intent) -> Shown {
     let captured_minor = minor(intent.amount_received)?;
     let refunded_minor = minor(refunded(&intent)?)?;
     let status = status(&intent, captured_minor, refunded_minor)?;
+    let card = card(&intent);
     Ok(ProviderPayment {
         merchant_reference: intent.metadata.get(METADATA).cloned().unwrap_or_default(),
         amount,
@@ -91,13 +110,23 @@ fn shown(intent: Intent) -> Shown {
         decline_reason: intent.last_payment_error.map(|reason| reason.word()),
         captured_minor,
         refunded_minor,
+        card,
     })
+}
+
+/// The card of the charge, where the whole charge is shown.
+fn card(intent: &Intent) -> Option<Card> {
+    let Some(Charge::Whole { payment_method_details: Some(Details { card: Some(card) }), .. }) = &intent.latest_charge
+    else {
+        return None;
+    };
+    Some(Card { fingerprint: card.fingerprint.clone()?, country: card.country.clone() })
 }
 
 /// In Stripe's units. Money that moved may have moved back: without the charge nobody knows.
 fn refunded(intent: &Intent) -> Result<i64, ProviderError> {
     match &intent.latest_charge {
-        Some(Charge::Whole { amount_refunded }) => Ok(*amount_refunded),
+        Some(Charge::Whole { amount_refunded, .. }) => Ok(*amount_refunded),
         None | Some(Charge::Named(_)) if intent.amount_received == 0 => Ok(0),
         None | Some(Charge::Named(_)) => Err(unreadable("a capture without its charge")),
     }
@@ -132,7 +161,7 @@ fn failure(status: StatusCode, answer: &[u8]) -> ProviderError {
     if refuses && about_this { ProviderError::Refused(said) } else { ProviderError::Unknown(said) }
 }
 
-fn unreadable(what: &str) -> ProviderError {
+pub(super) fn unreadable(what: &str) -> ProviderError {
     ProviderError::Unknown(format!("unreadable: {what}"))
 }
 
@@ -194,6 +223,23 @@ mod tests {
         assert_eq!(declined.decline_reason.as_deref(), Some("insufficient_funds"));
         let asked = shown("requires_action", &json!({})).unwrap();
         assert_eq!(asked.challenge_id.as_deref(), Some("pi_3MtwBwLkdIwHu7ix28a3tqPa"));
+    }
+
+    #[test]
+    fn the_card_is_told_where_the_charge_tells_of_it() {
+        let paid_with = |details: Value| {
+            let charge = json!({ "id": "ch_1", "amount_refunded": 0, "payment_method_details": details });
+            shown("requires_capture", &json!({ "latest_charge": charge })).unwrap().card
+        };
+        let whole =
+            json!({ "type": "card", "card": { "fingerprint": "Xt5EWLLDS7FJjR1c", "country": "US", "last4": "4242" } });
+        let card = Card { fingerprint: "Xt5EWLLDS7FJjR1c".to_owned(), country: Some("US".to_owned()) };
+        assert_eq!(paid_with(whole), Some(card));
+        for nothing in
+            [json!(null), json!({ "type": "paypal" }), json!({ "card": { "fingerprint": null, "country": "US" } })]
+        {
+            assert_eq!(paid_with(nothing), None);
+        }
     }
 
     #[test]

@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
-use region_core_payment::provider::{NewPayment, Provider, ProviderError, ProviderStatus, Shown};
+use region_core_payment::provider::{
+    NewPayment, NewRefund, Provider, ProviderError, ProviderRefund, ProviderStatus, RefundStanding, Shown,
+};
 use region_core_payment::{Account, STRIPE_URL, Stripe};
 use secrecy::SecretString;
-use shared::Money;
+use shared::id::Slot;
+use shared::{Money, RefundId};
 
 use crate::fake::{Fake, WEBHOOK_SECRET, authorized, payment_id, pounds};
 
@@ -53,6 +56,29 @@ pub(crate) async fn a_refund_asked_for_twice(fake: Arc<Fake>) {
     }
     refused(stripe.refund(&ready.reference, pounds(1), "more").await);
     assert_eq!(stripe.get(&ready.reference).await.unwrap().refunded_minor, 1250);
+}
+
+pub(crate) async fn a_part_given_back(fake: Arc<Fake>) {
+    let world = fake.world().await;
+    let (stripe, card) = (world.stripe(), world.card("tok_visa").await);
+    let reference = authorized(&stripe, &card).await.reference;
+    stripe.capture(&reference, "capture").await.unwrap();
+    let named = |number: u8| RefundId::mint(1_800_000_000_000, Slot::new(9).unwrap(), [number; 8]);
+    let part = |number, minor| NewRefund { refund_id: named(number), amount: pounds(minor) };
+    assert_eq!(stripe.find_refund(&reference, named(1)).await, Ok(None));
+    let done = |minor| ProviderRefund { amount: pounds(minor), standing: RefundStanding::Done };
+    for _ in 0..2 {
+        assert_eq!(stripe.give_back(&reference, part(1, 300), "one").await, Ok(done(300)));
+    }
+    assert_eq!(stripe.give_back(&reference, part(2, 300), "two").await, Ok(done(300)), "another of the same amount");
+    for number in [1, 2] {
+        assert_eq!(stripe.find_refund(&reference, named(number)).await, Ok(Some(done(300))));
+    }
+    let too_much = stripe.give_back(&reference, part(3, 651), "three").await;
+    assert!(matches!(too_much, Err(ProviderError::Refused(_))), "{too_much:?}");
+    assert_eq!(stripe.find_refund(&reference, named(3)).await, Ok(None));
+    let seen = stripe.get(&reference).await.unwrap();
+    assert_eq!((seen.status, seen.refunded_minor), (ProviderStatus::Captured, 600));
 }
 
 pub(crate) async fn a_declined_card(fake: Arc<Fake>) {

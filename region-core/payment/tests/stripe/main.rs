@@ -72,6 +72,7 @@ fn main() -> ExitCode {
     let trials = vec![
         world.trial("the_same_key_twice_is_one_payment", adapter::the_same_key_twice_is_one_payment),
         world.trial("a_refund_asked_for_twice_moves_the_money_back_once", adapter::a_refund_asked_for_twice),
+        world.trial("a_part_given_back_is_found_by_our_name_for_it", adapter::a_part_given_back),
         world.trial("a_declined_card_moves_nothing_and_says_why", adapter::a_declined_card),
         world.trial("an_unknown_way_to_pay_is_refused", adapter::an_unknown_way_to_pay),
         world.trial("a_voided_payment_cannot_be_captured", adapter::a_voided_payment),

@@ -130,7 +130,8 @@ impl Shop {
         let placed = sqlx::query(order).bind(order_id.as_uuid()).bind(user_id.as_i64()).bind(card);
         placed.execute(&mut *conn).await.unwrap();
         let (total, payment_token) = (pounds(1250), card.to_owned());
-        let created = OrderCreated { order_id, user_id, total, payment_token, expires_at: Clock::turned(MS).now() };
+        let created =
+            OrderCreated { order_id, user_id, total, payment_token, expires_at: Clock::turned(MS).now(), facts: None };
         self.say(&mut conn, 1, &created).await;
         order_id
     }

@@ -14,6 +14,7 @@ use shared::api::account::Tokens;
 use shared::{Money, OrderId};
 use shared_clock::Entropy;
 use tokio::time::Instant;
+use xtask_system::postgres::PostgresServer;
 use xtask_system::tools::{Tools, servers};
 use xtask_system::{PartSpec, Plan, Ports, Programs, RegionPlan, System};
 
@@ -21,16 +22,13 @@ use super::door::{Asked, Door};
 use super::goods;
 use super::load::{self, Arrival, Done, Load, Shop};
 use crate::books::{self, Rows};
-use crate::options::{Disk, Goods, Options, Span};
-use crate::samples::Epoch;
+use crate::options::{Disk, Goods, Place, Span};
+use crate::samples::{Epoch, ratio};
 use crate::{cpu, ground, slow_flush};
 
-/// The one region and its shards.
+/// The one region.
 const REGION: &str = "eu";
-const SHARDS: [u16; 2] = [1, 2];
-/// Shoppers: nobody may place more than five orders a second.
-const SHOPPERS: usize = 2_000;
-/// How many of them are met at once.
+/// How many shoppers are met at once.
 const AT_ONCE: usize = 16;
 /// How long the last order may take to be paid.
 const PAID_WITHIN: Duration = Duration::from_secs(120);
@@ -43,6 +41,17 @@ const PENDING_LOOK: Duration = Duration::from_millis(500);
 /// Orders of each client that warm the store up.
 const WARM: u32 = 4;
 
+/// How large a store is.
+#[derive(Clone, Debug)]
+pub(crate) struct Size {
+    pub(crate) shards: Vec<u16>,
+    pub(crate) cores: u16,
+    /// Clients that warm it up.
+    pub(crate) clients: u32,
+    /// Guests who place the orders: none may place more than five a second.
+    pub(crate) shoppers: usize,
+}
+
 /// A running store.
 #[derive(Debug)]
 pub(crate) struct Site {
@@ -52,8 +61,7 @@ pub(crate) struct Site {
     slow_flush: PathBuf,
     shop: Arc<Shop>,
     epoch: Epoch,
-    shoppers: usize,
-    clients: u32,
+    size: Size,
     /// Every order that was acknowledged.
     acknowledged: BTreeSet<OrderId>,
     faults: Vec<String>,
@@ -69,9 +77,14 @@ pub(crate) struct Look {
 }
 
 impl Look {
-    pub(crate) fn spent_since(&self, before: &Self) -> BTreeMap<String, Duration> {
-        let before = |part: &String| before.cpu.get(part).copied().unwrap_or_default();
-        self.cpu.iter().map(|(part, cpu)| (part.clone(), cpu.saturating_sub(before(part)))).collect()
+    /// Milliseconds of CPU time that one of so many operations took: of the store, and by part with those that are apart.
+    pub(crate) fn cpu_ms_since(&self, before: &Self, operations: f64) -> (f64, BTreeMap<String, f64>) {
+        let spent = |(part, cpu): (&String, &Duration)| {
+            let used = cpu.saturating_sub(before.cpu.get(part).copied().unwrap_or_default());
+            (part.clone(), ratio(used.as_secs_f64() * 1_000.0, operations))
+        };
+        let by_part: BTreeMap<_, _> = self.cpu.iter().map(spent).collect();
+        (by_part.iter().filter(|(part, _)| !is_apart(part)).map(|(_, ms)| ms).sum(), by_part)
     }
 }
 
@@ -81,7 +94,7 @@ const SANDBOX: &str = "payment-sandbox";
 const CARRIER: &str = "carrier-sandbox";
 
 /// Whether a part is no part of the store: it stands for the world outside.
-pub(crate) fn is_apart(part: &str) -> bool {
+fn is_apart(part: &str) -> bool {
     matches!(part, LOAD | SANDBOX | CARRIER)
 }
 
@@ -94,11 +107,12 @@ fn kind(part: &str) -> String {
 }
 
 impl Site {
-    pub(crate) async fn open(options: &Options) -> anyhow::Result<Self> {
-        let guardian = ground::guardian(options, "whole-way")?;
-        let layout = ground::emptied(options, "whole-way")?;
+    /// Starts a store for one part of a run, and has it sell the goods.
+    pub(crate) async fn open(place: &Place, part: &str, size: Size) -> anyhow::Result<Self> {
+        let guardian = ground::guardian(place, part)?;
+        let layout = ground::emptied(place, part)?;
         let slow_flush = slow_flush::build(layout.databases())?;
-        let system = System::start(&plan(options), programs(options).await?, layout, guardian, &()).await?;
+        let system = System::start(&plan(&size), programs(place).await?, layout, guardian, &()).await?;
         let catalog = system.layout.path("goods.csv");
         goods::write(&catalog)?;
         system.region_core(REGION, "import", &[catalog.to_str().context("a path that is no text")?]).await?;
@@ -114,8 +128,7 @@ impl Site {
             slow_flush,
             shop: Arc::new(shop),
             epoch: Epoch::now(),
-            shoppers: shoppers(options),
-            clients: options.clients,
+            size,
             acknowledged: BTreeSet::new(),
             faults: Vec::new(),
         })
@@ -138,14 +151,14 @@ impl Site {
     /// New guests, whose tokens last for the measurements to come, and some orders until the store is warm.
     pub(crate) async fn meet_shoppers(&mut self) -> anyhow::Result<()> {
         let origin = self.shop.origin.as_str();
-        let met = try_join_all((0..AT_ONCE).map(|one| meet(origin, share(self.shoppers, one)))).await?;
+        let met = try_join_all((0..AT_ONCE).map(|one| meet(origin, share(self.size.shoppers, one)))).await?;
         let Shop { origin, orders, next, .. } = &*self.shop;
         let next = AtomicU64::new(next.load(std::sync::atomic::Ordering::Relaxed));
         let shoppers = met.into_iter().flatten().collect();
         self.shop = Arc::new(Shop { origin: origin.clone(), orders: orders.clone(), shoppers, next });
         self.sells().await?;
         let arrival = Arrival::Closed(Span::Orders(WARM));
-        let done = load::run(&Load { goods: Goods::Spread, clients: self.clients, arrival }, self.shop()).await?;
+        let done = load::run(&Load { goods: Goods::Spread, clients: self.size.clients, arrival }, self.shop()).await?;
         self.settle(done).await
     }
 
@@ -185,8 +198,19 @@ impl Site {
         }
     }
 
-    fn shards(&self) -> impl Iterator<Item = String> {
+    /// The shards' databases.
+    pub(crate) fn shards(&self) -> impl Iterator<Item = String> {
         self.system.shards.values().map(|server| server.url("shard"))
+    }
+
+    /// The servers that the shards are on.
+    pub(crate) fn servers(&self) -> impl Iterator<Item = &PostgresServer> {
+        self.system.shards.values()
+    }
+
+    /// The payment provider, `http://host:port`.
+    pub(crate) fn provider(&self) -> &str {
+        &self.system.addresses.sandbox
     }
 
     /// What has been used and written until now.
@@ -248,13 +272,6 @@ impl Site {
     }
 }
 
-fn shoppers(options: &Options) -> usize {
-    match options.pace().span {
-        Span::Time(_) => SHOPPERS,
-        Span::Orders(_) => usize::try_from(options.clients).unwrap_or(SHOPPERS).min(SHOPPERS) * 4,
-    }
-}
-
 /// What one of [`AT_ONCE`] has to do of a whole.
 fn share(whole: usize, one: usize) -> usize {
     whole / AT_ONCE + usize::from(one < whole % AT_ONCE)
@@ -277,20 +294,20 @@ async fn meet(origin: &str, guests: usize) -> anyhow::Result<Vec<HeaderValue>> {
     Ok(tokens)
 }
 
-fn plan(options: &Options) -> Plan {
+fn plan(size: &Size) -> Plan {
     let mut plan = Plan::two_regions(Ports::Free(Entropy::system()));
-    plan.regions = vec![RegionPlan { name: REGION.to_owned(), shards: SHARDS.to_vec() }];
-    plan.cores = options.cores;
+    plan.regions = vec![RegionPlan { name: REGION.to_owned(), shards: size.shards.clone() }];
+    plan.cores = size.cores;
     plan.worker = false;
     // Load tools are exempt from limits by address, by configuration and not in code.
     plan.exempt = vec!["127.0.0.0/8".to_owned()];
     plan
 }
 
-async fn programs(options: &Options) -> anyhow::Result<Programs> {
+async fn programs(place: &Place) -> anyhow::Result<Programs> {
     let tools = Tools::new(|line| eprintln!("{line}"))?;
     let own = |name: &str| {
-        let program = options.program(name)?;
+        let program = place.program(name)?;
         ensure!(program.is_file(), "{} is not built", program.display());
         Ok(program)
     };
@@ -377,7 +394,7 @@ mod tests {
     fn parts_of_one_kind_are_counted_together_and_the_world_outside_apart() {
         let kinds = ["core.eu-1", "shard-2", "catalog-eu", "pop", "payment-sandbox"].map(kind);
         assert_eq!(kinds, ["cores", "shards", "catalogs", "pop", "payment-sandbox"]);
-        assert!(is_apart(SANDBOX) && is_apart(LOAD) && !is_apart("pop"));
+        assert!(is_apart(SANDBOX) && is_apart(CARRIER) && is_apart(LOAD) && !is_apart("pop"));
     }
 
     #[test]

@@ -156,6 +156,7 @@ async fn start(url: &str) -> (PgPool, Shards, Orders) {
         clock: Clock::system(),
         entropy: Entropy::system(),
         hold: time::Duration::minutes(i64::from(HOLD_MINUTES)),
+        review: None,
         labels: false,
     });
     (pool, shards, orders)
@@ -202,7 +203,7 @@ fn address() -> Address {
 fn event(order_id: OrderId, news: News) -> NewEvent {
     let payment_id = PaymentId::mint(1_800_000_000_000, order_id.slot(), [1; 8]);
     match news {
-        News::Authorized => say(&PaymentAuthorized { order_id, payment_id }),
+        News::Authorized => say(&PaymentAuthorized { order_id, payment_id, assessment: None }),
         News::Captured => {
             let amount = Money::new(100, Currency::GBP).unwrap();
             say(&PaymentCaptured { order_id, payment_id, amount })

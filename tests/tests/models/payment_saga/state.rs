@@ -169,10 +169,12 @@ pub(crate) fn payment(row: Row) -> rules::Payment {
         amount: amount(),
         captured_minor: moved(row.captured),
         refunded_minor: moved(row.refunded),
+        refunding_minor: 0,
         state: row.state,
         attempts: i32::from(row.attempts),
         version: 0,
         last_error: None,
+        facts: None,
     }
 }
 
@@ -207,5 +209,6 @@ pub(crate) fn shown(standing: Standing) -> Answer {
         decline_reason: None,
         captured_minor: moved(matches!(standing, Standing::Captured | Standing::Refunded)),
         refunded_minor: moved(standing == Standing::Refunded),
+        card: None,
     })
 }

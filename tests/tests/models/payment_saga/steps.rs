@@ -167,7 +167,9 @@ fn keep(state: &mut State, next: &rules::Payment, said: Option<Said>) {
         Some(Said::Authorized) => Event::PaymentAuthorized,
         Some(Said::Captured) => Event::PaymentCaptured,
         Some(Said::Failed(_)) => Event::PaymentFailed,
-        Some(Said::ChallengeRequired(_) | Said::Voided | Said::Refunded) | None => return,
+        Some(Said::ChallengeRequired(_) | Said::Voided | Said::Refunded(_) | Said::PartRefunded { .. }) | None => {
+            return;
+        }
     };
     state.said.insert(event);
 }

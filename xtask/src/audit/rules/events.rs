@@ -95,7 +95,7 @@ pub(super) const RULES: &[LocalRule] = &[
                             WHEN 'challenge_required' THEN kind = 'PaymentChallengeRequired'
                             WHEN 'authorized' THEN kind = 'PaymentAuthorized'
                             WHEN 'to_capture' THEN kind = 'PaymentAuthorized'
-                            WHEN 'captured' THEN kind = 'PaymentCaptured'
+                            WHEN 'captured' THEN kind IN ('PaymentCaptured', 'RefundIssued')
                             WHEN 'declined' THEN kind = 'PaymentFailed'
                             WHEN 'voided' THEN kind = 'PaymentVoided'
                             WHEN 'abandoned' THEN kind = 'PaymentVoided'
@@ -105,7 +105,7 @@ pub(super) const RULES: &[LocalRule] = &[
             Check {
                 table: "outbox",
                 sql: "SELECT format('order %s', aggregate_id) AS key, format('%s was said %s times', kind, count(*)) AS problem
-                      FROM outbox WHERE topic IN ('order_events', 'payment_events')
+                      FROM outbox WHERE topic IN ('order_events', 'payment_events') AND kind <> 'RefundIssued'
                       GROUP BY aggregate_id, kind HAVING count(*) > 1",
             },
         ],

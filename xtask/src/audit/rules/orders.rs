@@ -1,7 +1,7 @@
 //! An order, its key, its lines and its reservations: the hot tables have no foreign keys, so this is where they are
 //! checked.
 
-use super::{Check, LocalRule, ORDERS_KEYS, ORDERS_LINES, ORDERS_ORPHANS, ORDERS_STATES, ORDERS_UNITS};
+use super::{Check, LocalRule, ORDERS_KEYS, ORDERS_LINES, ORDERS_ORPHANS, ORDERS_REVIEWS, ORDERS_STATES, ORDERS_UNITS};
 
 pub(super) const RULES: &[LocalRule] = &[
     LocalRule {
@@ -69,6 +69,21 @@ pub(super) const RULES: &[LocalRule] = &[
                                     ELSE 'claimed' END AS fits
                         FROM reservations JOIN orders USING (order_id)) AS reserved
                   WHERE state <> fits",
+        }],
+    },
+    LocalRule {
+        rule: ORDERS_REVIEWS,
+        looks_at: &["order_reviews"],
+        checks: &[Check {
+            table: "order_reviews",
+            sql: "SELECT format('order %s', order_id) AS key,
+                         CASE WHEN orders.order_id IS NULL THEN 'an order that is not there'
+                              ELSE format('%s since %s, yet %s%s', coalesce(decision, 'waits'), asked_at, status,
+                                          CASE WHEN claimed_at IS NULL THEN '' ELSE ' and claimed' END) END AS problem
+                  FROM order_reviews LEFT JOIN orders USING (order_id)
+                  WHERE orders.order_id IS NULL OR (decision IS NULL AND claimed_at IS NOT NULL)
+                     OR (decision = 'refused' AND status <> 'CANCELLED')
+                     OR (decision = 'released' AND claimed_at IS NULL)",
         }],
     },
     LocalRule {

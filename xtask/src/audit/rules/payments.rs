@@ -17,7 +17,9 @@ pub(super) const RULES: &[LocalRule] = &[LocalRule {
                   WHERE CASE
                       WHEN (amount_minor, payments.currency) <> (total_minor, orders.currency) THEN true
                       WHEN status IN ('CONFIRMED', 'SHIPPED', 'DELIVERED')
-                          THEN (captured_minor, refunded_minor) IS DISTINCT FROM (total_minor, 0::bigint)
+                          THEN (captured_minor, refunded_minor) IS DISTINCT FROM (total_minor, (
+                              SELECT coalesce(sum(refunds.amount_minor), 0)::bigint FROM refunds
+                              WHERE refunds.order_id = orders.order_id AND refunds.state = 'refunded'))
                       -- Money of an order that nobody claimed is on its way back.
                       WHEN status = 'PENDING'
                           THEN captured_minor > 0 AND claimed_at IS NULL AND state NOT IN ('to_refund', 'refunded')

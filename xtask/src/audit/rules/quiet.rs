@@ -20,16 +20,18 @@ pub(super) const RULES: &[LocalRule] = &[
     },
     LocalRule {
         rule: QUIET_PAYMENTS,
-        looks_at: &["payments"],
-        checks: &[Check {
+        looks_at: &["payments", "refunds"],
+        checks: &[REFUNDS, Check {
             table: "payments",
-            // One that waits for its shopper ends with its order.
+            // One that waits for its shopper, or whose order waits for a decision, ends with its order.
             sql: "SELECT format('order %s', order_id) AS key,
                          format('%s since %s, %s attempts; last: %s',
                                 state, changed_at, attempts, coalesce(last_error, 'no error')) AS problem
                   FROM payments
                   WHERE (state IN ('to_create', 'to_authorize', 'to_confirm', 'authorized', 'to_capture', 'to_void', 'to_refund')
-                         AND ($1 = 0 OR changed_at < $2 - interval '120 seconds' * $1))
+                         AND ($1 = 0 OR (changed_at < $2 - interval '120 seconds' * $1
+                              AND NOT EXISTS (SELECT FROM order_reviews AS review
+                                              WHERE review.order_id = payments.order_id AND decision IS NULL))))
                      OR (state = 'challenge_required' AND $1 = 0)",
         }],
     },
@@ -45,3 +47,12 @@ pub(super) const RULES: &[LocalRule] = &[
         }],
     },
 ];
+
+/// Refunds that the provider has not answered for good.
+const REFUNDS: Check = Check {
+    table: "refunds",
+    sql: "SELECT format('order %s, %s', order_id, refund_id) AS key,
+                 format('asked for since %s, %s attempts; last: %s',
+                        created_at, attempts, coalesce(last_error, 'no error')) AS problem
+          FROM refunds WHERE is_open AND ($1 = 0 OR changed_at < $2 - interval '120 seconds' * $1)",
+};

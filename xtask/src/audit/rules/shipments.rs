@@ -1,6 +1,6 @@
-//! Parcels against the orders whose units they hold.
+//! Parcels and returns against the orders whose units they hold.
 
-use super::{Check, LocalRule, SHIPMENTS_LABELS, SHIPMENTS_STATES, SHIPMENTS_UNITS};
+use super::{Check, LocalRule, RETURNS_UNITS, SHIPMENTS_LABELS, SHIPMENTS_STATES, SHIPMENTS_UNITS};
 
 pub(super) const RULES: &[LocalRule] = &[
     LocalRule {
@@ -25,6 +25,37 @@ pub(super) const RULES: &[LocalRule] = &[
                 sql: "SELECT shipment_id::text AS key, format('a parcel of order %s that holds nothing', order_id) AS problem
                       FROM shipments
                       WHERE NOT EXISTS (SELECT FROM shipment_lines WHERE shipment_lines.shipment_id = shipments.shipment_id)",
+            },
+        ],
+    },
+    LocalRule {
+        rule: RETURNS_UNITS,
+        looks_at: &["sent_units", "returns", "return_lines"],
+        checks: &[
+            Check {
+                table: "sent_units",
+                sql: "SELECT format('order %s, %s', order_id, sku) AS key,
+                             format('%s of %s that left are said to have come back; its returns hold %s',
+                                    coalesce(returned::text, 'none'), coalesce(sent::text, 'none'),
+                                    coalesce(came::text, 'none')) AS problem
+                      FROM sent_units
+                      FULL JOIN (SELECT order_id, sku, sum(units) AS came
+                                 FROM return_lines JOIN returns USING (return_id) GROUP BY order_id, sku) AS back
+                          USING (order_id, sku)
+                      WHERE coalesce(returned, 0) <> coalesce(came, 0) OR returned > sent",
+            },
+            Check {
+                table: "return_lines",
+                sql: "SELECT format('return %s, %s', return_id, line.sku) AS key,
+                             format('%s came back, %s lost, inspected %s; in the ledger %s and %s', line.units,
+                                    coalesce(written_off, 0), coalesce(inspected_at::text, 'never'),
+                                    coalesce(came.units, 0), coalesce(lost.units, 0)) AS problem
+                      FROM return_lines AS line JOIN returns USING (return_id)
+                      LEFT JOIN ledger AS came ON came.ref = format('return %s, %s', return_id, line.sku)
+                      LEFT JOIN ledger AS lost ON lost.ref = format('return %s, %s, lost', return_id, line.sku)
+                      WHERE (inspected_at IS NULL) <> (restocked IS NULL)
+                         OR coalesce(came.units, 0) <> CASE WHEN inspected_at IS NULL THEN 0 ELSE line.units END
+                         OR coalesce(lost.units, 0) <> -coalesce(written_off, 0)",
             },
         ],
     },

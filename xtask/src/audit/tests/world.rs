@@ -210,7 +210,7 @@ async fn execute(database: &TestDatabase, sql: String) {
 }
 
 impl Order {
-    /// 0 for the order, 1 for its payment, 2 for its parcel.
+    /// 0 for the order, 1 for its payment, 2 for its parcel, 3 for its return, 4 for its refund.
     fn id(&self, what: u32) -> String {
         format!("01900000-0000-7{:03x}-800{what}-{:012x}", self.slot, self.number)
     }
@@ -236,7 +236,8 @@ impl Order {
             Stage::Shipped => [paid.as_slice(), &sent].concat(),
             Stage::Delivered => {
                 let arrived = [parcel("ShipmentDelivered"), order("OrderDelivered", None)];
-                [paid.as_slice(), &sent, &arrived].concat()
+                let back = [parcel("OrderReturned"), ("payment_events", "RefundIssued", None)];
+                [paid.as_slice(), &sent, &arrived, &back].concat()
             }
             Stage::Voided => vec![created, authorized, cancelled, payment("PaymentVoided")],
             Stage::Refunded => {
@@ -256,7 +257,11 @@ impl Order {
         match self.stage {
             Stage::Held => vec![created],
             Stage::Claimed => vec![created, fact("authorized")],
-            Stage::Confirmed | Stage::Shipped | Stage::Delivered => vec![created, fact("authorized"), fact("captured")],
+            Stage::Confirmed | Stage::Shipped => vec![created, fact("authorized"), fact("captured")],
+            Stage::Delivered => {
+                let part = format!(r#""fact":"refunded","amount_minor":100,"refund_reference":"{}""#, self.id(4));
+                vec![created, fact("authorized"), fact("captured"), part]
+            }
             Stage::Voided => vec![created, fact("authorized"), fact("voided")],
             Stage::Refunded => vec![created, fact("authorized"), fact("captured"), refunded],
         }
@@ -269,7 +274,7 @@ impl Order {
             Stage::Claimed => ("PENDING", true, "claimed", "to_capture", 0, 0),
             Stage::Confirmed => ("CONFIRMED", true, "claimed", "captured", 690, 0),
             Stage::Shipped => ("SHIPPED", true, "claimed", "captured", 690, 0),
-            Stage::Delivered => ("DELIVERED", true, "claimed", "captured", 690, 0),
+            Stage::Delivered => ("DELIVERED", true, "claimed", "captured", 690, 100),
             Stage::Voided => ("CANCELLED", false, "released", "voided", 0, 0),
             Stage::Refunded => ("CANCELLED", true, "released", "refunded", 690, 690),
         };
@@ -293,6 +298,22 @@ impl Order {
                  '{state}', {payment_version}, shard_now() + interval '1 hour');"
         );
         sql.push_str(&self.parcel());
+        sql.push_str(&self.back());
+        sql.push_str(&format!(
+            "INSERT INTO money_entries (payment_id, cause, order_id, debit, credit, amount_minor, currency)
+             SELECT payment_id, cause, order_id, debit, credit, minor, currency
+             FROM payments LEFT JOIN refunds USING (payment_id, order_id, currency) CROSS JOIN LATERAL (VALUES
+                 ('capture', 'provider', 'order', captured_minor),
+                 (concat_ws(' ', 'refund', refund_id), 'order', 'provider', refunded_minor)
+             ) AS entry (cause, debit, credit, minor)
+             WHERE order_id = '{order}' AND minor > 0;"
+        ));
+        if self.stage == Stage::Voided {
+            sql.push_str(&format!(
+                "INSERT INTO order_reviews (order_id, score, reasons, decision, decided_at)
+                 VALUES ('{order}', 110, '{{many_orders_on_card}}', 'refused', shard_now());"
+            ));
+        }
         let mut next = std::collections::HashMap::new();
         for (place, (topic, kind, heard)) in said.into_iter().enumerate() {
             let version = next.entry(topic).and_modify(|version| *version += 1).or_insert(1);
@@ -306,6 +327,26 @@ impl Order {
             }
         }
         sql
+    }
+
+    /// A mug that came back broken, and what was given back for it.
+    fn back(&self) -> String {
+        if self.stage != Stage::Delivered {
+            return String::new();
+        }
+        let (order, payment, back, refund, number) = (self.id(0), self.id(1), self.id(3), self.id(4), self.number);
+        format!(
+            "INSERT INTO returns (return_id, order_id, key, request_hash, reason, inspected_at)
+             VALUES ('{back}', '{order}', 'return', sha256('{number}'), 'broken', shard_now() + interval '1 hour');
+             INSERT INTO return_lines VALUES ('{back}', 'MUG', 1, 0, 1);
+             UPDATE sent_units SET returned = 1 WHERE order_id = '{order}' AND sku = 'MUG';
+             INSERT INTO ledger (ref, sku, kind, units) VALUES
+                 ('return {back}, MUG', 'MUG', 'return', 1), ('return {back}, MUG, lost', 'MUG', 'shrink', -1);
+             INSERT INTO refunds (refund_id, order_id, payment_id, provider, key, request_hash, currency, amount_minor,
+                 reason, state)
+             VALUES ('{refund}', '{order}', '{payment}', 'sandbox', 'refund', sha256('{number}'), 'GBP', 100, 'broken',
+                 'refunded');"
+        )
     }
 
     /// The parcel that has left, with one mug if the rest is to follow, each under a label of its own.
