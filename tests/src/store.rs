@@ -276,6 +276,7 @@ async fn programs(options: &Options) -> Programs {
         region_core: place::program("region-core"),
         edge_pop: place::program("edge-pop"),
         payment_sandbox: place::program("payment-sandbox"),
+        carrier_sandbox: place::program("carrier-sandbox"),
         postgres: PostgresPrograms::find().expect("Postgres' server programs; `cargo xtask test` installs them"),
         redis: servers::redis(&tools).await.unwrap(),
         worker,

@@ -19,15 +19,16 @@ use crate::route::PublicRoute;
 use crate::{core, hit_response};
 
 /// Request headers that reach a core.
-const FORWARDED: [HeaderName; 9] = [
+const FORWARDED: [HeaderName; 10] = [
     header::AUTHORIZATION,
     header::CONTENT_TYPE,
     header::ACCEPT,
     header::IF_NONE_MATCH,
     HeaderName::from_static(shared::idempotency::IDEMPOTENCY_KEY),
     HeaderName::from_static("prefer"),
-    // Of payment providers' events: it signs the body, which is passed on byte for byte.
+    // Of payment providers' and carriers' events: they sign the body, which is passed on byte for byte.
     HeaderName::from_static("stripe-signature"),
+    HeaderName::from_static("x-hmac-signature"),
     HeaderName::from_static("traceparent"),
     HeaderName::from_static("tracestate"),
 ];

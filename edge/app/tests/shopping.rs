@@ -440,6 +440,19 @@ async fn who_keeps_the_store_sends_an_order_from_the_desk_and_nobody_else_sees_o
     let form = keeper.get(&desk).await.form(&send);
     let unsaid = keeper.post(&send, &form).await;
     assert_eq!((unsaid.status.as_u16(), unsaid.text("[role=alert]").as_str()), (422, "carrier: 1 to 60 characters."));
+    let label = [("by", "label"), ("weight_grams", "450")];
+    assert_eq!(keeper.post(&send, &with(form.clone(), &label)).await.location(), desk);
+    let page = keeper.get(&desk).await;
+    assert!(page.text("section[aria-labelledby=labels]").contains("bought, has not left · SB1GB"), "{}", page.body);
+    assert!(!page.body.contains(&format!("action=\"{send}\"")), "all of it is under the label");
+    assert!(!page.body.contains(&format!("action=\"{desk}/cancel\"")), "it is being packed");
+    let mut links = page.body.split("href=\"").map(|rest| rest.split('"').next().unwrap());
+    let print = links.find(|path| path.ends_with("/label")).unwrap();
+    assert!(keeper.get(print).await.body.contains("%PDF-1.4 of a label"));
+    assert_eq!(ada.get(print).await.status, 404);
+    let mut actions = page.body.split("action=\"").map(|rest| rest.split('"').next().unwrap());
+    let void = actions.find(|path| path.ends_with("/void")).unwrap();
+    assert_eq!(keeper.post(void, &[]).await.location(), desk);
     let sent = keeper.post(&send, &with(form, &[("carrier", "Royal Mail")])).await;
     assert_eq!(sent.location(), desk);
     assert_eq!(ada.get(&order).await.text("h1"), "On its way");
@@ -800,6 +813,7 @@ async fn only_our_own_pages_may_post() {
         "/orders/x/again",
         "/desk/orders/x/shipments",
         "/desk/orders/x/shipments/y/delivered",
+        "/desk/orders/x/shipments/y/void",
         "/desk/orders/x/release",
         "/desk/orders/x/cancel",
         "/desk/orders/x/notifications/y/resend",
@@ -878,6 +892,7 @@ async fn a_payment_providers_signed_event_reaches_a_core_byte_for_byte() {
     let request = Request::post("/v1/webhooks/stripe")
         .header("content-type", "application/json; charset=utf-8")
         .header("stripe-signature", "t=1,v1=ab")
+        .header("x-hmac-signature", "hmac-sha256-hex=ab")
         .header("cookie", "__Host-session=x");
     platform.take_calls();
     Browser::new(&router).send(request.body(Body::from(body)).unwrap()).await;
@@ -885,6 +900,7 @@ async fn a_payment_providers_signed_event_reaches_a_core_byte_for_byte() {
     assert_eq!(calls.len(), 1);
     assert_eq!((calls[0].uri().path(), calls[0].body().as_ref()), ("/v1/webhooks/stripe", body.as_bytes()));
     assert_eq!(calls[0].headers()["stripe-signature"], "t=1,v1=ab");
+    assert_eq!(calls[0].headers()["x-hmac-signature"], "hmac-sha256-hex=ab");
     assert!(!calls[0].headers().contains_key("cookie"));
 }
 

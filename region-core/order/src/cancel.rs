@@ -21,7 +21,8 @@ impl Orders {
     /// ready goes back to him. One that is cancelled already, for whatever reason, stays as it is.
     ///
     /// # Errors
-    /// [`OrderError::NotFound`] if it is not his, [`OrderError::Left`] if it has gone to the carrier; nothing is changed then.
+    /// [`OrderError::NotFound`] if it is not his, [`OrderError::Left`] if it has gone to the carrier, [`OrderError::Labelled`] while
+    /// it is made ready for that; nothing is changed then.
     pub async fn cancel(&self, caller: UserId, order: OrderId) -> Result<Order, OrderError> {
         let seen = self.find(caller, order).await?;
         self.call_off(seen, REASON.to_owned(), None).await
@@ -30,7 +31,8 @@ impl Orders {
     /// The same for whosever order, with a reason that its shopper reads: for who keeps the store, which the caller has checked.
     ///
     /// # Errors
-    /// [`OrderError::Invalid`] for a reason that says nothing or too much, [`OrderError::NotFound`], [`OrderError::Left`].
+    /// [`OrderError::Invalid`] for a reason that says nothing or too much, [`OrderError::NotFound`], [`OrderError::Left`],
+    /// [`OrderError::Labelled`].
     pub async fn cancel_any(&self, order: OrderId, by: UserId, reason: &str) -> Result<Order, OrderError> {
         let reason = checked_reason(reason)?;
         let seen = self.existing(order).await?;
@@ -65,6 +67,11 @@ async fn call_off_in(
     keeper: Option<UserId>,
 ) -> Result<Option<Vec<Sku>>, OrderError> {
     own_slot(conn, order.slot()).await?;
+    // A statement of its own: whoever waited for the lock must see the label that the other has asked for.
+    progress::lock_one(conn, order).await?.ok_or(OrderError::NotFound)?;
+    if region_core_shipping::has_live_label(conn, order).await? {
+        return Err(OrderError::Labelled);
+    }
     let Some(moved) = progress::call_off(conn, order, reason).await? else { return Ok(None) };
     if let Some(keeper) = keeper {
         desk::note(conn, order, keeper, Action::Cancel, reason).await?;

@@ -5,7 +5,7 @@ use region_core_inventory::{NotCovered, Shortfall, WriterError};
 use region_core_shipping::ParcelError;
 use region_core_shipping::returns::ReturnError;
 use region_core_store::{HasStoreError, StoreError};
-use shared::api::order::{OrderStatus, Quote};
+use shared::api::order::{LabelState, OrderStatus, Quote};
 use shared::{Problem, ProblemKind};
 
 use crate::admission::Refusal;
@@ -59,6 +59,15 @@ pub enum OrderError {
     /// The consumer has not given that event up, or it is parked behind another.
     #[error("that event was not given up, or it is parked behind another")]
     NotGivenUp,
+    /// A label was bought for it: it is being packed, or will be.
+    #[error("a parcel of it is being made ready: its label must be given back first")]
+    Labelled,
+    /// Labels are not sold here.
+    #[error("no carrier is configured: send it by hand")]
+    NoCarrier,
+    /// The label is not there to be used or given back.
+    #[error("the label is {}", label_word(*.0))]
+    Label(LabelState),
     /// The parcel would hold what was not ordered, or what has left.
     #[error(transparent)]
     Parcel(#[from] ParcelError),
@@ -137,6 +146,8 @@ impl From<OrderError> for Problem {
                     .with("order_status", serde_json::to_value(status).unwrap_or_default())
             }
             OrderError::NotGivenUp => Self::new(ProblemKind::OrderState).detail(error),
+            error @ (OrderError::Labelled | OrderError::Label(_)) => Self::new(ProblemKind::OrderState).detail(error),
+            error @ OrderError::NoCarrier => Self::invalid("label", error),
             OrderError::Parcel(error @ ParcelError::NotOrdered(_)) => Self::invalid("items", error),
             OrderError::Parcel(error) => Self::new(ProblemKind::OrderState).detail(error),
             OrderError::Return(error @ ReturnError::MoreThanCame { .. }) => Self::invalid("restock", error),
@@ -147,6 +158,18 @@ impl From<OrderError> for Problem {
             OrderError::Writer(error) => no_answer(&error),
             OrderError::Store(error) => error.into(),
         }
+    }
+}
+
+const fn label_word(state: LabelState) -> &'static str {
+    match state {
+        LabelState::ToBuy => "not bought yet",
+        LabelState::Bought => "bought, and its parcel has not left",
+        LabelState::Refused => "one that the carrier refused",
+        LabelState::ToVoid => "being given back",
+        LabelState::Voided => "given back",
+        LabelState::Sent => "on a parcel that has left",
+        LabelState::Arrived => "on a parcel that has arrived",
     }
 }
 

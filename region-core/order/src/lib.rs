@@ -38,7 +38,7 @@ pub use follow::Followed;
 pub use orders::{Caller, Orders, Parts, Placed};
 pub use returns::TakenBack;
 pub use routes::{internal_router, regions_router, router};
-pub use ship::Sent;
+pub use ship::{Parcel, Sent};
 
 /// The region's own copy of the catalog, as an order needs it: answered from memory, all items at one version.
 pub trait PriceList: Send + Sync + 'static {

@@ -65,6 +65,8 @@ pub struct Parts {
     pub hold: time::Duration,
     /// How long they are held for an order that waits for a person, where orders are judged.
     pub review: Option<time::Duration>,
+    /// Whether a carrier sells labels.
+    pub labels: bool,
 }
 
 impl Parts {

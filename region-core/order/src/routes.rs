@@ -14,7 +14,8 @@ use shared::api::desk::{
     DeadLetterPage, DeskOrder, DeskPage, DeskQuery, GivenAgain, ReplayLetters, SkipLetter, Timeline,
 };
 use shared::api::order::{
-    CancelOrder, Inspection, NewReturn, NewShipment, Order, OrderPage, PlaceOrder, Quote, QuoteRequest, Return,
+    CancelOrder, Inspection, LabelAsked, NewReturn, NewShipment, Order, OrderPage, PlaceOrder, Quote, QuoteRequest,
+    Return, Shipment,
 };
 use shared::idempotency::IDEMPOTENCY_REPLAYED;
 use shared::{EventId, OrderId, Problem, ReturnId, ShipmentId};
@@ -22,6 +23,7 @@ use shared::{EventId, OrderId, Problem, ReturnId, ShipmentId};
 use crate::error::OrderError;
 use crate::handover::{self, HandedOver, Reply};
 use crate::orders::{Caller, Orders};
+use crate::ship::Parcel;
 use crate::{desk, repair};
 
 /// Most orders on one page.
@@ -41,6 +43,8 @@ pub fn router(orders: Orders) -> Router {
         .route("/v1/orders/{order_id}/cancel", post(cancel))
         .route("/v1/orders/{order_id}/release", post(release))
         .route("/v1/orders/{order_id}/shipments", post(ship))
+        .route("/v1/orders/{order_id}/shipments/{shipment_id}/left", post(leave))
+        .route("/v1/orders/{order_id}/shipments/{shipment_id}/void", post(void_label))
         .route("/v1/orders/{order_id}/shipments/{shipment_id}/delivered", post(deliver))
         .route("/v1/orders/{order_id}/returns", post(take_back))
         .route("/v1/orders/{order_id}/returns/{return_id}/inspection", post(inspect))
@@ -216,17 +220,42 @@ async fn release(
     Ok(Json(orders.release(order_id, keeper.claims.sub).await?))
 }
 
-/// 201 for a new parcel; a repeat under its key gets the same one.
+/// 201 for a new parcel, or 202 if a label is bought for it and it has not left; a repeat under its key gets the same one.
 async fn ship(
     State(orders): State<Orders>,
     keeper: StoreKeeper,
     Path(order_id): Path<OrderId>,
     IdempotencyKeyHeader(key): IdempotencyKeyHeader,
     Json(body): Json<NewShipment>,
-) -> Result<impl IntoResponse, Problem> {
+) -> Result<Response, Problem> {
     let sent = orders.ship(order_id, key, keeper.claims.sub, body).await?;
     let replayed = sent.replayed.then_some([(HeaderName::from_static(IDEMPOTENCY_REPLAYED), "true")]);
-    Ok((StatusCode::CREATED, replayed.map(AppendHeaders), Json(sent.shipment)))
+    let replayed = replayed.map(AppendHeaders);
+    Ok(match sent.parcel {
+        Parcel::Left(shipment) => (StatusCode::CREATED, replayed, Json(shipment)).into_response(),
+        Parcel::Labelled(shipment_id) => {
+            (StatusCode::ACCEPTED, replayed, Json(LabelAsked { shipment_id })).into_response()
+        }
+    })
+}
+
+/// Says that the parcel under a label has left, where no carrier scans it.
+async fn leave(
+    State(orders): State<Orders>,
+    keeper: StoreKeeper,
+    Path((order_id, shipment_id)): Path<(OrderId, ShipmentId)>,
+) -> Result<Json<Shipment>, Problem> {
+    Ok(Json(orders.leave(order_id, shipment_id, Some(keeper.claims.sub)).await?))
+}
+
+/// 202: what becomes of it shows among the order's labels.
+async fn void_label(
+    State(orders): State<Orders>,
+    keeper: StoreKeeper,
+    Path((order_id, shipment_id)): Path<(OrderId, ShipmentId)>,
+) -> Result<(StatusCode, Json<LabelAsked>), Problem> {
+    orders.void_label(order_id, shipment_id, keeper.claims.sub).await?;
+    Ok((StatusCode::ACCEPTED, Json(LabelAsked { shipment_id })))
 }
 
 /// Answers with the order as it is now: repeats are harmless.
@@ -235,7 +264,7 @@ async fn deliver(
     keeper: StoreKeeper,
     Path((order_id, shipment_id)): Path<(OrderId, ShipmentId)>,
 ) -> Result<Json<Order>, Problem> {
-    Ok(Json(orders.deliver(order_id, shipment_id, keeper.claims.sub).await?))
+    Ok(Json(orders.deliver(order_id, shipment_id, Some(keeper.claims.sub)).await?))
 }
 
 /// 201 for a new return; a repeat under its key gets the same one.

@@ -8,5 +8,5 @@ mod price;
 
 pub use checked::{CheckedOrder, InvalidField, checked_items};
 pub(crate) use facts::facts;
-pub(crate) use parcel::{CheckedReturn, CheckedShipment, checked_reason, checked_restock};
+pub(crate) use parcel::{By, CheckedReturn, CheckedShipment, checked_reason, checked_restock};
 pub use price::{PriceError, Priced, PricedOrder, price};

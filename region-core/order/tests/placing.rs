@@ -5,6 +5,8 @@
 mod follow;
 #[path = "placing/handover.rs"]
 mod handover;
+#[path = "placing/labels.rs"]
+mod labels;
 #[path = "placing/parcels.rs"]
 mod parcels;
 #[path = "placing/repairs.rs"]
@@ -101,6 +103,7 @@ fn shop_over(shards: Shards, peers: Peers) -> Shop {
         entropy: Entropy::system(),
         hold: time::Duration::minutes(15),
         review: Some(time::Duration::hours(48)),
+        labels: true,
     });
     Shop { orders, carts, shards, shard }
 }

@@ -14,6 +14,7 @@ use ipnet::IpNet;
 use region_core_payment::risk::{MOST_COUNTED, RiskRules};
 use secrecy::SecretString;
 use serde::Deserialize;
+use shared::api::order::Address;
 use shared::{Currency, RegionName, ShardId};
 
 /// Everything a core is told.
@@ -34,6 +35,8 @@ pub(crate) struct Config {
     pub(crate) payment: Payment,
     /// Without it no order is judged.
     pub(crate) risk: Option<Risk>,
+    /// Without it, parcels are sent by hand only.
+    pub(crate) shipping: Option<Shipping>,
     #[serde(default)]
     pub(crate) bus: Bus,
     #[serde(default)]
@@ -138,6 +141,23 @@ pub(crate) struct Stripe {
 
 fn stripe_url() -> String {
     region_core_payment::STRIPE_URL.to_owned()
+}
+
+/// An account at EasyPost, or at the carrier sandbox, which speaks as EasyPost does.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Shipping {
+    #[serde(default = "easypost_url")]
+    pub(crate) url: String,
+    pub(crate) api_key: SecretString,
+    /// Of the webhook that it posts events to: one, or two while it is rotated.
+    pub(crate) webhook_secrets: Vec<SecretString>,
+    /// Where parcels leave from.
+    pub(crate) from: Address,
+}
+
+fn easypost_url() -> String {
+    region_core_shipping::EASYPOST_URL.to_owned()
 }
 
 /// What speaks against an order, and what follows. Points: too many orders on one card 60, a card of another country than the
@@ -484,6 +504,19 @@ mod tests {
         assert_eq!(config.payment.stripe.as_ref().unwrap().url, "https://api.stripe.com");
         let shown = format!("{config:?}");
         assert!(!shown.contains("4eC39H") && !shown.contains("wRNft"), "{shown}");
+    }
+
+    #[test]
+    fn labels_are_bought_where_an_account_and_an_address_to_leave_from_are_named() {
+        assert!(read(GOOD).unwrap().shipping.is_none());
+        let from = "[shipping.from]\nname = \"Meridian\"\nline1 = \"1 Quay\"\ncity = \"Hull\"\ncountry = \"GB\"";
+        let shipping = "[shipping]\napi_key = \"EZTK123\"\nwebhook_secrets = [\"swordfish\"]";
+        let config = read(&format!("{GOOD}\n{shipping}\n{from}")).unwrap();
+        assert_eq!(config.shipping.as_ref().unwrap().url, "https://api.easypost.com");
+        let shown = format!("{config:?}");
+        assert!(!shown.contains("EZTK123") && !shown.contains("swordfish"), "{shown}");
+        let nowhere = format!("{:#}", read(&format!("{GOOD}\n{shipping}")).unwrap_err());
+        assert!(nowhere.contains("shipping") && nowhere.contains("from"), "{nowhere}");
     }
 
     #[test]

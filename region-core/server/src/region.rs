@@ -7,6 +7,7 @@ use anyhow::Context;
 use axum::{Router, middleware};
 use backon::{ConstantBuilder, Retryable};
 use futures::FutureExt;
+use futures::future::BoxFuture;
 use region_core_account::{Accounts, Hasher, Limits, Signer};
 use region_core_cart::{Carts, Prices};
 use region_core_catalog::Catalog;
@@ -20,6 +21,7 @@ use region_core_order::{Orders, PaymentNews, PriceList};
 use region_core_payment::risk::Judge;
 use region_core_payment::{Account, AnyProvider, FindOrder, Payments, Sandbox, Stripe};
 use region_core_search::Search;
+use region_core_shipping::{Departures, EasyPost, Shipping};
 use region_core_store::redis::Redis;
 use region_core_store::{PoolLimits, Shard, Shards};
 use region_core_web::{AddressSource, Front, Peers, Verifier};
@@ -27,7 +29,7 @@ use region_core_webhook::target::Guard;
 use region_core_webhook::{Endpoints, Webhooks};
 use secrecy::{ExposeSecret, SecretString};
 use shared::token::PublicKey;
-use shared::{Problem, Sku, SlotMap};
+use shared::{OrderId, Problem, ShipmentId, Sku, SlotMap};
 use shared_clock::{Clock, Entropy};
 use shared_link::Tls;
 use shared_link::peer::{only_cores, only_cores_of};
@@ -64,6 +66,7 @@ pub(crate) struct Region {
     accounts: Accounts,
     orders: Orders,
     payments: Payments<AnyProvider>,
+    shipping: Shipping,
     /// None without a mail server.
     notifications: Option<Notifications>,
     preferences: Preferences,
@@ -128,6 +131,9 @@ impl Region {
         });
         let payments = payments(config, &shards, &redis, &wakes, &clock, &entropy)?.linked_by(peers.clone());
         let preferences = Preferences::new(shards.clone(), peers.clone(), link_keys(config)?);
+        let carrier = carrier(config)?;
+        let labels = carrier.is_some();
+        let shipping = Shipping::new(shards.clone(), carrier, peers.clone());
         let orders = Orders::new(region_core_order::Parts {
             shards: shards.clone(),
             carts: carts.clone(),
@@ -140,6 +146,7 @@ impl Region {
             entropy: entropy.clone(),
             hold: time::Duration::seconds(i64::from(config.order.reservation_seconds)),
             review: config.risk.as_ref().map(|risk| time::Duration::hours(i64::from(risk.review_hours))),
+            labels,
         });
         let notifications = post.map(|post| post.notifications(&shards, &orders, &preferences, &clock, &entropy));
         let webhooks = Webhooks::new(region_core_webhook::Parts {
@@ -162,6 +169,7 @@ impl Region {
             accounts,
             orders,
             payments,
+            shipping,
             notifications,
             preferences,
             webhooks,
@@ -197,6 +205,7 @@ impl Region {
             .merge(region_core_payment::router(self.payments.clone(), find_order(&self.orders)))
             .merge(self.notifications.clone().map(region_core_notification::router).unwrap_or_default())
             .merge(region_core_notification::preferences_router(self.preferences.clone(), address_of(&self.accounts)))
+            .merge(region_core_shipping::router(self.shipping.clone()))
             .merge(region_core_webhook::router(self.webhooks.clone()))
     }
 
@@ -209,6 +218,7 @@ impl Region {
             .merge(self.ledger.internal_router())
             .merge(region_core_notification::internal_router(self.preferences.clone()))
             .merge(region_core_payment::internal_router(self.payments.clone()))
+            .merge(region_core_shipping::internal_router(self.shipping.clone()))
             .merge(region_core_webhook::internal_router(self.webhooks.clone()));
         let own = middleware::from_fn_with_state(self.shards.region().clone(), only_cores_of);
         let routes = self
@@ -254,6 +264,7 @@ impl Region {
         }
         self.start_bus(consumers, tasks, stop());
         tasks.spawn(self.payments.clone().drive(stop()));
+        tasks.spawn(self.shipping.clone().drive(Arc::new(Left(self.orders.clone())), stop()));
         tasks.spawn(region_core_order::sweep(self.orders.clone(), stop()));
         tasks.spawn(self.levels.clone().follow(stop()));
         tasks.spawn(balance::run(self.borrowing.clone(), stop()));
@@ -283,6 +294,34 @@ fn find_order(orders: &Orders) -> FindOrder {
         let orders = orders.clone();
         async move { orders.find(caller, order).await.map_err(Problem::from) }.boxed()
     })
+}
+
+/// The carrier, if one is configured. Its own words name the key that is wrong.
+fn carrier(config: &Config) -> anyhow::Result<Option<Arc<EasyPost>>> {
+    let Some(shipping) = &config.shipping else {
+        tracing::info!("without [shipping] no labels are bought: parcels are sent by hand");
+        return Ok(None);
+    };
+    let account = region_core_shipping::Account {
+        url: shipping.url.clone(),
+        api_key: shipping.api_key.clone(),
+        webhook_secrets: shipping.webhook_secrets.clone(),
+        from: shipping.from.clone(),
+    };
+    Ok(Some(Arc::new(EasyPost::new(&account)?)))
+}
+
+/// The order service, as it hears from shipping what a carrier saw.
+struct Left(Orders);
+
+impl Departures for Left {
+    fn left(&self, order: OrderId, shipment: ShipmentId) -> BoxFuture<'_, Result<(), Problem>> {
+        async move { self.0.leave(order, shipment, None).await.map(drop).map_err(Problem::from) }.boxed()
+    }
+
+    fn arrived(&self, order: OrderId, shipment: ShipmentId) -> BoxFuture<'_, Result<(), Problem>> {
+        async move { self.0.deliver(order, shipment, None).await.map(drop).map_err(Problem::from) }.boxed()
+    }
 }
 
 /// Sweeps up, once a minute. Failures are logged where they happen and tried again in the next round.

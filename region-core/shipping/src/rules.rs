@@ -1,5 +1,6 @@
 //! What a parcel may hold. No I/O.
 
+pub mod label;
 pub mod returns;
 
 use std::collections::BTreeMap;
@@ -11,7 +12,7 @@ use shared::{Quantity, Sku};
 pub struct Line {
     /// Units that were ordered.
     pub ordered: Quantity,
-    /// Units of them that have left.
+    /// Units of them that have left, or are under a label that was bought for them.
     pub sent: u32,
 }
 

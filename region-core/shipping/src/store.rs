@@ -1,5 +1,6 @@
 //! Parcels in the shard. Every function that writes runs inside the caller's transaction, which has locked the order's row.
 
+pub(crate) mod label;
 pub(crate) mod returns;
 
 use std::collections::BTreeMap;
@@ -80,16 +81,19 @@ pub async fn find_key(
     .transpose()
 }
 
-/// Units of each SKU of the order that have left.
+/// Units of each SKU of the order that are in no parcel to come: they have left, or are under a live label.
 ///
 /// # Errors
 /// When the shard does.
-pub async fn sent(conn: &mut PgConnection, order: OrderId) -> Result<BTreeMap<Sku, u32>, StoreError> {
-    let rows =
-        sqlx::query!("SELECT sku, sent FROM sent_units WHERE order_id = $1", order.as_uuid(),).fetch_all(conn).await?;
+pub async fn taken(conn: &mut PgConnection, order: OrderId) -> Result<BTreeMap<Sku, u32>, StoreError> {
+    let rows = sqlx::query!(
+        r#"SELECT sku, sent + labelled AS "taken!" FROM sent_units WHERE order_id = $1"#,
+        order.as_uuid(),
+    );
+    let rows = rows.fetch_all(conn).await?;
     rows.into_iter()
         .map(|row| {
-            let sent = u32::try_from(row.sent).map_err(|_| StoreError::corrupt("sent_units.sent", row.sent))?;
+            let sent = u32::try_from(row.taken).map_err(|_| StoreError::corrupt("sent_units.sent", row.taken))?;
             Ok((sku("sent_units.sku", &row.sku)?, sent))
         })
         .collect()
@@ -182,6 +186,18 @@ pub async fn is_whole(conn: &mut PgConnection, order: OrderId) -> Result<bool, S
     .fetch_one(conn)
     .await?;
     Ok(whole)
+}
+
+/// Whether nothing of an order that has a parcel is left to send.
+///
+/// # Errors
+/// When the shard does.
+pub async fn all_sent(conn: &mut PgConnection, order: OrderId) -> Result<bool, StoreError> {
+    let all = sqlx::query_scalar!(
+        r#"SELECT NOT EXISTS (SELECT FROM sent_units WHERE order_id = $1 AND sent < ordered) AS "all!""#,
+        order.as_uuid(),
+    );
+    Ok(all.fetch_one(conn).await?)
 }
 
 /// How much has been said about the order's parcels: each was sent, some have arrived, and what came back was looked at.

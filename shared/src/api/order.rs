@@ -231,7 +231,8 @@ pub fn state_tag(version: u64, payment: PaymentStatus, said_of_goods: u64) -> St
     format!("\"{version}-{}-{said_of_goods}\"", payment.code())
 }
 
-/// A parcel that left, for who keeps the store: `POST /v1/orders/{order_id}/shipments` with `Idempotency-Key`.
+/// A parcel that left, for who keeps the store: `POST /v1/orders/{order_id}/shipments` with `Idempotency-Key`. With `label`, it
+/// has not left: a label is bought for it.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -239,14 +240,100 @@ pub struct NewShipment {
     /// What it holds; whatever has not left yet, if absent. Repeated SKUs are summed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub items: Option<Vec<OrderItem>>,
-    /// Who takes it, 1 to 60 characters.
+    /// Who takes it, 1 to 60 characters; absent with `label`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub carrier: String,
-    /// The carrier's name for it, at most 60 characters.
+    /// The carrier's name for it, at most 60 characters; absent with `label`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tracking_code: Option<String>,
-    /// Where its way can be followed: an `https` address of at most 500 characters.
+    /// Where its way can be followed: an `https` address of at most 500 characters; absent with `label`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tracking_url: Option<String>,
+    /// What to buy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<NewLabel>,
+}
+
+/// A label to buy.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct NewLabel {
+    /// The carrier's service, as the carrier calls it, 1 to 60 characters.
+    pub service: String,
+    /// What the parcel weighs, 1 to 70,000 grams.
+    pub weight_grams: u32,
+}
+
+/// Where a label stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum LabelState {
+    /// It is being bought.
+    ToBuy,
+    /// It can be printed; its parcel has not left.
+    Bought,
+    /// The carrier does not sell it. Its units may be sent otherwise.
+    Refused,
+    /// It is being given back.
+    ToVoid,
+    /// It was given back. Its units may be sent otherwise.
+    Voided,
+    /// Its parcel has left.
+    Sent,
+    /// Its parcel has arrived.
+    Arrived,
+}
+
+/// A label, for who keeps the store.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Label {
+    /// The parcel that it is for.
+    pub shipment_id: ShipmentId,
+    /// Where it stands.
+    pub state: LabelState,
+    /// What is bought.
+    pub service: String,
+    /// What the parcel weighs.
+    pub weight_grams: u32,
+    /// What the parcel holds.
+    pub items: Vec<OrderItem>,
+    /// Who takes it, once it is bought.
+    pub carrier: Option<String>,
+    /// The carrier's name for it, once it is bought.
+    pub tracking_code: Option<String>,
+    /// Where its way can be followed.
+    pub tracking_url: Option<String>,
+    /// What it cost.
+    pub cost: Option<Money>,
+    /// Where the carrier says that the parcel is, in the carrier's word: `pre_transit`, `in_transit`, `delivered`.
+    pub way: Option<String>,
+    /// Why it was refused, or could not be given back.
+    pub problem: Option<String>,
+    /// When it was asked for.
+    #[serde(with = "time::serde::rfc3339")]
+    #[cfg_attr(feature = "openapi", schema(value_type = String, format = "date-time"))]
+    pub created_at: OffsetDateTime,
+}
+
+/// What is answered where something is asked of a label: it is done soon, and shows in [`Labels`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct LabelAsked {
+    /// The parcel that it is for.
+    pub shipment_id: ShipmentId,
+}
+
+/// An order's labels, for who keeps the store: `GET /v1/orders/{order_id}/labels`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Labels {
+    /// Whether labels are sold here: a carrier is configured.
+    pub offered: bool,
+    /// In the order in which they were asked for.
+    pub items: Vec<Label>,
 }
 
 /// A parcel of an order.

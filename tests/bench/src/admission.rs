@@ -195,7 +195,20 @@ fn orders(shards: Shards, skus: &[Sku], costs: Money) -> Orders {
     let told: ChangedFn = Arc::new(|_, _| {});
     let peers = Peers::none();
     let borrowing = Borrowing::new(shards.clone(), peers.clone(), Arc::clone(&told));
-    Orders::new(Parts { shards, carts, prices, borrowing, peers, told, wakes, clock, entropy, hold, review: None })
+    Orders::new(Parts {
+        shards,
+        carts,
+        prices,
+        borrowing,
+        peers,
+        told,
+        wakes,
+        clock,
+        entropy,
+        hold,
+        review: None,
+        labels: false,
+    })
 }
 
 impl Contender for Meridian {

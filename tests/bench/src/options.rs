@@ -15,7 +15,7 @@ pub(crate) const SPREAD_SKUS: u32 = 1_000;
 /// Where a run finds its programs and keeps its things.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Place {
-    /// The folder of our own programs: region-core, edge-pop, payment-sandbox.
+    /// The folder of our own programs: region-core, edge-pop, payment-sandbox, carrier-sandbox.
     #[arg(long, value_name = "FOLDER")]
     programs: PathBuf,
     /// Where databases and logs are kept while it runs. What is there is removed, before and after.

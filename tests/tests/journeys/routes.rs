@@ -66,6 +66,10 @@ const ROUTES: &[(&str, &str, For)] = &[
     ("POST", "/v1/orders/{order_id}/release", For::Keepers),
     ("POST", "/v1/orders/{order_id}/payment/confirm", For::Owner),
     ("POST", "/v1/orders/{order_id}/shipments", For::Keepers),
+    ("GET", "/v1/orders/{order_id}/labels", For::Keepers),
+    ("GET", "/v1/orders/{order_id}/shipments/{shipment_id}/label", For::Keepers),
+    ("POST", "/v1/orders/{order_id}/shipments/{shipment_id}/left", For::Keepers),
+    ("POST", "/v1/orders/{order_id}/shipments/{shipment_id}/void", For::Keepers),
     ("POST", "/v1/orders/{order_id}/shipments/{shipment_id}/delivered", For::Keepers),
     ("GET", "/v1/orders/{order_id}/notifications", For::Keepers),
     ("POST", "/v1/orders/{order_id}/notifications/{notification_id}/resend", For::Keepers),
@@ -83,6 +87,8 @@ const ROUTES: &[(&str, &str, For)] = &[
     ("GET", "/v1/webhook-endpoints/{endpoint_id}/deliveries", For::Keepers),
     ("POST", "/v1/webhook-endpoints/{endpoint_id}/deliveries/{event_id}/replay", For::Keepers),
     ("POST", "/v1/webhook-endpoints/{endpoint_id}/replay", For::Keepers),
+    // Signed by the carrier.
+    ("POST", "/v1/webhooks/carrier", For::Anybody(400)),
     // Signed by the payment provider; the sandbox sends none.
     ("POST", "/v1/webhooks/{provider}", For::Anybody(404)),
 ];
@@ -188,8 +194,8 @@ fn no_route_of_the_cores_is_missing_in_the_table() {
     let mut found = BTreeSet::new();
     let core = tests::place::repository().join("region-core");
     for service in std::fs::read_dir(core).unwrap().flatten() {
-        // The payment provider is somebody else's API.
-        if service.file_name() != "payment-sandbox" && service.path().join("src").is_dir() {
+        // The payment provider and the carrier are somebody else's API.
+        if !service.file_name().to_string_lossy().ends_with("-sandbox") && service.path().join("src").is_dir() {
             made_of(&service.path().join("src"), &mut found);
         }
     }

@@ -151,6 +151,7 @@ async fn count(snapshot: &mut PgConnection) -> anyhow::Result<BTreeMap<String, u
          UNION ALL SELECT 'transfers_out', count(*) FROM transfers_out
          UNION ALL SELECT 'shipments', count(*) FROM shipments UNION ALL SELECT 'sent_units', count(*) FROM sent_units
          UNION ALL SELECT 'shipment_lines', count(*) FROM shipment_lines
+         UNION ALL SELECT 'labels', count(*) FROM labels UNION ALL SELECT 'label_lines', count(*) FROM label_lines
          UNION ALL SELECT 'returns', count(*) FROM returns UNION ALL SELECT 'return_lines', count(*) FROM return_lines
          UNION ALL SELECT 'refunds', count(*) FROM refunds
          UNION ALL SELECT 'money_entries', count(*) FROM money_entries",

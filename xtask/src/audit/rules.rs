@@ -89,6 +89,7 @@ rules! {
     MONEY_PROVIDER = "money.provider", "what was entered as moved, the provider's own log says too";
     SHIPMENTS_UNITS = "shipments.units", "what has left of a line is what its parcels hold, and never more than was ordered";
     SHIPMENTS_STATES = "shipments.states", "an order is SHIPPED with its first parcel, DELIVERED when all of it has arrived";
+    SHIPMENTS_LABELS = "shipments.labels", "units are kept for live labels alone, and a label that was used is on its own parcel";
     RETURNS_UNITS = "returns.units", "what came back had left, and what became of it is in the stock's ledger, unit by unit";
     EVENTS_INBOX = "events.inbox", "no consumer has handled an event twice";
     EVENTS_HANDLED = "events.handled", "every event is handled, waits for another try, or was set aside";

@@ -141,6 +141,9 @@ each_is_found! {
         "UPDATE orders SET status = 'SHIPPED' WHERE status = 'CONFIRMED'";
     an_order_that_arrived_without_its_parcel: [SHIPMENTS_STATES], on 1,
         "UPDATE shipments SET delivered_at = NULL WHERE delivered_at IS NOT NULL";
+    units_kept_for_no_label: [SHIPMENTS_LABELS], on 1, "UPDATE sent_units SET labelled = labelled + 1 WHERE sent < ordered";
+    a_label_that_was_used_and_is_on_no_parcel: [SHIPMENTS_LABELS], on 1,
+        "UPDATE labels SET tracking_code = 'T0' WHERE state = 'sent'";
     an_order_that_went_on_while_it_waited: [ORDERS_REVIEWS], on 1,
         "INSERT INTO order_reviews (order_id, score, reasons)
          SELECT order_id, 60, '{many_orders_on_card}' FROM orders WHERE status = 'CONFIRMED' LIMIT 1";

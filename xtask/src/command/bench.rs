@@ -14,7 +14,8 @@ use crate::failure::{Failure, Judged};
 use crate::workspace::Workspace;
 
 /// The packages whose programs a run starts.
-const PACKAGES: [&str; 4] = ["meridian-bench", "region-core-server", "edge-pop", "region-core-payment-sandbox"];
+const PACKAGES: [&str; 5] =
+    ["meridian-bench", "region-core-server", "edge-pop", "region-core-payment-sandbox", "region-core-carrier-sandbox"];
 
 /// What follows the help of `checkout`.
 const MORE_OF_CHECKOUT: &str = "\

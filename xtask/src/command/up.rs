@@ -185,6 +185,7 @@ async fn programs(
         region_core: own("region-core"),
         edge_pop: own("edge-pop"),
         payment_sandbox: own("payment-sandbox"),
+        carrier_sandbox: own("carrier-sandbox"),
         postgres,
         redis,
         worker,
@@ -198,6 +199,7 @@ fn announce(instance: &Instance, system: &System, operator: &str, took: Duration
     if let Some(worker) = &system.addresses.worker {
         println!("  shop (Worker)  {worker}");
     }
+    println!("  carrier        {}", system.addresses.carrier);
     if let Some(mail) = &system.addresses.mail {
         println!("  mail           {mail}");
     }

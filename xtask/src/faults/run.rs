@@ -283,6 +283,7 @@ async fn programs(
         region_core,
         edge_pop: own("edge-pop"),
         payment_sandbox: own("payment-sandbox"),
+        carrier_sandbox: own("carrier-sandbox"),
         postgres,
         redis: servers::redis(&tools).await?,
         worker: None,

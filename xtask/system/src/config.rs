@@ -29,6 +29,8 @@ pub struct CoreConfig {
     pub token: Token,
     /// Who moves the money.
     pub payment: Payment,
+    /// Who moves the parcels.
+    pub shipping: Shipping,
     /// How shoppers are written to, if they are.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mail: Option<Mail>,
@@ -121,6 +123,34 @@ pub struct Payment {
     pub provider: String,
     /// Where it is.
     pub url: String,
+}
+
+/// Who moves the parcels.
+#[derive(Clone, Debug, Serialize)]
+pub struct Shipping {
+    /// Where it is.
+    pub url: String,
+    /// Who we are there.
+    pub api_key: String,
+    /// What its notices are signed with.
+    pub webhook_secrets: Vec<String>,
+    /// Where parcels leave from.
+    pub from: Sender,
+}
+
+/// Who sends, and from where.
+#[derive(Clone, Debug, Serialize)]
+pub struct Sender {
+    /// Who sends.
+    pub name: String,
+    /// Street and number.
+    pub line1: String,
+    /// Town.
+    pub city: String,
+    /// Postal code.
+    pub postal_code: String,
+    /// ISO 3166-1 alpha-2.
+    pub country: String,
 }
 
 /// How shoppers are written to.

@@ -45,6 +45,7 @@ pub fn programs() -> Result<Programs, SystemError> {
         region_core: own("region-core")?,
         edge_pop: own("edge-pop")?,
         payment_sandbox: own("payment-sandbox")?,
+        carrier_sandbox: own("carrier-sandbox")?,
         postgres: PostgresPrograms::find().ok_or_else(|| missing("Postgres", RUN))?,
         redis: redis::find().ok_or_else(|| missing("Redis", RUN))?,
         worker: worker().ok(),

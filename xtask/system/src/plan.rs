@@ -83,6 +83,8 @@ pub struct Programs {
     pub edge_pop: PathBuf,
     /// `payment-sandbox`.
     pub payment_sandbox: PathBuf,
+    /// `carrier-sandbox`.
+    pub carrier_sandbox: PathBuf,
     /// Postgres.
     pub postgres: PostgresPrograms,
     /// Redis.
@@ -101,6 +103,7 @@ pub(crate) struct Sites {
     pub(crate) uplink: Port,
     pub(crate) pop_ops: Port,
     pub(crate) sandbox: Port,
+    pub(crate) carrier: Port,
     pub(crate) redis: Port,
     /// Of the mail catcher: SMTP and its web address.
     pub(crate) mail: Option<(Port, Port)>,
@@ -136,6 +139,7 @@ impl Sites {
             uplink: get("pop's uplink", 2)?,
             pop_ops: get("pop's ops", 3)?,
             sandbox: get("payment-sandbox", 4)?,
+            carrier: get("carrier-sandbox", 9)?,
             redis: get("redis", 5)?,
             mail,
             regions: regions.collect::<Result<_, _>>()?,

@@ -71,6 +71,8 @@ pub struct System {
     pub cores: Vec<Core>,
     /// The payment provider.
     pub sandbox: Part,
+    /// The carrier.
+    pub carrier: Part,
     /// Redis.
     pub redis: Part,
     /// The mail catcher, if the plan had one.
@@ -105,6 +107,8 @@ pub struct Addresses {
     pub pop_ops: String,
     /// The payment provider.
     pub sandbox: String,
+    /// The carrier.
+    pub carrier: String,
     /// Redis, with its password.
     pub redis: String,
     /// The mail catcher's page, if there is one.
@@ -142,7 +146,7 @@ impl System {
         let edge = self.worker.iter().chain([&self.pop]);
         let cores = self.cores.iter().map(|core| &core.part);
         let databases = self.catalogs.values().chain(self.shards.values()).map(|server| &server.part);
-        edge.chain(cores).chain([&self.sandbox, &self.redis]).chain(&self.mail).chain(databases)
+        edge.chain(cores).chain([&self.sandbox, &self.carrier, &self.redis]).chain(&self.mail).chain(databases)
     }
 
     /// Every part, to be stopped, killed or started again.
@@ -150,7 +154,10 @@ impl System {
         let edge = self.worker.iter_mut().chain([&mut self.pop]);
         let cores = self.cores.iter_mut().map(|core| &mut core.part);
         let databases = self.catalogs.values_mut().chain(self.shards.values_mut()).map(|server| &mut server.part);
-        edge.chain(cores).chain([&mut self.sandbox, &mut self.redis]).chain(&mut self.mail).chain(databases)
+        edge.chain(cores)
+            .chain([&mut self.sandbox, &mut self.carrier, &mut self.redis])
+            .chain(&mut self.mail)
+            .chain(databases)
     }
 
     /// The part of that name.
@@ -166,7 +173,7 @@ impl System {
         let edge = self.worker.iter_mut().chain([&mut self.pop]).map(Part::stop);
         let mut ends = join_all(edge).await;
         ends.extend(join_all(self.cores.iter_mut().map(|core| core.part.stop())).await);
-        let beside = [&mut self.sandbox, &mut self.redis].into_iter().chain(&mut self.mail);
+        let beside = [&mut self.sandbox, &mut self.carrier, &mut self.redis].into_iter().chain(&mut self.mail);
         ends.extend(join_all(beside.map(Part::stop)).await);
         let databases = self.catalogs.values_mut().chain(self.shards.values_mut());
         ends.extend(join_all(databases.map(|server| server.part.stop())).await);
@@ -215,6 +222,8 @@ struct Builder<'a> {
     unsubscribe_key: String,
     postgres_password: String,
     redis_password: String,
+    /// What the carrier's notices are signed with.
+    carrier_secret: String,
 }
 
 impl<'a> Builder<'a> {
@@ -238,6 +247,7 @@ impl<'a> Builder<'a> {
         let (_, uplink_key) = keys.uplink_key()?;
         let (postgres_password, redis_password) = (keys.password("postgres")?, keys.password("redis")?);
         let unsubscribe_key = keys.password("unsubscribe")?;
+        let carrier_secret = keys.password("carrier")?;
         let user = ServiceUser::for_databases()?;
         Ok(Self {
             plan,
@@ -252,6 +262,7 @@ impl<'a> Builder<'a> {
             unsubscribe_key,
             postgres_password,
             redis_password,
+            carrier_secret,
         })
     }
 
@@ -264,10 +275,11 @@ impl<'a> Builder<'a> {
         let worker = self.worker()?.map(|spec| spec.spawn(&self.guardian)).transpose()?;
         let mail = self.mail()?.map(|spec| spec.spawn(&self.guardian)).transpose()?;
         let redis = redis::prepare(&self.programs.redis, &self.sites.redis, &self.redis_password, &self.layout)?;
-        let (servers, redis, sandbox) = tokio::try_join!(
+        let (servers, redis, sandbox, carrier) = tokio::try_join!(
             try_join_all(self.database_plans().into_iter().map(|plan| self.database(plan))),
             self.timed(redis),
             self.timed(self.sandbox()),
+            self.timed(self.carrier()),
         )?;
         let mut servers: BTreeMap<String, PostgresServer> =
             servers.into_iter().map(|server| (server.name().to_owned(), server)).collect();
@@ -290,6 +302,7 @@ impl<'a> Builder<'a> {
             pop,
             cores,
             sandbox,
+            carrier,
             redis,
             mail,
             catalogs,
@@ -364,6 +377,25 @@ impl<'a> Builder<'a> {
                 data.into_os_string(),
             ]);
         let address = format!("http://{}", self.sites.sandbox.address());
+        let probe = Probe::Ready { url: format!("{address}/ready") };
+        PartSpec { process, probe, address, ready_within: READY_WITHIN }
+    }
+
+    fn carrier(&self) -> PartSpec {
+        let name = "carrier-sandbox";
+        let data = self.layout.path(name);
+        let webhook = format!("http://{}/v1/webhooks/carrier", self.sites.public.address());
+        let process = ProcessSpec::new(name, &self.programs.carrier_sandbox, self.layout.root(), self.layout.log(name))
+            .arguments([
+                "--listen".into(),
+                self.sites.carrier.address().into(),
+                "--data-dir".into(),
+                data.into_os_string(),
+                "--webhook-url".into(),
+                webhook.into(),
+            ])
+            .variable("CARRIER_SANDBOX_WEBHOOK_SECRET", &self.carrier_secret);
+        let address = format!("http://{}", self.sites.carrier.address());
         let probe = Probe::Ready { url: format!("{address}/ready") };
         PartSpec { process, probe, address, ready_within: READY_WITHIN }
     }
@@ -473,6 +505,18 @@ impl<'a> Builder<'a> {
                 provider: "sandbox".to_owned(),
                 url: format!("http://{}", self.sites.sandbox.address()),
             },
+            shipping: config::Shipping {
+                url: format!("http://{}", self.sites.carrier.address()),
+                api_key: "sandbox".to_owned(),
+                webhook_secrets: vec![self.carrier_secret.clone()],
+                from: config::Sender {
+                    name: "Meridian".to_owned(),
+                    line1: "1 Prime Meridian Walk".to_owned(),
+                    city: "London".to_owned(),
+                    postal_code: "E14 2BE".to_owned(),
+                    country: "GB".to_owned(),
+                },
+            },
             mail: self.sites.mail.as_ref().map(|(smtp, _)| config::Mail {
                 url: format!("smtp://{}", smtp.address()),
                 from: SHOP.to_owned(),
@@ -541,6 +585,7 @@ impl<'a> Builder<'a> {
             uplink: http(&self.sites.uplink),
             pop_ops: http(&self.sites.pop_ops),
             sandbox: http(&self.sites.sandbox),
+            carrier: http(&self.sites.carrier),
             redis: redis::url(&self.sites.redis, &self.redis_password),
             mail: self.sites.mail.as_ref().map(|(_, web)| http(web)),
             uplink_key: self.uplink_key.clone(),

@@ -12,17 +12,20 @@ use axum::extract::{Form, Path, Query, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use futures_util::future::join;
 use http::StatusCode;
+use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use serde::Deserialize;
 use shared::api::desk::{
     DeskOrder, DeskPage, Happening, Notification, NotificationList, NotificationState, Timeline, TimelineEntry,
 };
-use shared::api::order::{CancelOrder, LineItem, NewShipment, Order, OrderItem, OrderStatus, Shipment};
+use shared::api::order::{
+    CancelOrder, Label, LabelState, Labels, LineItem, NewLabel, NewShipment, Order, OrderItem, OrderStatus, Shipment,
+};
 use shared::api::refund::Refunds;
 use shared::token::Role;
 use shared::{EventId, Money, OrderId, Problem, ProblemKind, Quantity, RegionName, ShipmentId, Sku};
 
 use self::back::{CameBack, GivenBack, came_back, with_the_shopper};
-use super::order::{Parcel, lines_of, moment, parcel, status_name, tone};
+use super::order::{Parcel, held, lines_of, moment, parcel, status_name, tone};
 use super::{Shell, answer, webhooks, write};
 use crate::app::App;
 use crate::core::Call;
@@ -98,6 +101,7 @@ struct DeskDetail {
     address: Vec<String>,
     parcels: Vec<Open>,
     told: Vec<Told>,
+    labels: Vec<Paper>,
     happened: Vec<Happened>,
     given_back: Vec<GivenBack>,
     /// How much can still be given back, if anything can.
@@ -106,20 +110,34 @@ struct DeskDetail {
     may_come_back: bool,
     key: String,
     may_send: bool,
+    /// Whether labels are sold.
+    may_buy: bool,
     may_release: bool,
     may_cancel: bool,
 }
 
-/// A line of the order, how much of it has not left, and how much is with the shopper.
+/// A label whose parcel has not left, or that came to nothing, and what may be done with it.
+struct Paper {
+    holds: String,
+    service: String,
+    said: String,
+    pdf: Option<String>,
+    left: Option<String>,
+    void: Option<String>,
+}
+
+/// A line of the order, how much of it is in no parcel and under no label, and how much is with the shopper.
 struct Line {
     item: LineItem,
     left: u32,
     out: u32,
 }
 
-/// A parcel, and where to say that it has arrived.
+/// A parcel, its label if one was bought, and where to say that it has arrived.
 struct Open {
     parcel: Parcel,
+    pdf: Option<String>,
+    way: Option<String>,
     arrival: Option<String>,
 }
 
@@ -240,7 +258,8 @@ async fn detail<P: Platform>(
 ) -> Result<DeskDetail, Problem> {
     let ask = |path: String| Call::get(&path).bearer(&user.token);
     let order: Order = ask(format!("/v1/orders/{id}")).json(&app.platform, visit.client).await?;
-    let Timeline { items, held } = ask(format!("/v1/orders/{id}/timeline")).json(&app.platform, visit.client).await?;
+    let Timeline { items, held: waits } =
+        ask(format!("/v1/orders/{id}/timeline")).json(&app.platform, visit.client).await?;
     let told = match ask(format!("/v1/orders/{id}/notifications")).json(&app.platform, visit.client).await {
         Ok(NotificationList { items }) => items,
         // Of the order we know: its core writes no mail.
@@ -254,7 +273,10 @@ async fn detail<P: Platform>(
         Err(problem) if problem.is(ProblemKind::NotFound) => None,
         Err(problem) => return Err(problem),
     };
-    let lines = left_of(&order);
+    let labels: Labels = ask(format!("/v1/orders/{id}/labels")).json(&app.platform, visit.client).await?;
+    let live = |label: &Label| matches!(label.state, LabelState::ToBuy | LabelState::Bought | LabelState::ToVoid);
+    let kept: Vec<&Label> = labels.items.iter().filter(|label| live(label)).collect();
+    let lines = left_of(&order, &kept);
     let mut random = [0; 16];
     app.platform.fill_random(&mut random);
     Ok(DeskDetail {
@@ -265,13 +287,15 @@ async fn detail<P: Platform>(
         notice,
         may_send: matches!(order.status, OrderStatus::Confirmed | OrderStatus::Shipped)
             && lines.iter().any(|line| line.left > 0),
-        may_release: held,
-        may_cancel: matches!(order.status, OrderStatus::Pending | OrderStatus::Confirmed),
+        may_buy: labels.offered,
+        may_release: waits,
+        may_cancel: matches!(order.status, OrderStatus::Pending | OrderStatus::Confirmed) && kept.is_empty(),
         may_come_back: lines.iter().any(|line| line.out > 0),
         lines,
         address: lines_of(&order.shipping_address),
-        parcels: parcels(&order),
         told: told.into_iter().map(|message| self::told(id, message)).collect(),
+        parcels: parcels(&order, &labels.items),
+        labels: labels.items.iter().filter_map(|label| paper(label, &order)).collect(),
         happened: items.into_iter().map(happened).collect(),
         may_give_back: refunds.as_ref().map(|refunds| refunds.left).filter(|left| left.minor() > 0),
         given_back: refunds.into_iter().flat_map(|refunds| refunds.items).map(GivenBack::from).collect(),
@@ -281,13 +305,15 @@ async fn detail<P: Platform>(
     })
 }
 
-fn left_of(order: &Order) -> Vec<Line> {
-    let mut sent: BTreeMap<&Sku, u32> = BTreeMap::new();
-    for item in order.shipments.iter().flat_map(|shipment| &shipment.items) {
-        *sent.entry(&item.sku).or_default() += item.quantity.units();
+fn left_of(order: &Order, kept: &[&Label]) -> Vec<Line> {
+    let mut taken: BTreeMap<&Sku, u32> = BTreeMap::new();
+    let sent = order.shipments.iter().flat_map(|shipment| &shipment.items);
+    for item in sent.chain(kept.iter().flat_map(|label| &label.items)) {
+        *taken.entry(&item.sku).or_default() += item.quantity.units();
     }
     let out = with_the_shopper(order);
-    let left = |line: &LineItem| line.quantity.units().saturating_sub(sent.get(&line.sku).copied().unwrap_or_default());
+    let left =
+        |line: &LineItem| line.quantity.units().saturating_sub(taken.get(&line.sku).copied().unwrap_or_default());
     let line = |line: &LineItem| Line {
         left: left(line),
         out: out.get(&line.sku).copied().unwrap_or_default(),
@@ -296,10 +322,16 @@ fn left_of(order: &Order) -> Vec<Line> {
     order.lines.iter().map(line).collect()
 }
 
-fn parcels(order: &Order) -> Vec<Open> {
+fn parcels(order: &Order, labels: &[Label]) -> Vec<Open> {
     let open = |shipment: &Shipment| {
-        let arrival = format!("/desk/orders/{}/shipments/{}/delivered", order.order_id, shipment.shipment_id);
-        Open { parcel: parcel(shipment, order), arrival: shipment.delivered_at.is_none().then_some(arrival) }
+        let at = at(order, shipment.shipment_id);
+        let label = labels.iter().find(|label| label.shipment_id == shipment.shipment_id);
+        Open {
+            parcel: parcel(shipment, order),
+            pdf: label.map(|_| format!("{at}/label")),
+            way: label.and_then(|label| label.way.as_deref().map(|way| way.replace('_', " "))),
+            arrival: shipment.delivered_at.is_none().then(|| format!("{at}/delivered")),
+        }
     };
     order.shipments.iter().map(open).collect()
 }
@@ -337,6 +369,34 @@ fn template_name(template: &str) -> String {
         other => other,
     }
     .to_owned()
+}
+
+/// Where a parcel's forms and its label are.
+fn at(order: &Order, shipment: ShipmentId) -> String {
+    format!("/desk/orders/{}/shipments/{shipment}", order.order_id)
+}
+
+/// A label whose parcel has left is shown with that.
+fn paper(label: &Label, order: &Order) -> Option<Paper> {
+    let state = match label.state {
+        LabelState::ToBuy => "being bought",
+        LabelState::Bought => "bought, has not left",
+        LabelState::Refused => "refused",
+        LabelState::ToVoid => "being given back",
+        LabelState::Voided => "given back",
+        LabelState::Sent | LabelState::Arrived => return None,
+    };
+    let (at, bought) = (at(order, label.shipment_id), label.state == LabelState::Bought);
+    let cost = label.cost.map(|cost| cost.to_string());
+    let said = [Some(state.to_owned()), label.tracking_code.clone(), cost, label.problem.clone()];
+    Some(Paper {
+        holds: label.items.iter().map(|item| held(item, order)).collect::<Vec<_>>().join(", "),
+        service: label.service.clone(),
+        said: said.into_iter().flatten().collect::<Vec<_>>().join(" · "),
+        pdf: bought.then(|| format!("{at}/label")),
+        left: bought.then(|| format!("{at}/left")),
+        void: matches!(label.state, LabelState::ToBuy | LabelState::Bought).then(|| format!("{at}/void")),
+    })
 }
 
 fn happened(entry: TimelineEntry) -> Happened {
@@ -399,24 +459,53 @@ fn packed(fields: &[(String, String)]) -> Result<NewShipment, String> {
     if items.is_empty() {
         return Err("A parcel holds something: say how many of what.".to_owned());
     }
+    let items = Some(items);
+    if field(fields, "by") == "label" {
+        let weight_grams = field(fields, "weight_grams").parse();
+        let weight_grams = weight_grams.map_err(|_| "What does it weigh? Grams, as a number, please.".to_owned())?;
+        let label = Some(NewLabel { service: field(fields, "service"), weight_grams });
+        return Ok(NewShipment { items, carrier: String::new(), tracking_code: None, tracking_url: None, label });
+    }
     let optional = |name| Some(field(fields, name)).filter(|value| !value.is_empty());
     Ok(NewShipment {
-        items: Some(items),
+        items,
         carrier: field(fields, "carrier"),
         tracking_code: optional("tracking_code"),
         tracking_url: optional("tracking_url"),
+        label: None,
     })
 }
 
-/// `POST /desk/orders/{order_id}/shipments/{shipment_id}/delivered`: a parcel arrived.
-pub(crate) async fn deliver<P: Platform>(
+/// `POST /desk/orders/{order_id}/shipments/{shipment_id}/delivered`, `/left` and `/void`: a parcel arrived, it left under its label,
+/// or its label is given back.
+pub(crate) async fn change<P: Platform>(
+    State(app): State<App<P>>,
+    Extension(visit): Extension<Visit>,
+    Path((id, shipment, what)): Path<(String, String, String)>,
+) -> Result<Response, Problem> {
+    let (id, shipment) = (order_id(&id)?, shipment_id(&shipment)?);
+    if !matches!(what.as_str(), "delivered" | "left" | "void") {
+        return Err(Problem::not_found());
+    }
+    let path = format!("/v1/orders/{id}/shipments/{shipment}/{what}");
+    act(&app, &visit, id, Ok(vec![Call::post(&path, &serde_json::Map::new())]), None).await
+}
+
+fn shipment_id(id: &str) -> Result<ShipmentId, Problem> {
+    id.parse().map_err(|_| Problem::not_found())
+}
+
+/// `GET /desk/orders/{order_id}/shipments/{shipment_id}/label`: the label, to be printed.
+pub(crate) async fn label<P: Platform>(
     State(app): State<App<P>>,
     Extension(visit): Extension<Visit>,
     Path((id, shipment)): Path<(String, String)>,
 ) -> Result<Response, Problem> {
-    let (id, shipment) = (order_id(&id)?, shipment.parse::<ShipmentId>().map_err(|_| Problem::not_found())?);
-    let path = format!("/v1/orders/{id}/shipments/{shipment}/delivered");
-    act(&app, &visit, id, Ok(vec![Call::post(&path, &serde_json::Map::new())]), None).await
+    let (user, id, shipment) = (keeper(&visit)?, order_id(&id)?, shipment_id(&shipment)?);
+    let call = Call::get(&format!("/v1/orders/{id}/shipments/{shipment}/label")).bearer(&user.token);
+    let pdf = call.send(&app.platform, visit.client).await?.into_body();
+    Ok(([(CONTENT_TYPE, "application/pdf"), (CONTENT_DISPOSITION, "inline; filename=\"label.pdf\"")], pdf)
+        .into_response())
 }
 
 /// `POST /desk/orders/{order_id}/release`: an order that waits for a decision goes on.
@@ -519,6 +608,21 @@ mod tests {
 
     fn form(fields: &[(&str, &str)]) -> Vec<(String, String)> {
         fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn a_label_is_asked_for_by_its_own_button_with_a_weight() {
+        let fields = form(&[
+            ("units:MUG", "2"),
+            ("carrier", ""),
+            ("service", " Tracked "),
+            ("weight_grams", "450"),
+            ("by", "label"),
+        ]);
+        let parcel = packed(&fields).unwrap();
+        let label = NewLabel { service: "Tracked".to_owned(), weight_grams: 450 };
+        assert_eq!((parcel.label, parcel.carrier.as_str()), (Some(label), ""));
+        assert!(packed(&form(&[("units:MUG", "2"), ("weight_grams", "heavy"), ("by", "label")])).is_err());
     }
 
     #[test]

@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use serde::{Deserialize, Serialize};
 use shared::api::cart::CartChange;
 use shared::api::order::{Address, Order, OrderItem, OrderPage, OrderStatus, OrderSummary, PaymentStatus, Shipment};
-use shared::{Money, OrderId, Problem, ProblemKind, Sku};
+use shared::{Money, OrderId, Problem, ProblemKind};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -160,7 +160,7 @@ pub(crate) async fn show<P: Platform>(
     let cancelled = order.status == OrderStatus::Cancelled;
     let notice = match led.notice.as_str() {
         "state" => Some("There was nothing to confirm any more."),
-        "left" if !cancelled => Some("It has already left, so it can no longer be cancelled."),
+        "left" if !cancelled => Some("It is ready to leave or has left, so it can no longer be cancelled."),
         "later" if !cancelled => Some("We could not cancel it just now. Please try again."),
         "busy" => Some("We could not reach the bank just now. Please try again."),
         _ => None,
@@ -371,21 +371,23 @@ fn units_sent(order: &Order) -> u64 {
 }
 
 pub(super) fn parcel(shipment: &Shipment, order: &Order) -> Parcel {
-    let title = |sku: &Sku| {
-        let line = order.lines.iter().find(|line| line.sku == *sku);
-        line.map_or_else(|| sku.to_string(), |line| line.title.clone())
-    };
-    let held = |item: &OrderItem| format!("{} × {}", item.quantity, title(&item.sku));
     Parcel {
         carrier: shipment.carrier.clone(),
         code: shipment.tracking_code.clone(),
         url: shipment.tracking_url.clone(),
-        holds: shipment.items.iter().map(held).collect::<Vec<_>>().join(", "),
+        holds: shipment.items.iter().map(|item| held(item, order)).collect::<Vec<_>>().join(", "),
         said: match shipment.delivered_at {
             Some(at) => format!("Arrived on {}", day(at)),
             None => format!("Sent on {}", day(shipment.sent_at)),
         },
     }
+}
+
+/// How many of what.
+pub(super) fn held(item: &OrderItem, order: &Order) -> String {
+    let line = order.lines.iter().find(|line| line.sku == item.sku);
+    let title = line.map_or_else(|| item.sku.to_string(), |line| line.title.clone());
+    format!("{} × {title}", item.quantity)
 }
 
 /// With a capital and a full stop.

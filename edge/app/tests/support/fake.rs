@@ -29,8 +29,9 @@ use shared::api::desk::{
     NotificationState, ReplayLetters, SkipLetter, Timeline, TimelineEntry,
 };
 use shared::api::order::{
-    CancelOrder, Inspection, LineItem, NewReturn, NewShipment, Order, OrderItem, OrderPage, OrderStatus, OrderSummary,
-    PaymentStatus, PlaceOrder, Quote, QuoteRequest, Return, ReturnedItem, Shipment,
+    CancelOrder, Inspection, Label, LabelAsked, LabelState, Labels, LineItem, NewLabel, NewReturn, NewShipment, Order,
+    OrderItem, OrderPage, OrderStatus, OrderSummary, PaymentStatus, PlaceOrder, Quote, QuoteRequest, Return,
+    ReturnedItem, Shipment,
 };
 use shared::api::refund::{NewRefund, Refund, RefundStatus, Refunds};
 use shared::api::webhook::{
@@ -312,6 +313,7 @@ pub struct Core {
     users: Vec<UserState>,
     accounts: HashMap<String, (usize, String, Option<String>)>,
     refresh: HashMap<String, usize>,
+    labels: Vec<Label>,
     endpoints: Vec<Endpoint>,
     next: u64,
     /// With their orders and keys.
@@ -345,6 +347,7 @@ impl Core {
             told: Vec::new(),
             letters: Vec::new(),
             parcels: true,
+            labels: Vec::new(),
             users: Vec::new(),
             accounts: HashMap::new(),
             refresh: HashMap::new(),
@@ -506,10 +509,45 @@ impl Core {
                 }
                 self.letters.retain(|letter| letter.order_id.to_string() != *id);
                 ok(&GivenAgain { events: 1 })
+            ("GET", ["orders", id, "labels"]) => {
+                self.keeper(request, now_ms)?;
+                self.any_order(request, now_ms, id)?;
+                ok(&Labels { offered: true, items: self.labels.clone() })
+            }
+            ("GET", ["orders", _, "shipments", _, "label"]) => {
+                self.keeper(request, now_ms)?;
+                ok(&"%PDF-1.4 of a label")
+            }
+            ("POST", ["orders", id, "shipments", shipment, "void"]) => {
+                self.keeper(request, now_ms)?;
+                self.any_order(request, now_ms, id)?;
+                self.labels.retain(|label| label.shipment_id.to_string() != *shipment);
+                ok(&serde_json::json!({ "shipment_id": shipment }))
             }
             ("POST", ["orders", id, "shipments"]) => {
                 self.keeper(request, now_ms)?;
                 let asked: NewShipment = read(request)?;
+                if let Some(NewLabel { service, weight_grams }) = asked.label {
+                    let number = self.number();
+                    let order = self.any_order(request, now_ms, id)?;
+                    let shipment_id = ShipmentId::mint(now_ms, order.order_id.slot(), number.to_be_bytes());
+                    let created_at = order.created_at;
+                    self.labels.push(Label {
+                        shipment_id,
+                        state: LabelState::Bought,
+                        service,
+                        weight_grams,
+                        items: asked.items.unwrap(),
+                        carrier: Some("SandboxPost".to_owned()),
+                        tracking_code: Some("SB1GB".to_owned()),
+                        tracking_url: None,
+                        cost: Some(Money::new(320, Currency::GBP).unwrap()),
+                        way: Some("pre_transit".to_owned()),
+                        problem: None,
+                        created_at,
+                    });
+                    return ok(&LabelAsked { shipment_id });
+                }
                 if asked.carrier.is_empty() {
                     return Err(Problem::invalid("carrier", "1 to 60 characters"));
                 }

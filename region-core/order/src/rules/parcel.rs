@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use sha2::{Digest, Sha256};
-use shared::api::order::{NewReturn, NewShipment, OrderItem};
+use shared::api::order::{NewLabel, NewReturn, NewShipment, OrderItem};
 use shared::{Quantity, Sku};
 
 use super::checked::{InvalidField, check_text, checked_items, invalid};
 
 /// Longest address at which a parcel can be followed, in characters.
 const MAX_URL_LENGTH: usize = 500;
+/// Heaviest parcel that a label is bought for.
+const MAX_WEIGHT_GRAMS: u32 = 70_000;
 /// Longest reason for a cancellation or a return, in characters.
 const MAX_REASON_LENGTH: usize = 200;
 
@@ -19,12 +21,26 @@ const MAX_REASON_LENGTH: usize = 200;
 pub(crate) struct CheckedShipment {
     /// Units of each SKU, repeated ones summed; whatever is left, if absent.
     pub(crate) items: Option<BTreeMap<Sku, Quantity>>,
-    /// Who takes it.
-    pub(crate) carrier: String,
-    /// The carrier's name for it.
-    pub(crate) tracking_code: Option<String>,
-    /// Where its way can be followed.
-    pub(crate) tracking_url: Option<String>,
+    /// How it goes.
+    #[serde(flatten)]
+    pub(crate) by: By,
+}
+
+/// How a parcel goes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub(crate) enum By {
+    /// It has left.
+    Hand {
+        /// Who takes it.
+        carrier: String,
+        /// The carrier's name for it.
+        tracking_code: Option<String>,
+        /// Where its way can be followed.
+        tracking_url: Option<String>,
+    },
+    /// A label is to be bought for it.
+    Label(NewLabel),
 }
 
 impl CheckedShipment {
@@ -33,16 +49,18 @@ impl CheckedShipment {
     /// # Errors
     /// The first field that breaks a rule.
     pub(crate) fn check(body: NewShipment) -> Result<Self, InvalidField> {
-        let NewShipment { items, carrier, tracking_code, tracking_url } = body;
-        check_text("carrier", Some(&carrier), 1, 60)?;
-        check_text("tracking_code", tracking_code.as_deref(), 1, 60)?;
-        check_url("tracking_url", tracking_url.as_deref())?;
-        Ok(Self {
-            items: items.map(|items| checked_items(&items)).transpose()?,
-            carrier: carrier.trim().to_owned(),
-            tracking_code: tracking_code.map(|code| code.trim().to_owned()),
-            tracking_url,
-        })
+        let NewShipment { items, carrier, tracking_code, tracking_url, label } = body;
+        let by = match label {
+            Some(label) => {
+                let by_hand = !carrier.is_empty() || tracking_code.is_some() || tracking_url.is_some();
+                if by_hand {
+                    return Err(invalid("label", "who takes it, and under what name, comes with the label"));
+                }
+                By::Label(checked_label(label)?)
+            }
+            None => by_hand(&carrier, tracking_code, tracking_url)?,
+        };
+        Ok(Self { items: items.map(|items| checked_items(&items)).transpose()?, by })
     }
 
     /// SHA-256 over every field in a fixed order: equal for requests that mean the same.
@@ -50,6 +68,23 @@ impl CheckedShipment {
         // Maps with string keys, strings and numbers: serialising cannot fail.
         Sha256::digest(serde_json::to_vec(self).unwrap_or_default()).into()
     }
+}
+
+fn by_hand(carrier: &str, tracking_code: Option<String>, tracking_url: Option<String>) -> Result<By, InvalidField> {
+    check_text("carrier", Some(carrier), 1, 60)?;
+    check_text("tracking_code", tracking_code.as_deref(), 1, 60)?;
+    check_url("tracking_url", tracking_url.as_deref())?;
+    let tracking_code = tracking_code.map(|code| code.trim().to_owned());
+    Ok(By::Hand { carrier: carrier.trim().to_owned(), tracking_code, tracking_url })
+}
+
+fn checked_label(label: NewLabel) -> Result<NewLabel, InvalidField> {
+    let NewLabel { service, weight_grams } = label;
+    check_text("label.service", Some(&service), 1, 60)?;
+    if !(1..=MAX_WEIGHT_GRAMS).contains(&weight_grams) {
+        return Err(invalid("label.weight_grams", "1 to 70000"));
+    }
+    Ok(NewLabel { service: service.trim().to_owned(), weight_grams })
 }
 
 /// Goods that come back, every field within its rules.
@@ -109,7 +144,12 @@ mod tests {
     use super::*;
 
     fn parcel() -> NewShipment {
-        NewShipment { items: None, carrier: "Royal Mail".into(), tracking_code: None, tracking_url: None }
+        NewShipment { items: None, carrier: "Royal Mail".into(), tracking_code: None, tracking_url: None, label: None }
+    }
+
+    fn labelled(service: &str, weight_grams: u32) -> NewShipment {
+        let label = NewLabel { service: service.to_owned(), weight_grams };
+        NewShipment { carrier: String::new(), label: Some(label), ..parcel() }
     }
 
     fn item(units: i64) -> OrderItem {
@@ -140,6 +180,25 @@ mod tests {
         let once = NewShipment { items: Some(vec![item(3)]), ..parcel() };
         assert_eq!(hash(twice), hash(once.clone()));
         assert_ne!(hash(once), hash(parcel()));
+    }
+
+    #[test]
+    fn a_parcel_goes_by_hand_or_under_a_label_and_never_both() {
+        let field = |body| CheckedShipment::check(body).unwrap_err().field;
+        assert_eq!(field(NewShipment { carrier: "Royal Mail".into(), ..labelled("Tracked", 500) }), "label");
+        assert_eq!(field(labelled(" ", 500)), "label.service");
+        assert_eq!(field(labelled("Tracked", 0)), "label.weight_grams");
+        assert_eq!(field(labelled("Tracked", 70_001)), "label.weight_grams");
+        let hash = |body| CheckedShipment::check(body).unwrap().request_hash();
+        assert_eq!(hash(labelled(" Tracked", 500)), hash(labelled("Tracked", 500)));
+        assert_ne!(hash(labelled("Tracked", 500)), hash(labelled("Tracked", 501)));
+    }
+
+    #[test]
+    fn a_parcel_that_was_asked_for_before_there_were_labels_has_the_same_hash() {
+        let then = br#"{"items":null,"carrier":"Royal Mail","tracking_code":null,"tracking_url":null}"#;
+        let then: [u8; 32] = Sha256::digest(then).into();
+        assert_eq!(CheckedShipment::check(parcel()).unwrap().request_hash(), then);
     }
 
     #[test]

@@ -114,6 +114,15 @@ pub(crate) async fn ordered(conn: &mut PgConnection, order: OrderId) -> Result<B
     rows.fetch_all(conn).await?.into_iter().map(|row| Ok((sku(&row.sku)?, quantity(row.quantity)?))).collect()
 }
 
+/// Where the order goes.
+pub(crate) async fn destination(conn: &mut PgConnection, order: OrderId) -> Result<Option<Address>, StoreError> {
+    let address = sqlx::query_scalar!(
+        r#"SELECT shipping_address AS "address: Json<Address>" FROM orders WHERE order_id = $1"#,
+        order.as_uuid(),
+    );
+    Ok(address.fetch_optional(conn).await?.map(|Json(address)| address))
+}
+
 /// Where to write to about these orders; those that named no address are left out.
 pub(crate) async fn addresses(
     conn: &mut PgConnection,

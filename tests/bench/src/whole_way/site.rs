@@ -91,10 +91,11 @@ impl Look {
 /// The name under which this process, the load generator, is counted.
 const LOAD: &str = "load generator";
 const SANDBOX: &str = "payment-sandbox";
+const CARRIER: &str = "carrier-sandbox";
 
 /// Whether a part is no part of the store: it stands for the world outside.
 fn is_apart(part: &str) -> bool {
-    matches!(part, LOAD | SANDBOX)
+    matches!(part, LOAD | SANDBOX | CARRIER)
 }
 
 /// Parts of one kind are counted together: `core.eu-1` with the cores, `shard-2` with the shards.
@@ -314,6 +315,7 @@ async fn programs(place: &Place) -> anyhow::Result<Programs> {
         region_core: own("region-core")?,
         edge_pop: own("edge-pop")?,
         payment_sandbox: own("payment-sandbox")?,
+        carrier_sandbox: own("carrier-sandbox")?,
         postgres: ground::postgres().await?,
         redis: servers::redis(&tools).await?,
         worker: None,
@@ -392,7 +394,7 @@ mod tests {
     fn parts_of_one_kind_are_counted_together_and_the_world_outside_apart() {
         let kinds = ["core.eu-1", "shard-2", "catalog-eu", "pop", "payment-sandbox"].map(kind);
         assert_eq!(kinds, ["cores", "shards", "catalogs", "pop", "payment-sandbox"]);
-        assert!(is_apart(SANDBOX) && is_apart(LOAD) && !is_apart("pop"));
+        assert!(is_apart(SANDBOX) && is_apart(CARRIER) && is_apart(LOAD) && !is_apart("pop"));
     }
 
     #[test]

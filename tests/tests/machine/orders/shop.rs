@@ -157,6 +157,7 @@ async fn start(url: &str) -> (PgPool, Shards, Orders) {
         entropy: Entropy::system(),
         hold: time::Duration::minutes(i64::from(HOLD_MINUTES)),
         review: None,
+        labels: false,
     });
     (pool, shards, orders)
 }

@@ -1,6 +1,6 @@
 //! Parcels and returns against the orders whose units they hold.
 
-use super::{Check, LocalRule, RETURNS_UNITS, SHIPMENTS_STATES, SHIPMENTS_UNITS};
+use super::{Check, LocalRule, RETURNS_UNITS, SHIPMENTS_LABELS, SHIPMENTS_STATES, SHIPMENTS_UNITS};
 
 pub(super) const RULES: &[LocalRule] = &[
     LocalRule {
@@ -76,5 +76,34 @@ pub(super) const RULES: &[LocalRule] = &[
                              WHEN parcels = arrived AND units_left = 0 THEN status <> 'DELIVERED'
                              ELSE status <> 'SHIPPED' END",
         }],
+    },
+    LocalRule {
+        rule: SHIPMENTS_LABELS,
+        looks_at: &["labels", "label_lines"],
+        checks: &[
+            Check {
+                table: "sent_units",
+                sql: "SELECT format('order %s, %s', order_id, sku) AS key,
+                             format('%s are kept for labels; those that are live hold %s',
+                                    coalesce(labelled::text, 'none'), coalesce(under::text, 'none')) AS problem
+                      FROM sent_units
+                      FULL JOIN (SELECT order_id, sku, sum(units) AS under
+                                 FROM label_lines JOIN labels USING (shipment_id) WHERE is_live GROUP BY order_id, sku) AS live
+                          USING (order_id, sku)
+                      WHERE coalesce(labelled, 0) <> coalesce(under, 0)",
+            },
+            Check {
+                table: "labels",
+                sql: "SELECT labels.shipment_id::text AS key,
+                             format('a label that is %s, of an order that is %s; its parcel is %s', state, status,
+                                    CASE WHEN sent_at IS NULL THEN 'not there' ELSE 'there' END) AS problem
+                      FROM labels JOIN orders USING (order_id)
+                      LEFT JOIN shipments ON shipments.shipment_id = labels.shipment_id
+                          AND shipments.order_id = labels.order_id AND shipments.tracking_code = labels.tracking_code
+                      WHERE (state IN ('sent', 'arrived')) <> (sent_at IS NOT NULL)
+                         OR is_live AND status NOT IN ('CONFIRMED', 'SHIPPED')
+                         OR NOT EXISTS (SELECT FROM label_lines WHERE label_lines.shipment_id = labels.shipment_id)",
+            },
+        ],
     },
 ];

@@ -349,19 +349,24 @@ impl Order {
         )
     }
 
-    /// The parcel that has left, with one mug if the rest is to follow.
+    /// The parcel that has left, with one mug if the rest is to follow, each under a label of its own.
     fn parcel(&self) -> String {
-        let (mugs, cups, arrived) = match self.stage {
-            Stage::Shipped => (1, 0, "NULL"),
-            Stage::Delivered => (2, 1, "shard_now() + interval '1 hour'"),
+        let (mugs, cups, arrived, label) = match self.stage {
+            Stage::Shipped => (1, 0, "NULL", "sent"),
+            Stage::Delivered => (2, 1, "shard_now() + interval '1 hour'", "arrived"),
             Stage::Held | Stage::Claimed | Stage::Confirmed | Stage::Voided | Stage::Refunded => return String::new(),
         };
         let (order, parcel, number) = (self.id(0), self.id(2), self.number);
         format!(
-            "INSERT INTO shipments (shipment_id, order_id, key, request_hash, carrier, delivered_at)
-             VALUES ('{parcel}', '{order}', 'parcel', sha256('{number}'), 'Post', {arrived});
+            "INSERT INTO shipments (shipment_id, order_id, key, request_hash, carrier, tracking_code, delivered_at)
+             VALUES ('{parcel}', '{order}', 'parcel', sha256('{number}'), 'Post', 'T{number}', {arrived});
              INSERT INTO shipment_lines
              SELECT '{parcel}', sku, units FROM (VALUES ('MUG', {mugs}), ('CUP', {cups})) AS line (sku, units) WHERE units > 0;
+             INSERT INTO labels (shipment_id, order_id, key, request_hash, service, weight_grams, destination, state, reference,
+                 carrier, tracking_code, pdf)
+             VALUES ('{parcel}', '{order}', 'parcel', sha256('{number}'), 'Tracked', 450, '{{}}', '{label}', 'shp_{number}',
+                 'Post', 'T{number}', '%PDF-');
+             INSERT INTO label_lines SELECT * FROM shipment_lines WHERE shipment_id = '{parcel}';
              INSERT INTO sent_units VALUES ('{order}', 'MUG', 2, {mugs}), ('{order}', 'CUP', 1, {cups});"
         )
     }

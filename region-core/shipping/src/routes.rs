@@ -1,0 +1,76 @@
+//! `GET /v1/orders/{order_id}/labels` and the label itself, for who keeps the store. `POST /v1/webhooks/carrier`: the carrier tells us
+//! something.
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::extract::rejection::BytesRejection;
+use axum::response::IntoResponse;
+use axum::routing::{get, post};
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, StatusCode};
+use region_core_web::{Json, Path, StoreKeeper};
+use shared::api::order::Labels;
+use shared::{OrderId, Problem, ProblemKind, ShipmentId};
+
+use crate::carrier::Carrier;
+use crate::notice::{self, Notice};
+use crate::{NoticeError, Shipping};
+
+/// The service's routes.
+pub fn router<C: Carrier>(shipping: Shipping<C>) -> Router {
+    Router::new()
+        .route("/v1/orders/{order_id}/labels", get(labels::<C>))
+        .route("/v1/orders/{order_id}/shipments/{shipment_id}/label", get(label::<C>))
+        .route("/v1/webhooks/carrier", post(webhook::<C>))
+        .with_state(shipping)
+}
+
+/// For cores of other regions: the carrier told them of a parcel that they do not know.
+pub fn internal_router<C: Carrier>(shipping: Shipping<C>) -> Router {
+    Router::new().route(notice::PATH, post(passed_on::<C>)).with_state(shipping)
+}
+
+async fn labels<C: Carrier>(
+    State(shipping): State<Shipping<C>>,
+    _: StoreKeeper,
+    Path(order_id): Path<OrderId>,
+) -> Result<Json<Labels>, Problem> {
+    Ok(Json(shipping.labels(order_id).await?))
+}
+
+async fn label<C: Carrier>(
+    State(shipping): State<Shipping<C>>,
+    _: StoreKeeper,
+    Path((order_id, shipment_id)): Path<(OrderId, ShipmentId)>,
+) -> Result<impl IntoResponse, Problem> {
+    let pdf = shipping.pdf(order_id, shipment_id).await?.ok_or_else(Problem::not_found)?;
+    Ok(([(CONTENT_TYPE, "application/pdf")], pdf))
+}
+
+/// 200 once it is kept, whether for the first time or not. Anything else has the carrier say it again. No token: it is signed.
+async fn webhook<C: Carrier>(
+    State(shipping): State<Shipping<C>>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<StatusCode, Problem> {
+    let body = body.map_err(|rejection| unread(rejection.status()))?;
+    let taken = shipping.take_notice(&headers, &body).await;
+    if let Err(error @ (NoticeError::Forged(_) | NoticeError::Unreadable(_))) = &taken {
+        tracing::warn!(%error, "a carrier's notice was refused");
+    }
+    Ok(taken.map(|()| StatusCode::OK)?)
+}
+
+fn unread(status: StatusCode) -> Problem {
+    let too_large = status == StatusCode::PAYLOAD_TOO_LARGE;
+    Problem::new(if too_large { ProblemKind::BodyTooLarge } else { ProblemKind::Malformed })
+}
+
+async fn passed_on<C: Carrier>(
+    State(shipping): State<Shipping<C>>,
+    Json(notice): Json<Notice>,
+) -> Result<Json<()>, Problem> {
+    shipping.hear(&notice).await?;
+    Ok(Json(()))
+}

@@ -1,0 +1,95 @@
+//! Labels: bought, printed, given back, and followed until the carrier says that the parcel has arrived.
+
+use std::time::Duration;
+
+use http::Method;
+use serde_json::{Value, json};
+use shared::api::order::{Label, LabelAsked, LabelState, Labels, OrderStatus};
+use shared::{OrderId, ProblemKind, ShipmentId};
+use tests::shopper::key;
+use tests::{Client, Shopper, client, goods, until};
+
+use crate::store::{books, pop, sites, worker};
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+async fn carry(parcel: ShipmentId) -> Value {
+    let carrier = Client::new(&sites().addresses.carrier);
+    let request = carrier.request(Method::POST, "/control/go-on").json(&json!({ "parcel": parcel }));
+    client::send(request).await.expect(200).json()
+}
+
+/// Labels of the parcel that the carrier's own log says were sold: how many are live, and how many were taken back.
+async fn sold(parcel: ShipmentId) -> (usize, usize) {
+    let log: Value = Client::new(&sites().addresses.carrier).get("/log").await.expect(200).json();
+    let labels = log["labels"].as_array().unwrap().iter().filter(|label| label["reference"] == parcel.to_string());
+    let (refunded, live): (Vec<_>, Vec<_>) = labels.partition(|label| label["refunded"] == true);
+    (live.len(), refunded.len())
+}
+
+async fn label(operator: &Shopper, order: OrderId, parcel: ShipmentId, state: LabelState) -> Label {
+    let ask = async || {
+        let labels: Labels = operator.get(&format!("/v1/orders/{order}/labels")).await.expect(200).json();
+        labels.items.into_iter().find(|label| label.shipment_id == parcel && label.state == state)
+    };
+    until(&format!("the label is {state:?}"), LIMIT, ask).await
+}
+
+async fn ask(operator: &Shopper, order: OrderId) -> ShipmentId {
+    let wanted = json!({ "label": { "service": "Tracked", "weight_grams": 450 } });
+    let parcels = format!("/v1/orders/{order}/shipments");
+    operator.post_once(&parcels, &key(), &wanted).await.expect(202).json::<LabelAsked>().shipment_id
+}
+
+#[tokio::test]
+async fn a_parcel_leaves_when_the_carrier_scans_its_label_and_arrives_when_the_carrier_says_so() {
+    let (shopper, operator, sku) = (Shopper::guest(pop()).await, Shopper::operator(sites()).await, goods::plenty());
+    let order = shopper.buys(&[(&sku, 2)], "tok_success").await.order_id;
+    let parcel = ask(&operator, order).await;
+    let bought = label(&operator, order, parcel, LabelState::Bought).await;
+    let code = bought.tracking_code.unwrap();
+    for origin in [pop(), worker()] {
+        let at = Shopper { client: Client::new(origin), tokens: operator.tokens.clone() };
+        let pdf = at.get(&format!("/v1/orders/{order}/shipments/{parcel}/label")).await.expect(200);
+        assert_eq!(pdf.header("content-type"), Some("application/pdf"));
+        assert!(pdf.text().starts_with("%PDF-") && pdf.text().contains(&code));
+    }
+    assert_eq!(shopper.order(order).await.status, OrderStatus::Confirmed, "a label is paper");
+    let late = shopper.post(&format!("/v1/orders/{order}/cancel"), &json!({})).await.expect(409);
+    assert!(late.problem().is(ProblemKind::OrderState), "it is being packed");
+
+    // Nobody polls the carrier for hours: its signed notices come in at the edge.
+    assert_eq!(carry(parcel).await["status"], "in_transit");
+    let reached = async |status| {
+        let ask = async || Some(shopper.order(order).await).filter(|order| order.status == status);
+        until(&format!("the order is {status:?}"), LIMIT, ask).await
+    };
+    let sent = reached(OrderStatus::Shipped).await;
+    assert_eq!(sent.shipments[0].tracking_code.as_deref(), Some(code.as_str()));
+    carry(parcel).await;
+    assert_eq!(carry(parcel).await["status"], "delivered");
+    reached(OrderStatus::Delivered).await;
+    label(&operator, order, parcel, LabelState::Arrived).await;
+    assert_eq!(sold(parcel).await, (1, 0));
+    books().money_matches(shopper.tokens.user_id).await;
+}
+
+#[tokio::test]
+async fn a_label_that_is_given_back_lets_its_order_go_by_hand_or_be_called_off() {
+    let (shopper, operator, sku) = (Shopper::guest(pop()).await, Shopper::operator(sites()).await, goods::plenty());
+    let order = shopper.buys(&[(&sku, 1)], "tok_success").await.order_id;
+    let parcels = format!("/v1/orders/{order}/shipments");
+    let parcel = ask(&operator, order).await;
+    operator.post_once(&parcels, &key(), &json!({ "carrier": "Royal Mail" })).await.expect(409);
+    label(&operator, order, parcel, LabelState::Bought).await;
+    for _ in 0..2 {
+        operator.post(&format!("{parcels}/{parcel}/void"), &json!({})).await.expect(202);
+    }
+    label(&operator, order, parcel, LabelState::Voided).await;
+    assert_eq!(sold(parcel).await, (0, 1));
+    operator.get(&format!("{parcels}/{parcel}/label")).await.expect(404);
+    operator.post_once(&parcels, &key(), &json!({ "carrier": "Royal Mail" })).await.expect(201);
+    let both = json!({ "carrier": "Royal Mail", "label": { "service": "Tracked", "weight_grams": 450 } });
+    let field = operator.post_once(&parcels, &key(), &both).await.expect(422).problem();
+    assert_eq!(field.members["field"], "label");
+}
