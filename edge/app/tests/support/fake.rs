@@ -509,6 +509,7 @@ impl Core {
                 }
                 self.letters.retain(|letter| letter.order_id.to_string() != *id);
                 ok(&GivenAgain { events: 1 })
+            }
             ("GET", ["orders", id, "labels"]) => {
                 self.keeper(request, now_ms)?;
                 self.any_order(request, now_ms, id)?;
