@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use http::Method;
+use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 use shared::api::order::{Label, LabelAsked, LabelState, Labels, OrderStatus};
 use shared::{OrderId, ProblemKind, ShipmentId};
@@ -13,15 +14,22 @@ use crate::store::{books, pop, sites, worker};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
+fn carrier() -> Client {
+    Client::new(&sites().addresses.carrier)
+}
+
+/// The carrier promises nothing of what every answer of the edge does.
+async fn told(request: RequestBuilder) -> Value {
+    client::try_send(request).await.unwrap().expect(200).json()
+}
+
 async fn carry(parcel: ShipmentId) -> Value {
-    let carrier = Client::new(&sites().addresses.carrier);
-    let request = carrier.request(Method::POST, "/control/go-on").json(&json!({ "parcel": parcel }));
-    client::send(request).await.expect(200).json()
+    told(carrier().request(Method::POST, "/control/go-on").json(&json!({ "parcel": parcel }))).await
 }
 
 /// Labels of the parcel that the carrier's own log says were sold: how many are live, and how many were taken back.
 async fn sold(parcel: ShipmentId) -> (usize, usize) {
-    let log: Value = Client::new(&sites().addresses.carrier).get("/log").await.expect(200).json();
+    let log = told(carrier().request(Method::GET, "/log")).await;
     let labels = log["labels"].as_array().unwrap().iter().filter(|label| label["reference"] == parcel.to_string());
     let (refunded, live): (Vec<_>, Vec<_>) = labels.partition(|label| label["refunded"] == true);
     (live.len(), refunded.len())
