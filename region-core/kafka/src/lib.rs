@@ -27,7 +27,7 @@ use crate::publisher::Publisher;
 use crate::subscriber::Subscriber;
 
 /// What the brokers have not brought after this time is read from the outbox.
-pub const GRACE: Duration = Duration::from_secs(60);
+pub const GRACE: Duration = Duration::from_secs(20);
 /// The relay's cursor among those of the consumers.
 const RELAY: &str = "kafka";
 

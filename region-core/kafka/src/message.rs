@@ -1,13 +1,17 @@
 //! Events as messages: CloudEvents 1.0 in the binary mode of its Kafka binding.
 //!
 //! The key is the order, so that the events of one order keep their order; the headers carry the context, and the value is
-//! the payload as JSON. `ce_sequence` and `ce_aggregateversion` are extensions, and so is `ce_traceparent` (Distributed
+//! the payload as JSON, without what concerns nobody else. `ce_sequence` and `ce_aggregateversion` are extensions, and so is `ce_traceparent` (Distributed
 //! Tracing).
 
 use rdkafka::message::{Header, Headers, Message, OwnedHeaders};
 use region_core_events::{Event, Outgoing};
+use serde_json::Value;
 use shared::{EventId, OrderId, RegionName, ShardId};
 use time::format_description::well_known::Rfc3339;
+
+/// Members of payloads that only the store's own services need: what an order is paid with, and what it is judged by.
+const OURS_ALONE: [&str; 2] = ["payment_token", "facts"];
 
 /// Where the event's number stands, and its kind.
 const ID: &str = "ce_id";
@@ -38,6 +42,18 @@ pub(crate) fn headers(
     let insert =
         |headers: OwnedHeaders, (key, value): (&str, String)| headers.insert(Header { key, value: Some(&value) });
     Ok(context.into_iter().chain(trace).fold(OwnedHeaders::new_with_capacity(10), insert))
+}
+
+/// A payload as others may read it. Our own consumers read the event itself, on its shard.
+///
+/// # Errors
+/// If it cannot be written, which JSON can.
+pub(crate) fn value(payload: &Value) -> serde_json::Result<Vec<u8>> {
+    let mut shown = payload.clone();
+    if let Some(members) = shown.as_object_mut() {
+        members.retain(|name, _| !OURS_ALONE.contains(&name.as_str()));
+    }
+    serde_json::to_vec(&shown)
 }
 
 /// What a message tells of.
@@ -80,6 +96,17 @@ mod tests {
         let news = read(&message).unwrap();
         assert_eq!((news.order.to_string(), news.event.to_string()), (ORDER.to_owned(), EVENT.to_owned()));
         assert_eq!(news.kind, "OrderClaimed");
+    }
+
+    #[test]
+    fn what_an_order_is_paid_with_and_judged_by_is_told_to_nobody() {
+        let created = serde_json::json!({
+            "order_id": ORDER, "user_id": 7, "total": { "minor": 1250, "currency": "GBP" }, "payment_token": "tok_success",
+            "expires_at": "2030-01-01T12:15:00Z", "facts": { "user_id": 7, "address": "door", "country": "GB" },
+        });
+        let told: Value = serde_json::from_slice(&value(&created).unwrap()).unwrap();
+        let names: Vec<_> = told.as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(names, ["expires_at", "order_id", "total", "user_id"]);
     }
 
     #[test]

@@ -108,7 +108,7 @@ impl Publisher {
     ) -> Result<impl Future<Output = Result<(), PublishError>> + use<>, PublishError> {
         let shard = self.relay.shard().id();
         let headers = message::headers(outgoing, &self.region, shard).map_err(|_| PublishError::Form)?;
-        let payload = serde_json::to_vec(&outgoing.event.payload).map_err(|_| PublishError::Form)?;
+        let payload = message::value(&outgoing.event.payload).map_err(|_| PublishError::Form)?;
         let key = outgoing.event.aggregate_id.to_string();
         let record = FutureRecord::to(outgoing.topic.name()).key(&key).payload(&payload).headers(headers);
         let sent = producer.send_result(record).map_err(|(error, _)| error)?;
