@@ -82,6 +82,11 @@ impl Host {
     }
 }
 
+/// What a log may hold of a path: its first two parts. What follows may be a name or a token.
+fn place(path: &str) -> &str {
+    path.match_indices('/').nth(2).map_or(path, |(end, _)| &path[..end])
+}
+
 impl Platform for Host {
     fn cache_name(&self) -> &str {
         &self.0.name
@@ -103,7 +108,7 @@ impl Platform for Host {
     async fn kv_put(&self, _: String, _: Bytes, _: u32) {}
 
     async fn upstream(&self, request: Request<Bytes>, client: IpAddr) -> Result<Response<Bytes>, UpstreamError> {
-        let asked = request.uri().path().to_owned();
+        let asked = place(request.uri().path()).to_owned();
         self.0.upstream.send(request, client).await.map_err(|error| {
             tracing::warn!(path = asked, %error, "a core did not answer");
             match error {
@@ -145,6 +150,24 @@ impl Platform for Host {
     fn fill_random(&self, bytes: &mut [u8]) {
         for chunk in bytes.chunks_mut(32) {
             chunk.copy_from_slice(&self.0.entropy.bytes::<32>()[..chunk.len()]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_holds_what_was_asked_for_and_no_name_or_token_in_it() {
+        for (path, held) in [
+            ("/v1/mail-preferences/a-token-that-never-ends", "/v1/mail-preferences"),
+            ("/v1/orders/01a6d4a7-0000-7001-8000-000000000001/timeline", "/v1/orders"),
+            ("/v1/orders", "/v1/orders"),
+            ("/", "/"),
+            ("", ""),
+        ] {
+            assert_eq!(place(path), held);
         }
     }
 }
