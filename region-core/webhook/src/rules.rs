@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use region_core_control::webhooks::KeptEndpoint;
 use region_core_events::contract::{
-    OrderCancelled, OrderConfirmed, OrderDelivered, OrderShipped, Payload, PaymentRefunded, ShipmentDelivered,
-    ShipmentSent,
+    OrderCancelled, OrderConfirmed, OrderDelivered, OrderShipped, Payload, PaymentRefunded, RefundIssued,
+    ShipmentDelivered, ShipmentSent,
 };
 use region_core_events::{Event, HandleError};
 use serde::Serialize;
@@ -16,7 +16,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::{Rfc2822, Rfc3339};
 
 /// The events that are told of, in the order of [`EventType::ALL`].
-pub const KINDS: [&str; 7] = [
+pub const KINDS: [&str; 8] = [
     OrderConfirmed::KIND,
     OrderCancelled::KIND,
     OrderShipped::KIND,
@@ -24,6 +24,7 @@ pub const KINDS: [&str; 7] = [
     ShipmentSent::KIND,
     ShipmentDelivered::KIND,
     PaymentRefunded::KIND,
+    RefundIssued::KIND,
 ];
 /// The version of what stands in `data`. It only grows: a new member is no new version.
 const DATA_VERSION: u32 = 1;
@@ -66,6 +67,11 @@ pub fn data(event: &Event, total: Money) -> Result<Value, HandleError> {
             let refunded = event.read::<PaymentRefunded>()?.ok_or_else(|| said(PaymentRefunded::KIND))?;
             let (payment_id, amount) = (refunded.payment_id, refunded.amount);
             json!({ "order_id": order_id, "payment_id": payment_id, "status": "REFUNDED", "amount": amount })
+        }
+        EventType::RefundIssued => {
+            let issued = event.read::<RefundIssued>()?.ok_or_else(|| said(RefundIssued::KIND))?;
+            let RefundIssued { payment_id, refund_id, amount, .. } = issued;
+            json!({ "order_id": order_id, "payment_id": payment_id, "refund_id": refund_id, "amount": amount })
         }
     })
 }

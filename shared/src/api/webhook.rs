@@ -27,14 +27,17 @@ pub enum EventType {
     /// A parcel arrived.
     #[serde(rename = "shipment.delivered")]
     ShipmentDelivered,
-    /// Money went back.
+    /// Whatever of a payment no [`Self::RefundIssued`] told of went back.
     #[serde(rename = "payment.refunded")]
     PaymentRefunded,
+    /// A part of a payment went back.
+    #[serde(rename = "refund.issued")]
+    RefundIssued,
 }
 
 impl EventType {
     /// Every one of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::OrderConfirmed,
         Self::OrderCancelled,
         Self::OrderShipped,
@@ -42,6 +45,7 @@ impl EventType {
         Self::ShipmentSent,
         Self::ShipmentDelivered,
         Self::PaymentRefunded,
+        Self::RefundIssued,
     ];
 
     /// Its name, as JSON spells it.
@@ -55,6 +59,7 @@ impl EventType {
             Self::ShipmentSent => "shipment.sent",
             Self::ShipmentDelivered => "shipment.delivered",
             Self::PaymentRefunded => "payment.refunded",
+            Self::RefundIssued => "refund.issued",
         }
     }
 

@@ -102,7 +102,8 @@ const fn what(kind: EventType) -> &'static str {
         EventType::OrderDelivered => "all of an order has arrived",
         EventType::ShipmentSent => "a parcel leaves",
         EventType::ShipmentDelivered => "a parcel arrives",
-        EventType::PaymentRefunded => "money goes back",
+        EventType::PaymentRefunded => "the rest of its money goes back",
+        EventType::RefundIssued => "a part of its money goes back",
     }
 }
 
