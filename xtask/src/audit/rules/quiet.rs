@@ -30,8 +30,9 @@ pub(super) const RULES: &[LocalRule] = &[
                   FROM payments
                   WHERE (state IN ('to_create', 'to_authorize', 'to_confirm', 'authorized', 'to_capture', 'to_void', 'to_refund')
                          AND ($1 = 0 OR (changed_at < $2 - interval '120 seconds' * $1
-                              AND NOT EXISTS (SELECT FROM order_reviews AS review
-                                              WHERE review.order_id = payments.order_id AND decision IS NULL))))
+                              AND NOT (state = 'authorized' AND EXISTS (
+                                  SELECT FROM order_reviews JOIN orders USING (order_id)
+                                  WHERE order_id = payments.order_id AND decision IS NULL AND status = 'PENDING')))))
                      OR (state = 'challenge_required' AND $1 = 0)",
         }],
     },
