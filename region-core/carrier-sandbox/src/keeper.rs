@@ -3,10 +3,13 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use region_core_sandbox::journal::{Journal, JournalError};
 use shared_clock::{Clock, Entropy};
 
-use crate::book::{Book, Consignment, Fact, Parcel, Refusal};
-use crate::journal::{Journal, JournalError};
+use crate::book::{Book, Consignment, Fact, Parcel, Record, Refusal};
+
+/// The log's name in its folder.
+const LOG: &str = "parcels.log";
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -34,7 +37,7 @@ struct Desk {
 impl Keeper {
     pub(crate) fn open(folder: &Path, clock: Clock, entropy: Entropy) -> Result<Self, JournalError> {
         let mut book = Book::default();
-        let journal = Some(Journal::open(folder, &mut book)?);
+        let journal = Some(Journal::open(folder, LOG, |record: Record| book.replay(&record))?);
         Ok(Self(Arc::new(Mutex::new(Desk { book, journal, clock, entropy }))))
     }
 
@@ -105,7 +108,7 @@ impl Desk {
         let id = self.book.find(&name).map_or(name, |parcel| parcel.id.clone());
         let record = self.book.record(id.clone(), fact, self.clock.unix_ms());
         let mut journal = self.journal.take().ok_or(KeepError::Broken)?;
-        if let Err(error) = journal.append(&record) {
+        if let Err(error) = journal.append(std::slice::from_ref(&record)) {
             tracing::error!(%error, "the log could not be written; nothing is answered any more");
             return Err(KeepError::Broken);
         }

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use axum::extract::rejection::JsonRejection;
-use axum::extract::{DefaultBodyLimit, Path, Request, State as Shared};
+use axum::extract::{DefaultBodyLimit, Path, State as Shared};
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use region_core_payment_sandbox::faults::{Fate, Faults, Mischief};
+use region_core_sandbox::faults::{Faults, Misbehaviour, Mischief, misbehave};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use shared_clock::Entropy;
@@ -54,12 +54,14 @@ impl App {
 
 /// Every route.
 pub(crate) fn router(app: App) -> Router {
+    let misbehaviour =
+        Misbehaviour { mischief: app.mischief.clone(), silence: app.silence, shutdown: app.shutdown.clone(), failed };
     let v2 = Router::new()
         .route("/v2/shipments", post(create))
         .route("/v2/shipments/{id}", get(read))
         .route("/v2/shipments/{id}/buy", post(buy))
         .route("/v2/shipments/{id}/refund", post(refund))
-        .layer(from_fn_with_state(app.clone(), misbehave));
+        .layer(from_fn_with_state(misbehaviour, misbehave));
     Router::new()
         .route("/ready", get(|| async { "ready\n" }))
         .route("/control", post(control))
@@ -197,26 +199,8 @@ async fn control(Shared(app): Shared<App>, body: Result<Json<Faults>, JsonReject
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn misbehave(Shared(app): Shared<App>, request: Request, next: Next) -> Response {
-    let (fate, delay) = app.mischief.next();
-    let failed = |status: StatusCode| {
-        let error = json!({ "error": { "code": "FAULT", "message": "the sandbox was told to fail", "errors": [] } });
-        (status, Json(error)).into_response()
-    };
-    if fate == Fate::FailsBefore {
-        return failed(StatusCode::SERVICE_UNAVAILABLE);
-    }
-    // A task of its own: the effect comes also if the shop hangs up first.
-    let Ok(response) = tokio::spawn(next.run(request)).await else {
-        return failed(StatusCode::INTERNAL_SERVER_ERROR);
-    };
-    app.shutdown.run_until_cancelled(tokio::time::sleep(delay)).await;
-    match fate {
-        Fate::Spared | Fate::FailsBefore => response,
-        Fate::FailsAfter => failed(StatusCode::INTERNAL_SERVER_ERROR),
-        Fate::AnswerLost => {
-            app.shutdown.run_until_cancelled(tokio::time::sleep(app.silence)).await;
-            failed(StatusCode::GATEWAY_TIMEOUT)
-        }
-    }
+/// How this carrier says that it failed.
+fn failed(status: StatusCode) -> Response {
+    let error = json!({ "error": { "code": "FAULT", "message": "the sandbox was told to fail", "errors": [] } });
+    (status, Json(error)).into_response()
 }

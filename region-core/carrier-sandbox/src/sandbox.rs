@@ -4,14 +4,14 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use region_core_payment_sandbox::faults::Mischief;
-use region_core_payment_sandbox::server;
+use region_core_sandbox::faults::Mischief;
+use region_core_sandbox::journal::JournalError;
+use region_core_sandbox::server::{self, ListenError};
 use shared_clock::{Clock, Entropy};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::hook::{Hook, Teller};
-use crate::journal::JournalError;
 use crate::keeper::Keeper;
 use crate::routes::{self, App};
 
@@ -36,17 +36,9 @@ pub struct Options {
 /// Why it did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum SandboxError {
-    /// Anyone who reaches it can buy: it has no door.
-    #[error("--listen {0}: only loopback addresses are allowed")]
-    NotLoopback(SocketAddr),
-    /// The address is taken, most likely.
-    #[error("--listen {address}: {source}")]
-    Listen {
-        /// As given.
-        address: SocketAddr,
-        /// What the system said.
-        source: std::io::Error,
-    },
+    /// It cannot be reached.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
     /// The log cannot be used.
     #[error("--data-dir: {0}")]
     Journal(#[from] JournalError),
@@ -71,12 +63,7 @@ impl Sandbox {
     /// # Errors
     /// [`SandboxError`], naming the option that is at fault.
     pub async fn open(options: &Options, clock: Clock, entropy: Entropy) -> Result<Self, SandboxError> {
-        if !options.listen.ip().is_loopback() {
-            return Err(SandboxError::NotLoopback(options.listen));
-        }
-        let refused = |source| SandboxError::Listen { address: options.listen, source };
-        let listener = TcpListener::bind(options.listen).await.map_err(refused)?;
-        let address = listener.local_addr().map_err(refused)?;
+        let (listener, address) = server::listen(options.listen).await?;
         let keeper = Keeper::open(&options.data_dir, clock.clone(), entropy.clone())?;
         let (hook, step, silence) = (options.hook.clone(), options.step, options.silence);
         Ok(Self { listener, address, keeper, hook, step, silence, clock, entropy })

@@ -2,14 +2,16 @@
 
 use std::path::Path;
 
+use region_core_sandbox::journal::{Journal, JournalError};
 use shared::Money;
 use shared_clock::{Clock, Entropy};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::book::{Book, Key, Movement, Outcome, Record, Stamp};
-use crate::journal::{Journal, JournalError};
 use crate::rules::{Operation, Payment, Refusal, Token};
 
+/// The log's name in its folder.
+const LOG: &str = "payments.log";
 /// Requests that may wait; more are told to come back.
 const QUEUE: usize = 1_024;
 /// Requests answered by one flush.
@@ -72,7 +74,7 @@ impl Clerk {
         entropy: Entropy,
     ) -> Result<(Self, oneshot::Receiver<Result<(), JournalError>>), JournalError> {
         let mut book = Book::new(max_payments);
-        let journal = Journal::open(folder, &mut book)?;
+        let journal = Journal::open(folder, LOG, |record: Record| book.replay(&record))?;
         let (sender, receiver) = mpsc::channel(QUEUE);
         let (ended, end) = oneshot::channel();
         let mut desk = Desk { book, journal, clock, entropy };

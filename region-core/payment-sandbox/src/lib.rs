@@ -8,11 +8,8 @@
 
 pub mod book;
 pub mod clerk;
-pub mod faults;
-pub mod journal;
 pub mod routes;
 pub mod rules;
 mod sandbox;
-pub mod server;
 
 pub use sandbox::{Options, Sandbox, SandboxError};

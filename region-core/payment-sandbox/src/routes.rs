@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use axum::extract::{DefaultBodyLimit, Path, Query, Request, State as Shared, rejection::JsonRejection};
+use axum::extract::{DefaultBodyLimit, Path, Query, State as Shared, rejection::JsonRejection};
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use region_core_sandbox::faults::{Faults, Misbehaviour, Mischief, misbehave};
 use serde::Deserialize;
 use serde_json::json;
 use shared::idempotency::IDEMPOTENCY_KEY;
@@ -16,7 +17,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::book::Key;
 use crate::clerk::{Act, Busy, Clerk, NewPayment};
-use crate::faults::{Fate, Faults, Mischief};
 use crate::rules::{Operation, Payment, Refusal, Status, Token};
 
 /// Longest body taken.
@@ -41,6 +41,8 @@ pub struct App {
 
 /// Every route.
 pub fn router(app: App) -> Router {
+    let misbehaviour =
+        Misbehaviour { mischief: app.mischief.clone(), silence: app.silence, shutdown: app.shutdown.clone(), failed };
     let v1 = Router::new()
         .route("/v1/payments", post(create).get(find))
         .route("/v1/payments/{reference}", get(read))
@@ -50,7 +52,7 @@ pub fn router(app: App) -> Router {
         .route("/v1/payments/{reference}/void", post(void))
         .route("/v1/payments/{reference}/refund", post(refund))
         .route("/v1/log", get(log))
-        .layer(from_fn_with_state(app.clone(), misbehave));
+        .layer(from_fn_with_state(misbehaviour, misbehave));
     Router::new()
         .route("/ready", get(|| async { "ready\n" }))
         .route("/metrics", get(metrics))
@@ -271,26 +273,7 @@ fn key(headers: &HeaderMap, request: impl FnOnce() -> String) -> Result<Option<K
     Ok(Some(Key { key: key.as_str().to_owned(), request: request() }))
 }
 
-async fn misbehave(Shared(app): Shared<App>, request: Request, next: Next) -> Response {
-    let (fate, delay) = app.mischief.next();
-    let failed = |status: StatusCode| {
-        (status, Json(json!({ "error": { "code": "fault", "message": "the sandbox was told to fail" } })))
-            .into_response()
-    };
-    if fate == Fate::FailsBefore {
-        return failed(StatusCode::SERVICE_UNAVAILABLE);
-    }
-    // A task of its own: the effect comes also if the merchant hangs up first.
-    let Ok(response) = tokio::spawn(next.run(request)).await else {
-        return failed(StatusCode::INTERNAL_SERVER_ERROR);
-    };
-    app.shutdown.run_until_cancelled(tokio::time::sleep(delay)).await;
-    match fate {
-        Fate::Spared | Fate::FailsBefore => response,
-        Fate::FailsAfter => failed(StatusCode::INTERNAL_SERVER_ERROR),
-        Fate::AnswerLost => {
-            app.shutdown.run_until_cancelled(tokio::time::sleep(app.silence)).await;
-            failed(StatusCode::GATEWAY_TIMEOUT)
-        }
-    }
+/// How this provider says that it failed.
+fn failed(status: StatusCode) -> Response {
+    (status, Json(json!({ "error": { "code": "fault", "message": "the sandbox was told to fail" } }))).into_response()
 }

@@ -4,16 +4,16 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use region_core_sandbox::faults::Mischief;
+use region_core_sandbox::journal::JournalError;
+use region_core_sandbox::server::{self, ListenError};
 use shared_clock::{Clock, Entropy};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use crate::clerk::Clerk;
-use crate::faults::Mischief;
-use crate::journal::JournalError;
 use crate::routes::{self, App};
-use crate::server;
 
 /// Longest wait for the clerk's last flush.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -36,17 +36,9 @@ pub struct Options {
 /// Why it did not start, or ended.
 #[derive(Debug, thiserror::Error)]
 pub enum SandboxError {
-    /// Anyone who reaches it can capture and refund: it has no door.
-    #[error("--listen {0}: only loopback addresses are allowed")]
-    NotLoopback(SocketAddr),
-    /// The address is taken, most likely.
-    #[error("--listen {address}: {source}")]
-    Listen {
-        /// As given.
-        address: SocketAddr,
-        /// What the system said.
-        source: std::io::Error,
-    },
+    /// It cannot be reached.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
     /// The log cannot be used.
     #[error("--data-dir: {0}")]
     Journal(#[from] JournalError),
@@ -67,12 +59,7 @@ impl Sandbox {
     /// # Errors
     /// [`SandboxError`], naming the option that is at fault.
     pub async fn open(options: &Options, clock: Clock, entropy: Entropy) -> Result<Self, SandboxError> {
-        if !options.listen.ip().is_loopback() {
-            return Err(SandboxError::NotLoopback(options.listen));
-        }
-        let refused = |source| SandboxError::Listen { address: options.listen, source };
-        let listener = TcpListener::bind(options.listen).await.map_err(refused)?;
-        let address = listener.local_addr().map_err(refused)?;
+        let (listener, address) = server::listen(options.listen).await?;
         let (clerk, clerk_ended) = Clerk::start(&options.data_dir, options.max_payments, clock, entropy)?;
         let app = App {
             clerk,

@@ -1,5 +1,6 @@
-//! The listener: bounded connections, bounded headers, a graceful end.
+//! The listener: loopback only, bounded connections, bounded headers, a graceful end.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +19,36 @@ const CONNECTIONS: usize = 512;
 const HEAD: Duration = Duration::from_secs(10);
 /// Longest wait for requests under way at the end.
 const DRAIN: Duration = Duration::from_secs(5);
+
+/// Why there is no listener.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// Whoever reaches a sandbox may do anything: it has no door.
+    #[error("--listen {0}: only loopback addresses are allowed")]
+    NotLoopback(SocketAddr),
+    /// The address is taken, most likely.
+    #[error("--listen {address}: {source}")]
+    Taken {
+        /// As given.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+/// Binds a loopback address; tells which, for the port may be 0.
+///
+/// # Errors
+/// [`ListenError`].
+pub async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ListenError> {
+    if !address.ip().is_loopback() {
+        return Err(ListenError::NotLoopback(address));
+    }
+    let taken = |source| ListenError::Taken { address, source };
+    let listener = TcpListener::bind(address).await.map_err(taken)?;
+    let bound = listener.local_addr().map_err(taken)?;
+    Ok((listener, bound))
+}
 
 /// Serves until `shutdown`, then finishes the requests under way.
 pub async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken) {

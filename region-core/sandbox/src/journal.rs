@@ -4,7 +4,8 @@ use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use crate::book::{Book, Record};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 /// Why the log cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -43,19 +44,23 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Opens the log in `folder`, makes it if it is not there, and replays it into `book`. A torn last line, which nobody
-    /// was answered about, is cut off.
+    /// Opens the log of that name in `folder`, makes it if it is not there, and has its records taken, the first first. A torn last
+    /// line, which nobody was answered about, is cut off.
     ///
     /// # Errors
     /// [`JournalError`], naming the file and the line.
-    pub fn open(folder: &Path, book: &mut Book) -> Result<Self, JournalError> {
-        let path = folder.join("payments.log");
+    pub fn open<R: DeserializeOwned>(
+        folder: &Path,
+        name: &str,
+        take: impl FnMut(R) -> Result<(), String>,
+    ) -> Result<Self, JournalError> {
+        let path = folder.join(name);
         let io = |source| JournalError::Io { path: path.clone(), source };
         std::fs::create_dir_all(folder).map_err(io)?;
         let mut file =
             OpenOptions::new().create(true).read(true).write(true).truncate(false).open(&path).map_err(io)?;
         file.try_lock().map_err(|_| JournalError::InUse { path: path.clone() })?;
-        let good = replay(&path, &file, book)?;
+        let good = replay(&path, &file, take)?;
         file.set_len(good).map_err(io)?;
         file.seek(SeekFrom::Start(good)).map_err(io)?;
         // The file's own entry must survive as well.
@@ -68,7 +73,7 @@ impl Journal {
     ///
     /// # Errors
     /// [`JournalError::Io`].
-    pub fn append(&mut self, records: &[Record]) -> Result<(), JournalError> {
+    pub fn append<R: Serialize>(&mut self, records: &[R]) -> Result<(), JournalError> {
         let mut lines = Vec::with_capacity(records.len() * 256);
         for record in records {
             serde_json::to_writer(&mut lines, record).map_err(|error| self.io(error.into()))?;
@@ -83,7 +88,11 @@ impl Journal {
 }
 
 /// Replays every whole line; tells how many bytes they have.
-fn replay(path: &Path, file: &File, book: &mut Book) -> Result<u64, JournalError> {
+fn replay<R: DeserializeOwned>(
+    path: &Path,
+    file: &File,
+    mut take: impl FnMut(R) -> Result<(), String>,
+) -> Result<u64, JournalError> {
     let mut reader = BufReader::new(file);
     let (mut text, mut good, mut line) = (Vec::new(), 0, 0);
     loop {
@@ -97,8 +106,7 @@ fn replay(path: &Path, file: &File, book: &mut Book) -> Result<u64, JournalError
             return Ok(good);
         }
         line += 1;
-        let taken =
-            serde_json::from_slice(&text).map_err(|error| error.to_string()).and_then(|record| book.replay(&record));
+        let taken = serde_json::from_slice(&text).map_err(|error| error.to_string()).and_then(&mut take);
         taken.map_err(|cause| JournalError::Damaged { path: path.to_owned(), line, cause })?;
         good += read as u64;
     }
@@ -106,60 +114,66 @@ fn replay(path: &Path, file: &File, book: &mut Book) -> Result<u64, JournalError
 
 #[cfg(test)]
 mod tests {
-    use shared::{Currency, Money};
-
     use super::*;
-    use crate::book::Stamp;
-    use crate::rules::Token;
 
-    fn folder_with_payments(count: usize) -> tempfile::TempDir {
+    const NAME: &str = "facts.log";
+
+    fn folder_with_facts(count: u32) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
-        let mut book = Book::new(100);
-        let mut journal = Journal::open(folder.path(), &mut book).unwrap();
-        for number in 0..count {
-            let stamp = Stamp { at_ms: 1, fresh: number.to_string() };
-            let amount = Money::new(5, Currency::GBP).unwrap();
-            let created = book.create(&format!("order-{number}"), amount, Token::Success, None, &stamp).unwrap();
-            journal.append(&[created.record.unwrap()]).unwrap();
+        let mut journal = Journal::open(folder.path(), NAME, |_: u32| Ok(())).unwrap();
+        for fact in 0..count {
+            journal.append(&[1000 + fact]).unwrap();
         }
         folder
     }
 
-    fn reopened(folder: &Path) -> Result<usize, JournalError> {
-        let mut book = Book::new(100);
-        Journal::open(folder, &mut book).map(|_| book.counts().0)
+    fn reopened(folder: &Path) -> Result<Vec<u32>, JournalError> {
+        let mut facts = Vec::new();
+        Journal::open(folder, NAME, |fact| {
+            facts.push(fact);
+            Ok(())
+        })?;
+        Ok(facts)
     }
 
     #[test]
-    fn what_was_written_is_read_back() {
-        assert_eq!(reopened(folder_with_payments(3).path()).unwrap(), 3);
+    fn what_was_written_is_read_back_in_order() {
+        assert_eq!(reopened(folder_with_facts(3).path()).unwrap(), [1000, 1001, 1002]);
     }
 
     #[test]
     fn a_torn_last_line_never_happened() {
-        let folder = folder_with_payments(2);
-        let path = folder.path().join("payments.log");
+        let folder = folder_with_facts(2);
+        let path = folder.path().join(NAME);
         let whole = std::fs::read(&path).unwrap();
-        std::fs::write(&path, &whole[..whole.len() - 7]).unwrap();
-        assert_eq!(reopened(folder.path()).unwrap(), 1);
-        assert_eq!(reopened(folder.path()).unwrap(), 1, "the torn line was not cut off");
+        std::fs::write(&path, &whole[..whole.len() - 3]).unwrap();
+        assert_eq!(reopened(folder.path()).unwrap(), [1000]);
+        assert_eq!(reopened(folder.path()).unwrap(), [1000], "the torn line was not cut off");
     }
 
     #[test]
     fn damage_before_the_end_is_named_by_its_line() {
-        let folder = folder_with_payments(3);
-        let path = folder.path().join("payments.log");
-        let damaged = std::fs::read_to_string(&path).unwrap().replacen("\"sequence\":2", "\"sequence\":\"two\"", 1);
+        let folder = folder_with_facts(3);
+        let path = folder.path().join(NAME);
+        let damaged = std::fs::read_to_string(&path).unwrap().replacen("1001", "1oo1", 1);
         std::fs::write(&path, damaged).unwrap();
         assert!(matches!(reopened(folder.path()), Err(JournalError::Damaged { line: 2, .. })));
     }
 
     #[test]
+    fn a_record_that_contradicts_what_came_before_is_named_by_its_line() {
+        let folder = folder_with_facts(2);
+        let take = |fact: u32| if fact == 1001 { Err("twice".to_owned()) } else { Ok(()) };
+        let refused = Journal::open(folder.path(), NAME, take).unwrap_err();
+        assert!(refused.to_string().ends_with("facts.log, line 2: twice"), "{refused}");
+    }
+
+    #[test]
     fn two_sandboxes_never_share_a_log() {
-        let folder = folder_with_payments(0);
-        let first = Journal::open(folder.path(), &mut Book::new(1)).unwrap();
+        let folder = folder_with_facts(0);
+        let first = Journal::open(folder.path(), NAME, |_: u32| Ok(())).unwrap();
         assert!(matches!(reopened(folder.path()), Err(JournalError::InUse { .. })));
         drop(first);
-        assert_eq!(reopened(folder.path()).unwrap(), 0);
+        assert!(reopened(folder.path()).unwrap().is_empty());
     }
 }

@@ -3,10 +3,15 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::middleware::Next;
+use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use shared_clock::Entropy;
+use tokio_util::sync::CancellationToken;
 
-/// How the sandbox misbehaves. Rates are 0 to 1 of all requests under `/v1`; a later setting replaces all of an earlier.
+/// How a sandbox misbehaves. Rates are 0 to 1 of all requests that a real one would serve; a later setting replaces all of an earlier.
 #[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Faults {
@@ -76,6 +81,41 @@ impl Mischief {
             throw < edge
         });
         (fate.map_or(Fate::Spared, |(_, fate)| fate), Duration::from_millis(faults.delay_ms))
+    }
+}
+
+/// What [`misbehave`] needs.
+#[derive(Clone, Debug)]
+pub struct Misbehaviour {
+    /// The present setting.
+    pub mischief: Mischief,
+    /// How long an answer that nobody hears takes.
+    pub silence: Duration,
+    /// Ends waiting when the process does.
+    pub shutdown: CancellationToken,
+    /// How this party says that it failed.
+    pub failed: fn(StatusCode) -> Response,
+}
+
+/// Middleware (`axum::middleware::from_fn_with_state`) that lets a request's fate befall it.
+pub async fn misbehave(State(state): State<Misbehaviour>, request: Request, next: Next) -> Response {
+    let Misbehaviour { mischief, silence, shutdown, failed } = state;
+    let (fate, delay) = mischief.next();
+    if fate == Fate::FailsBefore {
+        return failed(StatusCode::SERVICE_UNAVAILABLE);
+    }
+    // A task of its own: the effect comes also if the shop hangs up first.
+    let Ok(response) = tokio::spawn(next.run(request)).await else {
+        return failed(StatusCode::INTERNAL_SERVER_ERROR);
+    };
+    shutdown.run_until_cancelled(tokio::time::sleep(delay)).await;
+    match fate {
+        Fate::Spared | Fate::FailsBefore => response,
+        Fate::FailsAfter => failed(StatusCode::INTERNAL_SERVER_ERROR),
+        Fate::AnswerLost => {
+            shutdown.run_until_cancelled(tokio::time::sleep(silence)).await;
+            failed(StatusCode::GATEWAY_TIMEOUT)
+        }
     }
 }
 
