@@ -18,13 +18,13 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::dns::Name;
 use hyper_util::rt::TokioExecutor;
+use region_core_outbound::target::Guard;
 use shared_clock::Clock;
 use tokio::time::Instant;
 use tower_service::Service;
 
 use crate::rules::{Answer, Outcome, retry_after};
 use crate::signature;
-use crate::target::Guard;
 
 /// How much of an answer is read.
 const ANSWER_BYTES: usize = 1024;

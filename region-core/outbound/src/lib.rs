@@ -1,0 +1,3 @@
+//! Requests to strangers: where they may lead, judged in one place for every service that sends them.
+
+pub mod target;
