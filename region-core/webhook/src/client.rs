@@ -2,59 +2,26 @@
 //! beginning alone, no redirects, no proxy, no connection kept.
 
 use std::error::Error;
-use std::io;
-use std::net::SocketAddr;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::FutureExt as _;
-use futures::future::BoxFuture;
 use http::header::{CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
 use http::{HeaderName, Request};
 use http_body_util::{BodyExt as _, Full};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::client::legacy::connect::dns::Name;
 use hyper_util::rt::TokioExecutor;
+use region_core_outbound::resolver::Resolver;
+use region_core_outbound::target::Guard;
 use shared_clock::Clock;
 use tokio::time::Instant;
-use tower_service::Service;
 
 use crate::rules::{Answer, Outcome, retry_after};
 use crate::signature;
-use crate::target::Guard;
 
 /// How much of an answer is read.
 const ANSWER_BYTES: usize = 1024;
-
-/// Resolves a name and leaves only what may be connected to: nobody resolves it a second time, when it might lead elsewhere.
-#[derive(Clone, Copy)]
-struct Resolver(Guard);
-
-impl Service<Name> for Resolver {
-    type Response = std::vec::IntoIter<SocketAddr>;
-    type Error = io::Error;
-    type Future = BoxFuture<'static, io::Result<Self::Response>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, name: Name) -> Self::Future {
-        let guard = self.0;
-        async move {
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            let allowed: Vec<_> = found.filter(|address| guard.allows(address.ip())).collect();
-            if allowed.is_empty() {
-                return Err(io::Error::other("the name does not lead to the public Internet"));
-            }
-            Ok(allowed.into_iter())
-        }
-        .boxed()
-    }
-}
 
 /// One attempt's request.
 #[derive(Debug)]
@@ -141,21 +108,4 @@ fn request(post: Post) -> http::Result<Request<Full<Bytes>>> {
 fn chain(error: &(dyn Error + 'static)) -> String {
     let chain = std::iter::successors(Some(error), |error: &&(dyn Error + 'static)| (*error).source());
     chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    async fn resolved(guard: Guard) -> io::Result<Vec<SocketAddr>> {
-        Ok(Resolver(guard).call("localhost".parse().unwrap()).await?.collect())
-    }
-
-    #[tokio::test]
-    async fn a_name_that_leads_to_this_machine_leads_nowhere_unless_a_developer_says_so() {
-        let refused = resolved(Guard { loopback: false }).await.unwrap_err();
-        assert!(refused.to_string().contains("does not lead to the public Internet"), "{refused}");
-        let allowed = resolved(Guard { loopback: true }).await.unwrap();
-        assert!(!allowed.is_empty() && allowed.iter().all(|address| address.ip().is_loopback()), "{allowed:?}");
-    }
 }
