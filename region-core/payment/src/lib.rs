@@ -273,6 +273,6 @@ mod tests {
 
     #[test]
     fn the_usual_lease_outlasts_the_longest_exchange() {
-        assert!(Settings::default().lease > driver::LONGEST_WAIT + Deadlines::default().total * exchange::MOST_CALLS);
+        assert!(Settings::default().lease > driver::LONGEST_WAIT + client::DEADLINES.total * exchange::MOST_CALLS);
     }
 }

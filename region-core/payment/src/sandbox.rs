@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
+use region_core_outbound::http::Http;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -10,7 +11,7 @@ use shared::idempotency::IDEMPOTENCY_KEY;
 use shared::{Money, PaymentId, RefundId};
 use url::Url;
 
-use crate::client::{Deadlines, Http, request};
+use crate::client::{DEADLINES, Deadlines, client};
 use crate::provider::{
     NewPayment, NewRefund, Provider, ProviderError, ProviderPayment, ProviderRefund, RefundStanding, Shown,
 };
@@ -39,7 +40,7 @@ impl Sandbox {
     /// # Errors
     /// [`SandboxError`].
     pub fn new(origin: &str) -> Result<Self, SandboxError> {
-        Self::within(origin, Deadlines::default())
+        Self::within(origin, DEADLINES)
     }
 
     /// The sandbox at `origin`, within these deadlines.
@@ -48,7 +49,7 @@ impl Sandbox {
     /// [`SandboxError`].
     pub fn within(origin: &str, deadlines: Deadlines) -> Result<Self, SandboxError> {
         let url = Url::parse(origin).ok().filter(|url| url.scheme() == "http" && url.path() == "/");
-        Ok(Self { origin: url.ok_or_else(|| SandboxError::Url(origin.to_owned()))?, http: Http::new(deadlines)? })
+        Ok(Self { origin: url.ok_or_else(|| SandboxError::Url(origin.to_owned()))?, http: client(deadlines)? })
     }
 
     fn url(&self, path: &[&str]) -> Url {
@@ -66,17 +67,15 @@ impl Sandbox {
         body: Option<Value>,
     ) -> Result<T, ProviderError> {
         let builder = http::Request::post(self.url(path).as_str()).header(IDEMPOTENCY_KEY, key);
-        let request = match body {
-            Some(body) => request(builder.header(CONTENT_TYPE, "application/json"), body.to_string())?,
-            None => request(builder, Bytes::new())?,
+        let (status, answer) = match body {
+            Some(body) => self.http.send(builder.header(CONTENT_TYPE, "application/json"), body.to_string()).await?,
+            None => self.http.send(builder, Bytes::new()).await?,
         };
-        let (status, answer) = self.http.send(request).await?;
         read(status, &answer)
     }
 
     async fn fetch(&self, url: &Url) -> Result<(StatusCode, Bytes), ProviderError> {
-        let builder = http::Request::get(url.as_str());
-        self.http.send(request(builder, Bytes::new())?).await
+        Ok(self.http.send(http::Request::get(url.as_str()), Bytes::new()).await?)
     }
 }
 

@@ -27,12 +27,13 @@ mod signature;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue};
+use region_core_outbound::http::Http;
 use secrecy::{ExposeSecret as _, SecretString};
 use shared::idempotency::IDEMPOTENCY_KEY;
 use shared::{Money, PaymentId, RefundId};
 use url::{Host, Url};
 
-use crate::client::{Deadlines, Http, request};
+use crate::client::{DEADLINES, Deadlines, client};
 use crate::notice::{Notice, NoticeError};
 use crate::provider::{NewPayment, NewRefund, Provider, ProviderError, ProviderPayment, ProviderRefund, Shown};
 
@@ -95,7 +96,7 @@ impl Stripe {
     /// # Errors
     /// [`StripeError`].
     pub fn new(account: &Account) -> Result<Self, StripeError> {
-        Self::within(account, Deadlines::default())
+        Self::within(account, DEADLINES)
     }
 
     /// The account, within these deadlines.
@@ -112,7 +113,7 @@ impl Stripe {
             base: base(&account.url).ok_or_else(|| StripeError::Url(account.url.clone()))?,
             authorization: authorization(&account.secret_key).ok_or(StripeError::SecretKey)?,
             webhook_secrets: secrets.clone(),
-            http: Http::new(deadlines)?,
+            http: client(deadlines)?,
         })
     }
 
@@ -134,7 +135,7 @@ impl Stripe {
 
     async fn send(&self, builder: http::request::Builder, body: String) -> Result<Answer, ProviderError> {
         let builder = builder.header(AUTHORIZATION, &self.authorization).header("stripe-version", VERSION);
-        self.http.send(request(builder, body)?).await
+        Ok(self.http.send(builder, body).await?)
     }
 
     /// Does something to a PaymentIntent.

@@ -1,97 +1,32 @@
-//! HTTP to a carrier: deadlines, bounded answers, a bounded pool of idle connections, no redirects, no proxy.
+//! HTTP to a carrier.
 
-use std::error::Error;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{Request, StatusCode};
-use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use region_core_outbound::http::{Bounds, Http, Unanswered};
+
+pub use region_core_outbound::http::Deadlines;
 
 use crate::carrier::CarrierError;
 
 /// Idle connections kept.
 const IDLE_CONNECTIONS: usize = 16;
-/// How long a connection is kept idle.
-const IDLE: Duration = Duration::from_secs(60);
 
-/// How long the carrier may take.
-#[derive(Clone, Copy, Debug)]
-pub struct Deadlines {
-    /// To be reached.
-    pub connect: Duration,
-    /// For the whole exchange: brokers ask carriers in turn, and are slow.
-    pub total: Duration,
+/// How long a carrier may take, if nothing else is said: brokers ask carriers in turn, and are slow.
+pub(crate) const DEADLINES: Deadlines = Deadlines { connect: Duration::from_secs(3), total: Duration::from_secs(20) };
+
+/// A client for one carrier, whose answers have at most so many bytes.
+///
+/// # Errors
+/// If TLS cannot be set up.
+pub(crate) fn client(deadlines: Deadlines, answer_bytes: usize) -> Result<Http, rustls::Error> {
+    Http::new(Bounds { deadlines, answer_bytes, idle_connections: IDLE_CONNECTIONS })
 }
 
-impl Default for Deadlines {
-    fn default() -> Self {
-        Self { connect: Duration::from_secs(3), total: Duration::from_secs(20) }
+impl From<Unanswered> for CarrierError {
+    fn from(unanswered: Unanswered) -> Self {
+        match unanswered {
+            Unanswered::NotSent(_) => Self::Refused(unanswered.to_string()),
+            Unanswered::Unknown(cause) => Self::Unknown(cause),
+        }
     }
-}
-
-/// A client for one carrier. Clones share its connections.
-#[derive(Clone, Debug)]
-pub(crate) struct Http {
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
-    total: Duration,
-}
-
-impl Http {
-    /// # Errors
-    /// If TLS cannot be set up.
-    pub(crate) fn new(deadlines: Deadlines) -> Result<Self, rustls::Error> {
-        let mut tcp = HttpConnector::new();
-        tcp.set_connect_timeout(Some(deadlines.connect));
-        tcp.set_nodelay(true);
-        tcp.enforce_http(false);
-        let connector = HttpsConnectorBuilder::new()
-            .with_provider_and_webpki_roots(rustls::crypto::ring::default_provider())?
-            .https_or_http()
-            .enable_http1()
-            .wrap_connector(tcp);
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE)
-            .pool_max_idle_per_host(IDLE_CONNECTIONS)
-            .build(connector);
-        Ok(Self { client, total: deadlines.total })
-    }
-
-    /// The whole answer, if it comes in time and has at most `most_bytes`.
-    pub(crate) async fn send(
-        &self,
-        request: Request<Full<Bytes>>,
-        most_bytes: usize,
-    ) -> Result<(StatusCode, Bytes), CarrierError> {
-        let late = |_| CarrierError::Unknown(format!("no answer within {} ms", self.total.as_millis()));
-        tokio::time::timeout(self.total, self.exchange(request, most_bytes)).await.map_err(late)?
-    }
-
-    async fn exchange(
-        &self,
-        request: Request<Full<Bytes>>,
-        most_bytes: usize,
-    ) -> Result<(StatusCode, Bytes), CarrierError> {
-        let (head, body) = self.client.request(request).await.map_err(|error| unknown(&error))?.into_parts();
-        let body = Limited::new(body, most_bytes).collect().await.map_err(|error| unread(&*error))?;
-        Ok((head.status, body.to_bytes()))
-    }
-}
-
-fn unread(error: &(dyn Error + 'static)) -> CarrierError {
-    if error.is::<LengthLimitError>() {
-        CarrierError::Unknown("the answer is too long".to_owned())
-    } else {
-        unknown(error)
-    }
-}
-
-/// The chain in one line.
-fn unknown(error: &(dyn Error + 'static)) -> CarrierError {
-    let chain = std::iter::successors(Some(error), |error: &&(dyn Error + 'static)| (*error).source());
-    CarrierError::Unknown(chain.map(ToString::to_string).collect::<Vec<_>>().join(": "))
 }

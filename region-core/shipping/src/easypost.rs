@@ -24,7 +24,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Request, StatusCode};
-use http_body_util::Full;
+use region_core_outbound::http::Http;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 use shared::ShipmentId;
@@ -32,7 +32,7 @@ use shared::api::order::Address;
 use url::{Host, Url};
 
 use crate::carrier::{Carrier, CarrierError, CarrierParcel, Consignment, Postage, Rate, Shown};
-use crate::client::{Deadlines, Http};
+use crate::client::{DEADLINES, Deadlines, client};
 use crate::notice::{Notice, NoticeError};
 
 /// Where EasyPost is.
@@ -85,6 +85,8 @@ pub struct EasyPost {
     webhook_secrets: Vec<SecretString>,
     from: Address,
     http: Http,
+    /// Labels are longer than answers.
+    labels: Http,
 }
 
 impl EasyPost {
@@ -93,7 +95,7 @@ impl EasyPost {
     /// # Errors
     /// [`EasyPostError`].
     pub fn new(account: &Account) -> Result<Self, EasyPostError> {
-        Self::within(account, Deadlines::default())
+        Self::within(account, DEADLINES)
     }
 
     /// The account, within these deadlines.
@@ -112,7 +114,8 @@ impl EasyPost {
             authorization: authorization(&account.api_key).ok_or(EasyPostError::ApiKey)?,
             webhook_secrets: secrets.clone(),
             from: account.from.clone(),
-            http: Http::new(deadlines)?,
+            http: client(deadlines, ANSWER_BYTES)?,
+            labels: client(deadlines, PDF_BYTES)?,
         })
     }
 
@@ -136,7 +139,7 @@ impl EasyPost {
 
     async fn send(&self, builder: http::request::Builder, body: Bytes) -> Result<(StatusCode, Bytes), CarrierError> {
         let builder = builder.header(AUTHORIZATION, &self.authorization).header(ACCEPT, "application/json");
-        self.http.send(request(builder, body)?, ANSWER_BYTES).await
+        Ok(self.http.send(builder, body).await?)
     }
 }
 
@@ -180,7 +183,7 @@ impl Carrier for EasyPost {
     async fn pdf(&self, postage: &Postage) -> Result<Bytes, CarrierError> {
         let url = Url::parse(&postage.pdf_url).ok().filter(|url| url.scheme() == "https" || self.is_own(url));
         let url = url.ok_or_else(|| CarrierError::Unknown("the label lies at no https address".to_owned()))?;
-        let (status, pdf) = self.http.send(request(Request::get(url.as_str()), Bytes::new())?, PDF_BYTES).await?;
+        let (status, pdf) = self.labels.send(Request::get(url.as_str()), Bytes::new()).await?;
         if !status.is_success() || !pdf.starts_with(b"%PDF-") {
             return Err(CarrierError::Unknown(format!("{status} and no PDF where the label should be")));
         }
@@ -199,10 +202,6 @@ impl EasyPost {
     fn is_own(&self, url: &Url) -> bool {
         url.origin() == self.base.origin()
     }
-}
-
-fn request(builder: http::request::Builder, body: Bytes) -> Result<Request<Full<Bytes>>, CarrierError> {
-    builder.body(Full::new(body)).map_err(|error| CarrierError::Refused(format!("no request: {error}")))
 }
 
 fn address(address: &Address) -> Value {

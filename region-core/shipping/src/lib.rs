@@ -200,6 +200,6 @@ mod tests {
 
     #[test]
     fn the_usual_lease_outlasts_the_longest_exchange() {
-        assert!(Settings::default().lease > Deadlines::default().total * exchange::MOST_CALLS);
+        assert!(Settings::default().lease > client::DEADLINES.total * exchange::MOST_CALLS);
     }
 }
