@@ -126,7 +126,7 @@ impl Shopper {
         let item =
             |(sku, units): &(&Sku, i64)| OrderItem { sku: (*sku).clone(), quantity: Quantity::new(*units).unwrap() };
         let items: Vec<_> = items.iter().map(item).collect();
-        let request = QuoteRequest { items: items.clone() };
+        let request = QuoteRequest { items: items.clone(), country: None, delivery_option: None };
         let quote: Quote = self.post("/v1/quotes", &request).await.expect(200).json();
         PlaceOrder {
             items,
@@ -135,6 +135,7 @@ impl Shopper {
             expected_total: quote.total,
             cart_version: None,
             email: None,
+            delivery_option: None,
             user_id: None,
         }
     }

@@ -15,6 +15,7 @@
 
 mod acknowledged;
 mod cut;
+mod delivery;
 mod figures;
 mod layout;
 mod merge;
@@ -86,6 +87,7 @@ pub(crate) async fn run(layout: &Layout, demand: Demand) -> anyhow::Result<Repor
     once::check(&mut cut, &mut findings).await?;
     acknowledged::check(acknowledged, &mut cut, &mut findings).await?;
     prices::check(&mut cut, &mut findings).await?;
+    delivery::check(&mut cut, &mut findings).await?;
     provider::check(provider, &mut cut, &mut findings).await?;
     ownership::check(&mut cut, &mut findings).await?;
     let figures = figures::count(&mut cut, units).await?;

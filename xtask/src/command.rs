@@ -3,6 +3,7 @@
 pub(crate) mod audit;
 pub(crate) mod bench;
 pub(crate) mod check;
+pub(crate) mod delivery;
 pub(crate) mod down;
 pub(crate) mod faults;
 pub(crate) mod import;

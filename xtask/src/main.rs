@@ -44,6 +44,8 @@ enum Command {
     Logs(command::logs::Options),
     /// Reads products and stock from a file into the store that runs.
     Import(command::import::Options),
+    /// Puts a table of what delivery costs in force in the store that runs.
+    Delivery(command::delivery::Options),
     /// Places every sale of a file of invoices as an order in the store that runs, and checks the books to the penny.
     Replay(command::replay::Options),
     /// Looks for rows that break a promise about units, orders, money, events or slots.
@@ -99,6 +101,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Status(options) => command::status::run(&instance, &options).await,
         Command::Logs(options) => command::logs::run(&instance, &options).await,
         Command::Import(options) => command::import::run(&workspace, &instance, &options).await,
+        Command::Delivery(options) => command::delivery::run(&workspace, &instance, &options).await,
         Command::Replay(options) => Ok(Box::pin(command::replay::run(&instance, &options)).await?),
         Command::Audit(options) => Ok(Box::pin(command::audit::run(&instance, &options)).await?),
         Command::Faults(options) => Ok(Box::pin(command::faults::run(&workspace, &options)).await?),

@@ -191,6 +191,41 @@ const sendOnce = (form) => {
 };
 all("form[data-once]").forEach(sendOnce);
 
+// What delivery costs, as soon as it is said where to or how; without this, a button asks.
+const showChoice = ({ id, name, text }, chosen) => {
+  const radio = element("input", { type: "radio", id: `by-${id}`, name: "delivery_option", value: id, required: "" });
+  radio.checked = id === chosen;
+  const label = element("label", { for: radio.id }, element("span", { class: "choice-name" }, name), element("span", { class: "dim" }, text));
+  return element("div", { class: "choice" }, radio, label);
+};
+for (const button of all("button[data-show]")) {
+  const form = button.form;
+  let latest = 0;
+  button.hidden = true;
+  form.addEventListener("change", async ({ target }) => {
+    if (target.name !== "country" && target.name !== "delivery_option") return;
+    const turn = ++latest;
+    const wanted = fields(form);
+    wanted.set(button.name, button.value);
+    try {
+      const said = await post(form, wanted);
+      if (turn !== latest) return;
+      one("[name=total]", form).value = said.minor;
+      one("[name=currency]", form).value = said.currency;
+      write(one("[data-delivery]", form), said.delivery);
+      for (const due of all("[data-due]", form)) write(due, said.total);
+      // What was just used stays where it is.
+      if (target.name === "delivery_option") return;
+      const choices = said.choices.map((choice) => showChoice(choice, said.chosen));
+      const trouble = said.trouble ? [element("p", {}, said.trouble)] : [];
+      one("[data-choices]", form).replaceChildren(...trouble, element("div", { class: "choices" }, ...choices));
+    } catch {
+      // Nobody knows now what it costs: the button asks again.
+      if (turn === latest) button.hidden = false;
+    }
+  });
+}
+
 // An order that may still move on: its page is told, and says so aloud, without being loaded anew.
 const element = (name, attributes, ...children) => {
   const made = document.createElement(name);

@@ -218,6 +218,77 @@ async fn an_unknown_outcome_keeps_the_key_and_a_refusal_changes_it() {
     assert_ne!(key(&refused.form("/checkout")), key(&form));
 }
 
+/// A shop in which delivery costs something.
+fn delivering(express_minor: i64) -> (Fake, Router) {
+    let (platform, router) = shop();
+    platform.inner().core.lock().unwrap().express_minor = Some(express_minor);
+    (platform, router)
+}
+
+fn field<'a>(form: &'a [(String, String)], name: &str) -> &'a str {
+    form.iter().find(|(own, _)| own == name).map_or("", |(_, value)| value)
+}
+
+#[tokio::test]
+async fn the_cheapest_way_of_delivery_stands_first_and_another_is_paid_for_without_a_script() {
+    let (_platform, router) = delivering(895);
+    let mut browser = Browser::new(&router);
+    add(&mut browser, TAPE, "2").await;
+    let form = browser.get("/checkout").await.form("/checkout");
+    assert_eq!(field(&form, "delivery_option"), "standard");
+    let goods = field(&form, "total").parse::<i64>().unwrap() - 395;
+    let address = [("name", "Ada"), ("line1", "1 High Street"), ("city", "York")];
+    let form = with(form, &address);
+
+    let shown =
+        browser.post("/checkout", &with(form.clone(), &[("delivery_option", "express"), ("show", "delivery")])).await;
+    assert_eq!((shown.status, shown.text("[data-delivery]").as_str()), (http::StatusCode::OK, "£8.95"));
+    let express = shown.form("/checkout");
+    assert_eq!(field(&express, "total"), (goods + 895).to_string());
+    assert_eq!(
+        (field(&express, "name"), key(&express)),
+        ("Ada", key(&form)),
+        "what was typed stays, and so does the key"
+    );
+
+    // Whoever only presses the other button is asked once more, for the new total.
+    let refused = browser.post("/checkout", &with(form, &[("delivery_option", "express")])).await;
+    assert_eq!(refused.text("#problem h2"), "The total has changed");
+    assert_eq!(field(&refused.form("/checkout"), "total"), (goods + 895).to_string());
+    let placed = browser.post("/checkout", &refused.form("/checkout")).await;
+    let order = browser.get(placed.location()).await;
+    assert!(order.text(".sums").contains("By express van, 1 day"), "{}", order.text(".sums"));
+    assert!(order.text(".sums").contains("£8.95"));
+}
+
+#[tokio::test]
+async fn another_country_has_other_ways_of_delivery_or_none() {
+    let (_platform, router) = delivering(895);
+    let mut browser = Browser::new(&router);
+    add(&mut browser, TAPE, "2").await;
+    let address = [("name", "Ada"), ("line1", "1 High Street"), ("city", "York"), ("delivery_option", "express")];
+    let form = with(browser.get("/checkout").await.form("/checkout"), &address);
+    let france = with(form.clone(), &[("country", "FR"), ("show", "delivery")]);
+    let shown = browser.post("/checkout", &france).await;
+    assert_eq!(field(&shown.form("/checkout"), "delivery_option"), "standard", "express is not offered there");
+    let refused = browser.post("/checkout", &with(form.clone(), &[("country", "FR")])).await;
+    assert_eq!(refused.status, 422);
+    assert_eq!(field(&refused.form("/checkout"), "delivery_option"), "standard");
+
+    for sent in [&[("country", "JP"), ("show", "delivery")][..], &[("country", "JP"), ("delivery_option", "standard")]]
+    {
+        let told = browser.post("/checkout", &with(form.clone(), sent)).await;
+        assert!(told.text("#country-error").contains("We do not deliver to this country"), "{}", told.body);
+        assert!(told.text("#delivery").contains("Please choose another one"), "{}", told.text("#delivery"));
+    }
+    let request = Request::post("/checkout").header("host", HOST).header("accept", "application/json");
+    let request = request.header("origin", format!("https://{HOST}")).header("sec-fetch-site", "same-origin");
+    let request = request.header("content-type", "application/x-www-form-urlencoded");
+    let asked = browser.send(request.body(Body::from(serde_urlencoded::to_string(&france).unwrap())).unwrap()).await;
+    let said: serde_json::Value = serde_json::from_str(&asked.body).unwrap();
+    assert_eq!((&said["chosen"], &said["choices"][0]["text"]), (&"standard".into(), &"2 to 4 days · £3.95".into()));
+}
+
 #[tokio::test]
 async fn units_on_their_way_are_explained_and_the_same_form_is_sent_again() {
     let (platform, router) = shop();

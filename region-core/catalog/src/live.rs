@@ -10,7 +10,7 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use crate::snapshot::Snapshot;
-use crate::store::{self, CatalogError};
+use crate::store::{self, CatalogError, Changes};
 
 /// The catalog as this core knows it. Cheap to clone; clones share the snapshot.
 #[derive(Clone, Debug)]
@@ -71,8 +71,9 @@ impl Catalog {
         let _one = self.0.refreshing.lock().await;
         let old = self.snapshot();
         let Some(changes) = store::load_changes(&self.0.copy, old.version()).await? else { return Ok(false) };
+        let Changes { version, changed, withdrawn, delivery } = changes;
         let joined =
-            tokio::task::spawn_blocking(move || old.advanced(changes.version, changes.changed, &changes.withdrawn));
+            tokio::task::spawn_blocking(move || old.advanced(version, changed, &withdrawn).delivering(delivery));
         // The closure only moves values about; were it to panic all the same, the old snapshot stands.
         let Ok(new) = joined.await else { return Ok(false) };
         let version = new.version();

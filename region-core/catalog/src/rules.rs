@@ -33,6 +33,7 @@ pub(crate) struct VariantRow {
     pub(crate) currency: String,
     pub(crate) price_minor: i64,
     pub(crate) compare_at_price_minor: Option<i64>,
+    pub(crate) weight_grams: i32,
     pub(crate) on_sale: bool,
 }
 
@@ -161,6 +162,8 @@ fn entry(
         currency: variant.price.currency().code().to_owned(),
         price_minor: variant.price.minor(),
         compare_at_price_minor: variant.compare_at_price.map(shared::Money::minor),
+        // The reader's bound is far below.
+        weight_grams: i32::try_from(variant.weight_grams).unwrap_or(i32::MAX),
         on_sale: product.on_sale,
     });
     let kept = standing.into_iter().flat_map(|entry| &entry.variants).filter(|it| !named.contains(it.sku.as_str()));
@@ -218,6 +221,7 @@ mod tests {
             option_values: Vec::new(),
             price: Money::new(*minor, Currency::GBP).unwrap(),
             compare_at_price: None,
+            weight_grams: 350,
             units: 1,
             line: 2,
         };

@@ -3,15 +3,17 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use shared::api::catalog::{Category, CategoryRef};
+use shared::api::catalog::{Category, CategoryRef, Variant};
 use shared::{Money, ProductId, Sku};
 
+use crate::delivery::DeliveryTable;
 use crate::item::Item;
 
 /// The catalog at one version. What is withdrawn is not in it.
 #[derive(Debug, Default)]
 pub struct Snapshot {
     version: u64,
+    delivery: Option<Arc<DeliveryTable>>,
     by_id: HashMap<ProductId, Arc<Item>>,
     by_slug: HashMap<Box<str>, Arc<Item>>,
     by_sku: HashMap<Sku, (Arc<Item>, u32)>,
@@ -35,6 +37,8 @@ pub struct Offer<'a> {
     pub option_values: &'a [String],
     /// Price of one, tax included.
     pub price: Money,
+    /// What one weighs; 0 if nobody said.
+    pub weight_grams: u32,
 }
 
 impl Snapshot {
@@ -42,6 +46,18 @@ impl Snapshot {
     #[must_use]
     pub fn version(&self) -> u64 {
         self.version
+    }
+
+    /// What delivery costs; `None` in a store that delivers everything for nothing.
+    #[must_use]
+    pub fn delivery(&self) -> Option<&DeliveryTable> {
+        self.delivery.as_deref()
+    }
+
+    /// This snapshot with that delivery table.
+    #[must_use]
+    pub fn delivering(self, delivery: Option<DeliveryTable>) -> Self {
+        Self { delivery: delivery.map(Arc::new), ..self }
     }
 
     /// Products on sale.
@@ -66,8 +82,8 @@ impl Snapshot {
     #[must_use]
     pub fn offer(&self, sku: &Sku) -> Option<Offer<'_>> {
         let (item, index) = self.by_sku.get(sku)?;
-        let variant = &item.variants[*index as usize];
-        Some(Offer { item, option_values: &variant.option_values, price: variant.price })
+        let Variant { option_values, price, weight_grams, .. } = &item.variants[*index as usize];
+        Some(Offer { item, option_values, price: *price, weight_grams: *weight_grams })
     }
 
     /// The product of that name in paths.
@@ -122,7 +138,7 @@ impl Snapshot {
             by_id.remove(gone);
         }
         by_id.extend(changed.into_iter().map(|item| (item.product_id, Arc::new(item))));
-        Self::build(version, by_id)
+        Self { delivery: self.delivery.clone(), ..Self::build(version, by_id) }
     }
 
     fn build(version: u64, by_id: HashMap<ProductId, Arc<Item>>) -> Self {
@@ -139,6 +155,6 @@ impl Snapshot {
             let shelf = || Shelf { category: item.category.clone(), items: Vec::new() };
             by_category.entry(slug).or_insert_with(shelf).items.push(item.clone());
         }
-        Self { version, by_id, by_slug, by_sku, by_title, by_category }
+        Self { version, delivery: None, by_id, by_slug, by_sku, by_title, by_category }
     }
 }

@@ -1,5 +1,7 @@
 //! Its SQL, on a catalog database: importers write the primary, cores read their region's copy.
 
+pub(crate) mod delivery;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -9,6 +11,7 @@ use sqlx::types::Json;
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
+use crate::delivery::DeliveryTable;
 use crate::item::Item;
 use crate::rules::{Entry, Plan, PriceRow, ProductRow, VariantRow};
 
@@ -43,6 +46,8 @@ pub(crate) struct Changes {
     pub(crate) version: u64,
     pub(crate) changed: Vec<Item>,
     pub(crate) withdrawn: Vec<ProductId>,
+    /// As it is at that version, changed or not.
+    pub(crate) delivery: Option<DeliveryTable>,
 }
 
 /// Products that changed after `seen`, all read at one instant; `None` if the copy is still at that version, or while it is
@@ -58,6 +63,7 @@ pub(crate) async fn load_changes(copy: &PgPool, seen: u64) -> Result<Option<Chan
         r#"SELECT version,
                product_versions = (SELECT coalesce(sum(version), 0) FROM catalog.products)
                AND variant_versions = (SELECT coalesce(sum(version), 0) FROM catalog.variants)
+               AND delivery_version = (SELECT coalesce(max(version), 0) FROM catalog.delivery_tables)
                AND NOT EXISTS (SELECT FROM catalog.products p
                                WHERE NOT EXISTS (SELECT FROM catalog.categories c WHERE c.slug = p.category)) AS "whole!"
            FROM catalog.versions"#
@@ -70,8 +76,9 @@ pub(crate) async fn load_changes(copy: &PgPool, seen: u64) -> Result<Option<Chan
     }
     let version = u64::try_from(copy.version).map_err(|_| corrupt("versions.version", copy.version))?;
     let (changed, withdrawn) = load_items(&mut tx, seen).await?;
+    let delivery = delivery::find(&mut tx).await?.map(|(_, table)| table);
     tx.commit().await?;
-    Ok(Some(Changes { version, changed, withdrawn }))
+    Ok(Some(Changes { version, changed, withdrawn, delivery }))
 }
 
 async fn load_items(conn: &mut PgConnection, seen: i64) -> Result<(Vec<Item>, Vec<ProductId>), CatalogError> {
@@ -114,7 +121,7 @@ async fn load_items(conn: &mut PgConnection, seen: i64) -> Result<(Vec<Item>, Ve
 /// Variants on sale of the products that changed after `seen`, in order.
 async fn load_variants(conn: &mut PgConnection, seen: i64) -> Result<HashMap<Uuid, Vec<Variant>>, CatalogError> {
     let rows = sqlx::query!(
-        "SELECT v.sku, v.product_id, v.option_values, v.currency, v.price_minor, v.compare_at_price_minor
+        "SELECT v.sku, v.product_id, v.option_values, v.currency, v.price_minor, v.compare_at_price_minor, v.weight_grams
          FROM catalog.variants v JOIN catalog.products p USING (product_id)
          WHERE p.version > $1 AND v.on_sale ORDER BY v.product_id, v.position",
         seen,
@@ -130,6 +137,8 @@ async fn load_variants(conn: &mut PgConnection, seen: i64) -> Result<HashMap<Uui
             option_values: row.option_values,
             price: money(row.price_minor)?,
             compare_at_price: row.compare_at_price_minor.map(money).transpose()?,
+            weight_grams: u32::try_from(row.weight_grams)
+                .map_err(|_| corrupt("variants.weight_grams", row.weight_grams))?,
         };
         variants.entry(row.product_id).or_default().push(variant);
     }
@@ -194,7 +203,7 @@ pub(crate) async fn load_standing(
     let ids: Vec<Uuid> = products.iter().map(|product| product.product_id).collect();
     let rows = sqlx::query_as!(
         VariantRow,
-        "SELECT sku, product_id, position, option_values, currency, price_minor, compare_at_price_minor, on_sale
+        "SELECT sku, product_id, position, option_values, currency, price_minor, compare_at_price_minor, weight_grams, on_sale
          FROM catalog.variants WHERE product_id = ANY($1) ORDER BY product_id, position",
         &ids,
     )
@@ -243,12 +252,7 @@ impl From<Standing> for ProductRow {
 
 /// Writes a plan under the catalog's next version and answers that version. The caller holds the writers' lock.
 pub(crate) async fn write(conn: &mut PgConnection, plan: &Plan) -> Result<i64, CatalogError> {
-    let version = sqlx::query_scalar!(
-        "INSERT INTO catalog.versions AS standing (version) VALUES (1)
-         ON CONFLICT (one_row) DO UPDATE SET version = standing.version + 1 RETURNING version"
-    )
-    .fetch_one(&mut *conn)
-    .await?;
+    let version = advance(conn).await?;
     write_categories(conn, plan).await?;
     for entries in plan.entries.chunks(CHUNK) {
         write_products(conn, version, entries).await?;
@@ -262,6 +266,15 @@ pub(crate) async fn write(conn: &mut PgConnection, plan: &Plan) -> Result<i64, C
     }
     write_sums(conn).await?;
     Ok(version)
+}
+
+/// The catalog's next version, from now on its current one.
+async fn advance(conn: &mut PgConnection) -> Result<i64, CatalogError> {
+    let version = sqlx::query_scalar!(
+        "INSERT INTO catalog.versions AS standing (version) VALUES (1)
+         ON CONFLICT (one_row) DO UPDATE SET version = standing.version + 1 RETURNING version"
+    );
+    Ok(version.fetch_one(conn).await?)
 }
 
 /// Tells the copies what they must hold to have all of this version.
@@ -315,14 +328,17 @@ async fn write_variants(conn: &mut PgConnection, version: i64, entries: &[Entry]
     let rows: Vec<&VariantRow> = entries.iter().flat_map(|entry| &entry.variants).collect();
     sqlx::query!(
         "INSERT INTO catalog.variants
-             (sku, product_id, position, option_values, currency, price_minor, compare_at_price_minor, on_sale, version)
-         SELECT sku, product_id, position, option_values, currency, price_minor, compare_at_price_minor, on_sale, $2
+             (sku, product_id, position, option_values, currency, price_minor, compare_at_price_minor, weight_grams,
+              on_sale, version)
+         SELECT sku, product_id, position, option_values, currency, price_minor, compare_at_price_minor, weight_grams,
+             on_sale, $2
          FROM jsonb_to_recordset($1) AS rows (sku text, product_id uuid, position integer, option_values text[],
-             currency text, price_minor bigint, compare_at_price_minor bigint, on_sale boolean)
+             currency text, price_minor bigint, compare_at_price_minor bigint, weight_grams integer, on_sale boolean)
          ON CONFLICT (sku) DO UPDATE SET
              product_id = excluded.product_id, position = excluded.position, option_values = excluded.option_values,
              currency = excluded.currency, price_minor = excluded.price_minor,
-             compare_at_price_minor = excluded.compare_at_price_minor, on_sale = excluded.on_sale,
+             compare_at_price_minor = excluded.compare_at_price_minor, weight_grams = excluded.weight_grams,
+             on_sale = excluded.on_sale,
              version = excluded.version",
         Json(rows) as _,
         version,

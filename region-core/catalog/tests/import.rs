@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test")]
 
-use region_core_catalog::{Catalog, ImportError, ImportOptions, Imported, import};
+use region_core_catalog::{
+    Catalog, ImportError, ImportOptions, Imported, NoDelivery, SetDelivery, import, read_delivery, set_delivery,
+};
 use region_core_store::test_support::catalog_database;
 use shared::{Currency, Sku};
 use shared_clock::{Clock, Entropy};
@@ -196,4 +198,63 @@ async fn a_copy_that_lacks_a_row_of_its_version_is_not_taken_over() {
         .unwrap();
     assert!(catalog.refresh().await.unwrap());
     assert_eq!(catalog.snapshot().price(&sku("MUG")).unwrap().minor(), 275);
+}
+
+const DELIVERY: &str = include_str!("../../../infra/demo/delivery.toml");
+
+#[tokio::test]
+async fn what_delivery_costs_is_versioned_with_the_prices_and_a_repeat_changes_nothing() {
+    let pool = catalog_database().await.pool;
+    take_rows(&pool, "mug,Mug,Mugs,true,,,MUG,5,2.50\n").await;
+    let catalog = Catalog::load(pool.clone()).await.unwrap();
+    assert!(catalog.snapshot().delivery().is_none(), "without a table all is free");
+
+    let table = read_delivery(DELIVERY).unwrap();
+    assert_eq!(set_delivery(&pool, &table, true).await.unwrap(), SetDelivery::Changed { version: 2 });
+    assert!(catalog.refresh().await.unwrap());
+    let before = catalog.snapshot();
+    assert_eq!((before.version(), before.delivery()), (2, Some(&table)));
+    assert_eq!(before.price(&sku("MUG")).unwrap().minor(), 250, "prices stay as they were");
+    assert_eq!(set_delivery(&pool, &table, false).await.unwrap(), SetDelivery::AsItWas { version: 2 });
+
+    let dearer = read_delivery(&DELIVERY.replacen("price_minor = 395", "price_minor = 495", 1)).unwrap();
+    assert_eq!(set_delivery(&pool, &dearer, true).await.unwrap(), SetDelivery::AsItWas { version: 2 });
+    assert_eq!(set_delivery(&pool, &dearer, false).await.unwrap(), SetDelivery::Changed { version: 3 });
+    take_rows(&pool, "mug,Mug,Mugs,true,,,MUG,5,2.75\n").await;
+    catalog.refresh().await.unwrap();
+    let after = catalog.snapshot();
+    assert_eq!((after.version(), after.delivery()), (4, Some(&dearer)), "an import leaves delivery as it is");
+    assert_eq!(before.delivery(), Some(&table), "a snapshot never changes");
+    let kept = sqlx::query_scalar!("SELECT version FROM catalog.delivery_tables ORDER BY version");
+    assert_eq!(kept.fetch_all(&pool).await.unwrap(), [2, 3], "an audit needs both");
+    let goods = after.price(&sku("MUG")).unwrap();
+    assert_eq!(after.delivery().unwrap().offers("GB", goods, 70_001), Err(NoDelivery::TooHeavy));
+}
+
+#[tokio::test]
+async fn a_copy_that_lacks_the_newest_table_waits_for_it_and_no_table_puts_a_country_in_two_zones() {
+    let pool = catalog_database().await.pool;
+    set_delivery(&pool, &read_delivery(DELIVERY).unwrap(), false).await.unwrap();
+    let catalog = Catalog::load(pool.clone()).await.unwrap();
+    let next = "UPDATE catalog.versions SET version = 2, delivery_version = 2";
+    sqlx::raw_sql(next).execute(&pool).await.unwrap();
+    assert!(!catalog.refresh().await.unwrap(), "orders would be priced by a table that was replaced");
+    let copied = "INSERT INTO catalog.delivery_tables SELECT 2, currency, zones FROM catalog.delivery_tables";
+    sqlx::raw_sql(copied).execute(&pool).await.unwrap();
+    assert!(catalog.refresh().await.unwrap());
+
+    let twice = "INSERT INTO catalog.delivery_tables SELECT 3, currency, zones || zones FROM catalog.delivery_tables";
+    let error = sqlx::raw_sql(twice).execute(&pool).await.unwrap_err();
+    assert_eq!(error.as_database_error().unwrap().constraint(), Some("delivery_tables_country_in_one_zone"));
+}
+
+#[tokio::test]
+async fn what_goods_weigh_reaches_the_snapshot() {
+    let pool = catalog_database().await.pool;
+    let rows = "Handle,Title,Variant SKU,Variant Price,Variant Grams\nmug,Mug,MUG,2.50,350\ncup,Cup,CUP,1.00,\n";
+    take(&pool, rows.as_bytes()).await.unwrap();
+    let catalog = Catalog::load(pool).await.unwrap();
+    let snapshot = catalog.snapshot();
+    let weight = |name: &str| snapshot.offer(&sku(name)).unwrap().weight_grams;
+    assert_eq!((weight("MUG"), weight("CUP")), (350, 0));
 }

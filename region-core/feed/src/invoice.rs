@@ -280,6 +280,7 @@ impl Facts {
             option_values: Vec::new(),
             price,
             compare_at_price: None,
+            weight_grams: 0,
             units: self.units,
             line: self.first_line,
         };

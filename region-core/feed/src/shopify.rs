@@ -1,7 +1,7 @@
 //! Shopify's product CSV: rows of one handle are one product; the first row describes it, each row may bring a variant
 //! and a picture.
 //!
-//! Deliberately not read: weights, taxes, barcodes, SEO and Google columns other than the category.
+//! Deliberately not read: units of weight other than grams, taxes, barcodes, SEO and Google columns other than the category.
 
 use std::collections::{HashMap, HashSet};
 
@@ -26,6 +26,8 @@ pub struct ProductFile {
 
 const OPTIONS: usize = 3;
 const MAX_TITLE: usize = 300;
+/// Heaviest unit: ten tonnes.
+const MAX_GRAMS: f64 = 10_000_000.0;
 
 struct Columns {
     handle: Option<usize>,
@@ -43,6 +45,8 @@ struct Columns {
     units: Option<usize>,
     price: Option<usize>,
     compare_at: Option<usize>,
+    grams: Option<usize>,
+    is_sent: Option<usize>,
     image: Option<usize>,
     image_alt: Option<usize>,
 }
@@ -144,6 +148,9 @@ impl Reader {
         let compare_at_price = earlier.filter(|earlier| earlier.minor() > price.minor());
         let sku = sku(row.get(self.columns.sku), handle, &option_values)?;
         let units = units(row.get(self.columns.units))?;
+        // What is not sent weighs nothing, whatever the file says.
+        let is_sent = !row.get(self.columns.is_sent).eq_ignore_ascii_case("false");
+        let weight_grams = if is_sent { grams(row.get(self.columns.grams))? } else { 0 };
         if let Some(first) = self.skus.get(&sku) {
             return Err(Reason::RepeatedSku { sku: sku.to_string(), first: *first });
         }
@@ -157,6 +164,7 @@ impl Reader {
             option_values,
             price,
             compare_at_price,
+            weight_grams,
             units: on_hand,
             line: row.line,
         });
@@ -195,6 +203,15 @@ fn units(text: &str) -> Result<i64, Reason> {
         .ok_or_else(|| Reason::field("Variant Inventory Qty", text, "a whole number of at most 1,000,000,000"))
 }
 
+/// Whole grams, rounded up; shops write them with and without a fraction.
+fn grams(text: &str) -> Result<u32, Reason> {
+    let read = if text.is_empty() { Some(0.0) } else { text.parse::<f64>().ok() };
+    let read = read.filter(|grams| (0.0..=MAX_GRAMS).contains(grams));
+    let grams = read.ok_or_else(|| Reason::field("Variant Grams", text, "a weight of at most 10,000,000 grams"))?;
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "its range was checked")]
+    Ok(grams.ceil() as u32)
+}
+
 impl Columns {
     fn of(table: &Table<'_>) -> Self {
         let numbered = |what: &str| [1, 2, 3].map(|number| table.column(&format!("Option{number} {what}")));
@@ -215,6 +232,8 @@ impl Columns {
             units: table.column("Variant Inventory Qty"),
             price: table.column("Variant Price"),
             compare_at: table.column("Variant Compare At Price"),
+            grams: table.column("Variant Grams"),
+            is_sent: table.column("Variant Requires Shipping"),
             image: table.column("Image Src"),
             image_alt: table.column("Image Alt Text"),
         }
@@ -371,6 +390,20 @@ mod tests {
             ]
         );
         assert_eq!(file.products.len(), 1);
+    }
+
+    #[test]
+    fn weights_are_read_where_something_is_sent() {
+        let rows = "Handle,Title,Variant SKU,Variant Price,Variant Grams,Variant Requires Shipping\n\
+                    a,A,A,1,200,true\nb,B,B,1,0.5,\nc,C,C,1,300.0,false\nd,D,D,1,,true\ne,E,E,1,-1,true\nf,F,F,1,NaN,true\n";
+        let Feed::Products(file) = read_feed(rows.as_bytes(), Currency::USD).unwrap() else {
+            panic!("read as invoices")
+        };
+        let weights: Vec<_> = file.products.iter().map(|product| product.variants[0].weight_grams).collect();
+        assert_eq!(weights, [200, 1, 0, 0]);
+        let said: Vec<_> = file.refused.iter().map(ToString::to_string).collect();
+        assert_eq!(said[0], "line 6: Variant Grams \"-1\" is not a weight of at most 10,000,000 grams");
+        assert_eq!(file.refused.len(), 4, "{said:?}"); // and the two products without a variant
     }
 
     #[test]

@@ -192,8 +192,17 @@ fn receipt(order: &Order) -> Receipt {
     Receipt {
         lines: order.lines.iter().map(line).collect(),
         subtotal: order.subtotal.to_string(),
-        delivery: if order.shipping.minor() == 0 { "Free".to_owned() } else { order.shipping.to_string() },
+        delivery: delivery(order),
         total: order.total.to_string(),
+    }
+}
+
+/// `£8.95 (Express delivery, 1 day)`.
+fn delivery(order: &Order) -> String {
+    let price = if order.shipping.minor() == 0 { "Free".to_owned() } else { order.shipping.to_string() };
+    match &order.delivery {
+        Some(delivery) => format!("{price} ({}, {})", one_line(&delivery.name), delivery.days),
+        None => price,
     }
 }
 

@@ -129,7 +129,16 @@ impl From<OrderError> for Problem {
                 .detail(PriceError::UnknownSku(sku.clone()))
                 .field("items")
                 .with("sku", sku.as_str()),
-            OrderError::Price(error @ (PriceError::Free | PriceError::Money { .. })) => Self::invalid("items", error),
+            OrderError::Price(error @ PriceError::NotDeliveredTo(_)) => {
+                Self::invalid("shipping_address.country", error)
+            }
+            OrderError::Price(error @ PriceError::NotOffered) => Self::invalid("delivery_option", error),
+            OrderError::Price(
+                error @ (PriceError::Free
+                | PriceError::Money { .. }
+                | PriceError::TooHeavy
+                | PriceError::DeliveryMoney(_)),
+            ) => Self::invalid("items", error),
             OrderError::QuoteChanged(priced) => quote_changed(*priced),
             OrderError::CartChanged(error) => error.into(),
             OrderError::SoldOut(short) => sold_out(&short),

@@ -42,9 +42,13 @@ pub use ship::{Parcel, Sent};
 
 /// The region's own copy of the catalog, as an order needs it: answered from memory, all items at one version.
 pub trait PriceList: Send + Sync + 'static {
-    /// Prices items at one version of the catalog ([`rules::price`]).
+    /// Prices items, and their delivery, at one version of the catalog ([`rules::price`], [`rules::PricedOrder::delivered`]).
     ///
     /// # Errors
-    /// When an item is not for sale or the sum does not fit.
-    fn price(&self, items: &BTreeMap<Sku, Quantity>) -> Result<rules::PricedOrder, rules::PriceError>;
+    /// When an item is not for sale, cannot be delivered like that, or the sum does not fit.
+    fn price(
+        &self,
+        items: &BTreeMap<Sku, Quantity>,
+        wish: rules::DeliveryWish<'_>,
+    ) -> Result<rules::PricedOrder, rules::PriceError>;
 }

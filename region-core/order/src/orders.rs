@@ -24,7 +24,7 @@ use crate::error::OrderError;
 use crate::follow::MOST_FOLLOWERS;
 use crate::handover::{Handed, Handover, Stands};
 use crate::limit::Limit;
-use crate::rules::{CheckedOrder, PriceError, PricedOrder, checked_items, facts};
+use crate::rules::{CheckedOrder, InvalidField, PriceError, PricedOrder, checked_items, checked_wish, facts};
 use crate::store::lines::Lines;
 use crate::store::place::{self, KnownKey, Times};
 use crate::store::read;
@@ -151,12 +151,16 @@ impl Orders {
         &self.0.followers
     }
 
-    /// What these items would cost now.
+    /// What these items would cost now, and the ways to have them delivered if it is said where to.
     ///
     /// # Errors
-    /// When an item breaks a bound, is not for sale, or the sum does not fit.
+    /// When a field breaks a bound, an item is not for sale, cannot be delivered like that, or the sum does not fit.
     pub fn quote(&self, request: &QuoteRequest) -> Result<PricedOrder, OrderError> {
-        Ok(self.0.parts.prices.price(&checked_items(&request.items)?)?)
+        let (items, wish) = (checked_items(&request.items)?, checked_wish(request)?);
+        self.0.parts.prices.price(&items, wish).map_err(|error| match error {
+            PriceError::NotDeliveredTo(_) => InvalidField { field: "country".into(), reason: error.to_string() }.into(),
+            error => error.into(),
+        })
     }
 
     /// Places an order once: the idempotency record, the order, its lines, its reservations and its event, in one
@@ -180,7 +184,7 @@ impl Orders {
         let turn = tokio::time::timeout(LONGEST_TURN, entry.may_stand.lock()).await;
         let mut may_stand = turn.map_err(|_| OrderError::StillRunning)?;
         let attempt = Attempt { shard, caller, key, hash: checked.request_hash(), traceparent };
-        let seen = as_seen(&checked, prices.price(&checked.items));
+        let seen = as_seen(&checked, prices.price(&checked.items, checked.wish()));
         // A repeat gets its order whatever has become of the prices since, and without spoiling a batch of new ones. One whose
         // first was refused is as good as new: many come again while units are on their way, and need no connection for it.
         if *may_stand || seen.is_err() {
@@ -454,6 +458,7 @@ fn accepted(new: &Wanted, times: Times) -> Order {
         total: priced.total,
         shipping_address: checked.shipping_address.clone(),
         email: checked.email.clone(),
+        delivery: priced.delivery.clone(),
         shipments: Vec::new(),
         returns: Vec::new(),
         version: 1,

@@ -2,11 +2,14 @@
 
 pub(crate) mod admit;
 mod checked;
+mod delivery;
 mod facts;
 mod parcel;
 mod price;
 
+pub(crate) use checked::checked_wish;
 pub use checked::{CheckedOrder, InvalidField, checked_items};
+pub use delivery::DeliveryWish;
 pub(crate) use facts::facts;
 pub(crate) use parcel::{By, CheckedReturn, CheckedShipment, checked_reason, checked_restock};
 pub use price::{PriceError, Priced, PricedOrder, price};

@@ -1,6 +1,8 @@
 //! Promises about placing orders, kept by a real Postgres.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "placing/delivery.rs"]
+mod delivery;
 #[path = "placing/follow.rs"]
 mod follow;
 #[path = "placing/handover.rs"]
@@ -25,7 +27,7 @@ use region_core_events::contract::{
 };
 use region_core_events::{Consumer, NewEvent, Runner, Settings, Wakes, append};
 use region_core_inventory::{Borrowing, NotCovered, Receipt, receive};
-use region_core_order::rules::{PriceError, Priced, PricedOrder, price};
+use region_core_order::rules::{DeliveryWish, PriceError, Priced, PricedOrder, price};
 use region_core_order::{Caller, OrderError, Orders, Parts, PaymentNews, PriceList};
 use region_core_store::redis::Redis;
 use region_core_store::{Shard, Shards, StoreError, test_support};
@@ -39,7 +41,7 @@ use shared_clock::{Clock, Entropy};
 use sqlx::Row;
 use tokio::task::JoinSet;
 
-/// A fixed price list: MUG at £2.50, HEART at £1.00.
+/// A fixed price list: MUG at £2.50, HEART at £1.00; delivery is free, but to France (see `delivery.rs`).
 struct List(HashMap<Sku, i64>);
 
 impl List {
@@ -49,8 +51,9 @@ impl List {
 }
 
 impl PriceList for List {
-    fn price(&self, items: &BTreeMap<Sku, Quantity>) -> Result<PricedOrder, PriceError> {
-        price(items, Currency::GBP, 7, |sku| Some(Priced { title: sku.as_str().into(), unit_price: self.find(sku)? }))
+    fn price(&self, items: &BTreeMap<Sku, Quantity>, wish: DeliveryWish<'_>) -> Result<PricedOrder, PriceError> {
+        let offer = |sku: &Sku| Some(Priced { title: sku.as_str().into(), unit_price: self.find(sku)? });
+        delivery::deliver(price(items, Currency::GBP, 7, offer)?, wish)
     }
 }
 
@@ -182,6 +185,7 @@ fn wanting(items: &[(&str, i64)], total: i64) -> PlaceOrder {
         expected_total: Money::new(total, Currency::GBP).unwrap(),
         cart_version: None,
         email: None,
+        delivery_option: None,
         user_id: None,
     }
 }

@@ -132,6 +132,7 @@ mod tests {
             option_values: Vec::new(),
             price: Money::new(minor, Currency::GBP).unwrap(),
             compare_at_price: None,
+            weight_grams: 0,
         };
         let category = CategoryRef { name: slug.to_uppercase(), slug };
         let title = format!("Thing {number:03}");

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::Subcommand;
 
 mod account;
+mod delivery;
 mod events;
 mod import;
 mod migrate;
@@ -29,6 +30,8 @@ pub(crate) enum Command {
     },
     /// Read products, and stock, from a shop's invoice lines or a Shopify product CSV (plain or gzip).
     Import(import::Import),
+    /// Put a table of what delivery costs in force, in every region.
+    Delivery(delivery::Delivery),
     /// Look after accounts.
     #[command(subcommand)]
     Account(account::Account),
@@ -61,6 +64,7 @@ impl Command {
             Self::Serve { config } => serve::run(config.read()?).await,
             Self::Migrate { config } => migrate::run(&config.read()?).await,
             Self::Import(import) => import.run().await,
+            Self::Delivery(delivery) => delivery.run().await,
             Self::Account(account) => account.run().await,
             Self::Events(events) => events.run().await,
         }

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use region_core_cart::{Offer, Prices};
-use region_core_catalog::{Catalog, Snapshot};
+use region_core_catalog::{Catalog, NoDelivery, Snapshot};
 use region_core_order::PriceList;
-use region_core_order::rules::{PriceError, Priced, PricedOrder, price};
-use shared::{Currency, Quantity, Sku};
+use region_core_order::rules::{DeliveryWish, PriceError, Priced, PricedOrder, price};
+use shared::{Currency, Quantity, Sku, country};
 
 /// What is for sale in one currency.
 pub(crate) struct CatalogPrices {
@@ -20,11 +20,26 @@ fn priced(snapshot: &Snapshot, sku: &Sku) -> Option<Priced> {
     Some(Priced { title: Arc::from(&*offer.item.title), unit_price: offer.price })
 }
 
+/// The order with what its delivery costs, as far as it is said where to. Without a table nothing is offered, all is free.
+fn delivered(snapshot: &Snapshot, order: PricedOrder, wish: DeliveryWish<'_>) -> Result<PricedOrder, PriceError> {
+    let (Some(table), Some(to)) = (snapshot.delivery(), wish.country) else {
+        return if wish.option.is_some() { Err(PriceError::NotOffered) } else { Ok(order) };
+    };
+    let grams = order.weight_grams(|sku| snapshot.offer(sku).map_or(0, |offer| offer.weight_grams));
+    let options = table.offers(to, order.subtotal, grams).map_err(|why| match why {
+        NoDelivery::Country => PriceError::NotDeliveredTo(country::name(to).to_owned()),
+        NoDelivery::TooHeavy => PriceError::TooHeavy,
+        NoDelivery::Money(error) => PriceError::DeliveryMoney(error),
+    })?;
+    order.delivered(options, wish.option, grams)
+}
+
 impl PriceList for CatalogPrices {
-    fn price(&self, items: &BTreeMap<Sku, Quantity>) -> Result<PricedOrder, PriceError> {
-        // One snapshot for all items: an order has prices of one version.
+    fn price(&self, items: &BTreeMap<Sku, Quantity>, wish: DeliveryWish<'_>) -> Result<PricedOrder, PriceError> {
+        // One snapshot for all items and their delivery: an order has prices of one version.
         let snapshot = self.catalog.snapshot();
-        price(items, self.currency, snapshot.version(), |sku| priced(&snapshot, sku))
+        let order = price(items, self.currency, snapshot.version(), |sku| priced(&snapshot, sku))?;
+        delivered(&snapshot, order, wish)
     }
 }
 

@@ -100,6 +100,9 @@ pub struct Variant {
     pub price: Money,
     /// An earlier, higher price.
     pub compare_at_price: Option<Money>,
+    /// What one weighs; 0 if nobody said.
+    #[serde(default)]
+    pub weight_grams: u32,
 }
 
 /// A product: `GET /v1/products/{slug}`.

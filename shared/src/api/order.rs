@@ -1,5 +1,7 @@
 //! Quotes, orders and what became of them.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
@@ -56,6 +58,81 @@ impl Address {
 pub struct QuoteRequest {
     /// 1 to 1,000 items; repeated SKUs are summed.
     pub items: Vec<OrderItem>,
+    /// Where it would go, ISO 3166-1 alpha-2, upper-case; without it nothing is said of delivery, nor added for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub country: Option<String>,
+    /// How it would be delivered there: the id of one of its options; the cheapest, if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivery_option: Option<String>,
+}
+
+/// A way in which an order may be delivered.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct DeliveryOption {
+    /// Names it in requests: 1 to 40 of `a` to `z`, `0` to `9` and `-`.
+    pub id: String,
+    /// Names it for people.
+    pub name: String,
+    /// What it costs, tax included.
+    pub price: Money,
+    /// How long it takes.
+    pub days: DeliveryDays,
+    /// The carrier's service that labels are bought of for it, as the carrier calls it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
+}
+
+impl DeliveryOption {
+    /// Longest id, in bytes.
+    const MAX_ID: usize = 40;
+
+    /// Whether that may be an option's id.
+    #[must_use]
+    pub fn is_id(text: &str) -> bool {
+        let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        (1..=Self::MAX_ID).contains(&text.len()) && text.bytes().all(plain) && !crate::text::holds_card_number(text)
+    }
+}
+
+/// Days that a delivery takes, at least and at most.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct DeliveryDays {
+    /// At least.
+    pub from: u16,
+    /// At most.
+    pub to: u16,
+}
+
+impl fmt::Display for DeliveryDays {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { from, to } = self;
+        match (from, to) {
+            (0, 0) => f.write_str("today"),
+            (1, 1) => f.write_str("1 day"),
+            (from, to) if from == to => write!(f, "{to} days"),
+            (from, to) => write!(f, "{from} to {to} days"),
+        }
+    }
+}
+
+/// How an order is delivered, as its shopper chose it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ChosenDelivery {
+    /// The option's id.
+    pub id: String,
+    /// The option's name when it was chosen.
+    pub name: String,
+    /// How long it was said to take.
+    pub days: DeliveryDays,
+    /// The carrier's service for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
+    /// What the order weighs, which its price was made of.
+    pub weight_grams: u64,
 }
 
 /// What an order would cost now.
@@ -72,6 +149,13 @@ pub struct Quote {
     pub total: Money,
     /// The catalog's version that set these prices.
     pub catalog_version: u64,
+    /// The ways to have it delivered there, in the merchant's order; none where nothing is charged for delivery anywhere, or
+    /// no country was named.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub delivery_options: Vec<DeliveryOption>,
+    /// The id of the one that `shipping` is for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivery_option: Option<String>,
 }
 
 /// Place an order: `POST /v1/orders` with `Idempotency-Key`.
@@ -93,6 +177,9 @@ pub struct PlaceOrder {
     /// Where to write to about this order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub email: Option<EmailAddress>,
+    /// How it is delivered: the id of an option that a quote for these items and that country offers; the cheapest, if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivery_option: Option<String>,
     /// If sent, must be the caller.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_id: Option<UserId>,
@@ -191,6 +278,9 @@ pub struct Order {
     pub shipping_address: Address,
     /// Where to write to about it.
     pub email: Option<EmailAddress>,
+    /// How it is delivered, if there was a choice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivery: Option<ChosenDelivery>,
     /// Its parcels, in the order in which they left.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub shipments: Vec<Shipment>,

@@ -10,7 +10,7 @@ use region_core_cart::{Carts, Offer, Prices};
 use region_core_events::Wakes;
 use region_core_inventory::Borrowing;
 use region_core_inventory::transfer::desk::ChangedFn;
-use region_core_order::rules::{PriceError, Priced, PricedOrder, price};
+use region_core_order::rules::{DeliveryWish, PriceError, Priced, PricedOrder, price};
 use region_core_order::{Caller, Orders, Parts, PriceList};
 use region_core_store::redis::Redis;
 use region_core_store::{PoolLimits, Shard, Shards};
@@ -75,6 +75,7 @@ pub(crate) fn order_of(sku: &Sku, costs: Money, address: &Address) -> anyhow::Re
         expected_total: costs,
         cart_version: None,
         email: None,
+        delivery_option: None,
         user_id: None,
     })
 }
@@ -126,7 +127,7 @@ pub(crate) fn template(shards: usize) -> String {
 struct List(HashMap<Sku, Priced>);
 
 impl PriceList for List {
-    fn price(&self, items: &BTreeMap<Sku, Quantity>) -> Result<PricedOrder, PriceError> {
+    fn price(&self, items: &BTreeMap<Sku, Quantity>, _: DeliveryWish<'_>) -> Result<PricedOrder, PriceError> {
         price(items, Currency::GBP, 1, |sku| self.0.get(sku).cloned())
     }
 }

@@ -11,7 +11,7 @@ use http::Method;
 use memchr::memmem::Finder;
 use serde_json::{Value, json};
 use shared::Sku;
-use shared::api::order::Order;
+use shared::api::order::{Order, PlaceOrder};
 use shared_clock::Entropy;
 use sqlx::{Connection as _, Executor as _, PgConnection};
 use tests::client::{send, try_send};
@@ -185,6 +185,7 @@ async fn bodies(shopper: &Shopper, sku: &Sku, order: &str) -> (Vec<(String, Valu
     let mut wanted = shopper.order_of(&[(sku, 1)], "tok_success").await;
     wanted.email = Some(email());
     wanted.user_id = Some(shopper.tokens.user_id);
+    let delivered = PlaceOrder { delivery_option: Some("standard".to_owned()), ..wanted.clone() };
     wanted.shipping_address.line2 = Some("Second floor".to_owned());
     wanted.shipping_address.region = Some("Greater London".to_owned());
     let change =
@@ -193,11 +194,12 @@ async fn bodies(shopper: &Shopper, sku: &Sku, order: &str) -> (Vec<(String, Valu
         ("/v1/sessions", json!({ "email": email(), "password": PASSWORD })),
         ("/v1/sessions/refresh", json!({ "refresh_token": "none" })),
         ("/v1/sessions/end", json!({ "refresh_token": "none" })),
-        ("/v1/quotes", json!({ "items": items })),
+        ("/v1/quotes", json!({ "items": items, "country": "GB", "delivery_option": "standard" })),
         ("/v1/cart/operations", change("add")),
         ("/v1/cart/operations", change("set")),
         ("/v1/cart/operations", json!({ "operation_id": operation_id(), "change": { "kind": "remove", "sku": sku } })),
         ("/v1/orders", serde_json::to_value(wanted).unwrap()),
+        ("/v1/orders", serde_json::to_value(delivered).unwrap()),
         ("/v1/webhooks/stripe", json!({ "id": "evt_1", "type": "payment_intent.succeeded" })),
         // Last: it makes another user of him.
         ("/v1/accounts", json!({ "email": email(), "password": PASSWORD, "name": "Ada" })),

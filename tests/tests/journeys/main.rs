@@ -9,6 +9,7 @@ mod buying;
 mod caching;
 mod cards;
 mod checkout_refusals;
+mod delivery;
 mod following;
 mod forms;
 mod labels;

@@ -82,6 +82,7 @@ rules! {
     ORDERS_REVIEWS = "orders.reviews", "no order goes on while it waits for a decision, and what was refused is CANCELLED";
     ORDERS_TOLD = "orders.told", "whoever named an address is to be told of what was heard about his order";
     PRICES_HISTORY = "prices.history", "each line has the price that the catalog had at the order's version";
+    PRICES_DELIVERY = "prices.delivery", "an order's delivery costs what its option, country, weight and value cost at its version";
     PAYMENTS_ORDERS = "payments.orders", "captured = total, refunded = its refunds if CONFIRMED or later; captured = refunded if CANCELLED";
     PAYMENTS_PROVIDER = "payments.provider", "the provider's own log knows one live capture an order, and none that we do not";
     MONEY_BOOKED = "money.booked", "a payment's entries come to what it captured and what it gave back";

@@ -97,6 +97,8 @@ each_is_found! {
     a_price_that_was_never_in_force: [PRICES_HISTORY], on 1,
         "UPDATE line_items SET unit_price_minor = CASE sku WHEN 'MUG' THEN 294 ELSE 102 END";
     a_price_that_had_been_replaced: [PRICES_HISTORY], on 2, "UPDATE orders SET catalog_version = 1";
+    a_way_of_delivery_that_nobody_offered: [PRICES_DELIVERY], on 2,
+        "UPDATE orders SET delivery = '{\"id\": \"owl\", \"name\": \"By owl\", \"weight_grams\": 1}'";
     a_price_of_a_catalog_to_come: [PRICES_HISTORY], on 2, "UPDATE orders SET catalog_version = 3";
 
     a_confirmed_order_without_its_money: [PAYMENTS_ORDERS, PAYMENTS_PROVIDER, MONEY_BOOKED, EVENTS_STATES], on 1,

@@ -20,6 +20,8 @@ use crate::workspace::Workspace;
 
 /// The shop's goods on a developer's machine.
 const DEMO_CATALOG: &str = "infra/demo/catalog.csv";
+/// What delivery costs there.
+const DEMO_DELIVERY: &str = "infra/demo/delivery.toml";
 /// Units of each product, as a multiple of what the file says was sold.
 const STOCK_FACTOR: &str = "10";
 /// A part that ends by itself is started again this often; then it stays down.
@@ -126,11 +128,15 @@ async fn appoint_operator(plan: &Plan, system: &System) -> Result<String, Operat
     }
 }
 
-/// Goods to look at; a file counts once, however often it is imported.
+/// Goods to look at, and what their delivery costs, unless somebody has said so already; a file counts once, however often it
+/// is imported.
 async fn import(workspace: &Workspace, plan: &Plan, system: &System) -> anyhow::Result<()> {
     let demo = workspace.root.join(DEMO_CATALOG);
     let arguments = [&demo.to_string_lossy(), "--currency", plan.currency.as_str(), "--stock-factor", STOCK_FACTOR];
-    Ok(system.region_core(&plan.regions[0].name, "import", &arguments).await?)
+    let region = &plan.regions[0].name;
+    system.region_core(region, "import", &arguments).await?;
+    let delivery = workspace.root.join(DEMO_DELIVERY);
+    Ok(system.region_core(region, "delivery", &[&delivery.to_string_lossy(), "--only-first"]).await?)
 }
 
 async fn launch(

@@ -7,13 +7,13 @@
 //! basket.
 
 use askama::Template;
-use axum::Extension;
 use axum::extract::{Form, State};
 use axum::response::{IntoResponse, Redirect, Response};
-use http::StatusCode;
-use serde::Deserialize;
+use axum::{Extension, Json};
+use http::{HeaderMap, StatusCode};
+use serde::{Deserialize, Serialize};
 use shared::api::cart::Cart;
-use shared::api::order::{Address, Order, OrderItem, PlaceOrder, Quote, QuoteRequest};
+use shared::api::order::{Address, DeliveryOption, Order, OrderItem, PlaceOrder, Quote, QuoteRequest};
 use shared::{Currency, EmailAddress, IdempotencyKey, Money, Problem, ProblemKind, Quantity};
 
 use super::country::{self, COUNTRIES};
@@ -52,8 +52,14 @@ pub(crate) struct CheckoutForm {
     postal_code: String,
     #[serde(default)]
     country: String,
+    /// An option's id, once there was a choice.
+    #[serde(default)]
+    delivery_option: String,
     #[serde(default)]
     payment: String,
+    /// Says that nothing is ordered yet: what delivery costs is to be shown anew.
+    #[serde(default)]
+    show: String,
     #[serde(skip)]
     errors: Vec<(&'static str, &'static str)>,
 }
@@ -150,6 +156,16 @@ impl CheckoutForm {
         Money::new(self.total.parse().ok()?, self.currency.parse::<Currency>().ok()?).ok()
     }
 
+    /// Whether there is, or was, anything to choose: in a shop that delivers for nothing there never is.
+    fn has_choice(&self) -> bool {
+        !self.delivery_option.is_empty() || self.error("country").is_some()
+    }
+
+    /// Why there is nothing to choose.
+    fn no_choice(&self) -> String {
+        format!("{}. Please choose another one.", self.error("country").unwrap_or("Nothing is delivered there"))
+    }
+
     fn shown_total(&self) -> String {
         self.money().map(|money| money.to_string()).unwrap_or_default()
     }
@@ -177,9 +193,21 @@ impl CheckoutForm {
         }
     }
 
-    fn promise(&mut self, total: Money) {
-        self.total = total.minor().to_string();
-        self.currency = total.currency().code().to_owned();
+    fn promise(&mut self, quote: &Quote) {
+        self.total = quote.total.minor().to_string();
+        self.currency = quote.total.currency().code().to_owned();
+        self.delivery_option = quote.delivery_option.clone().unwrap_or_default();
+    }
+
+    /// What is to be quoted, without a country or a choice if there is none.
+    fn quote_request(&self) -> Option<QuoteRequest> {
+        let said = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
+        let (country, delivery_option) = (said(&self.country), said(&self.delivery_option));
+        Some(QuoteRequest {
+            items: self.order_items()?,
+            delivery_option: country.as_ref().and(delivery_option),
+            country,
+        })
     }
 
     fn new_key<P: Platform>(&mut self, app: &App<P>) {
@@ -228,6 +256,7 @@ impl CheckoutForm {
             expected_total,
             cart_version: Some(version),
             email,
+            delivery_option: Some(self.delivery_option.clone()).filter(|id| !id.is_empty()),
             user_id: None,
         })
     }
@@ -244,6 +273,51 @@ impl CheckoutForm {
             country: self.country.clone(),
         }
     }
+}
+
+/// What the page's script needs to know of a quote: ready for showing.
+#[derive(Serialize)]
+struct Said<'a> {
+    minor: &'a str,
+    currency: &'a str,
+    total: String,
+    delivery: String,
+    chosen: &'a str,
+    choices: Vec<SaidChoice<'a>>,
+    trouble: Option<String>,
+}
+
+#[derive(Serialize)]
+struct SaidChoice<'a> {
+    id: &'a str,
+    name: &'a str,
+    text: String,
+}
+
+impl<'a> Said<'a> {
+    /// Of a form that promises that quote.
+    fn of(form: &'a CheckoutForm, quote: &'a Quote) -> Self {
+        let choice =
+            |option: &'a DeliveryOption| SaidChoice { id: &option.id, name: &option.name, text: terms(option) };
+        Self {
+            minor: &form.total,
+            currency: &form.currency,
+            total: quote.total.to_string(),
+            delivery: price(quote.shipping),
+            chosen: &form.delivery_option,
+            choices: quote.delivery_options.iter().map(choice).collect(),
+            trouble: quote.delivery_options.is_empty().then(|| form.no_choice()),
+        }
+    }
+}
+
+/// `2 to 4 days · £3.95`.
+fn terms(option: &DeliveryOption) -> String {
+    format!("{} · {}", option.days, price(option.price))
+}
+
+fn price(delivery: Money) -> String {
+    if delivery.minor() == 0 { "Free".to_owned() } else { delivery.to_string() }
 }
 
 fn missing(field: &str) -> &'static str {
@@ -266,10 +340,9 @@ pub(crate) async fn show<P: Platform>(
     if cart.lines.iter().any(|line| line.unit_price.is_none()) {
         return Ok(Redirect::to("/cart").into_response());
     }
-    let form = CheckoutForm::for_cart(&cart);
-    let Some(items) = form.order_items() else { return empty(&app, &visit).await };
-    let quote: Quote =
-        Call::post("/v1/quotes", &QuoteRequest { items }).bearer(&user.token).json(&app.platform, visit.client).await?;
+    let mut form = CheckoutForm::for_cart(&cart);
+    let Some(request) = form.quote_request() else { return empty(&app, &visit).await };
+    let quote = deliverable(&app, &visit, &mut form, request, &user.token).await?;
     afresh(&app, &visit, form, Some(quote), None).await
 }
 
@@ -286,7 +359,7 @@ async fn afresh<P: Platform>(
     problem: Option<Trouble>,
 ) -> Result<Response, Problem> {
     if let Some(quote) = &quote {
-        form.promise(quote.total);
+        form.promise(quote);
     }
     form.new_key(app);
     page(app, visit, form, quote, problem).await
@@ -314,15 +387,25 @@ async fn page<P: Platform>(
 pub(crate) async fn place<P: Platform>(
     State(app): State<App<P>>,
     Extension(visit): Extension<Visit>,
+    headers: HeaderMap,
     Form(mut form): Form<CheckoutForm>,
 ) -> Result<Response, Problem> {
     let Some(user) = visit.user() else { return Ok(Redirect::to("/checkout").into_response()) };
+    if !form.show.is_empty() {
+        // The key stays: an order may have come of this form before.
+        let quote = quoted_anew(&app, &visit, &mut form, &user.token).await;
+        if cart::wants_json(&headers) {
+            let said = quote.as_ref().map(|quote| Json(Said::of(&form, quote)));
+            return said.map(IntoResponse::into_response).ok_or(ProblemKind::Unavailable.into());
+        }
+        return page(&app, &visit, form, quote, None).await;
+    }
     let order = match form.order() {
         Ok(order) => order,
         Err(fields) if fields.is_empty() => return Ok(Redirect::to("/checkout").into_response()),
         Err(fields) => {
-            form.errors.clone_from(&fields);
-            let quote = requote(&app, &visit, &form, &user.token).await;
+            let quote = quoted_anew(&app, &visit, &mut form, &user.token).await;
+            form.errors.extend(&fields);
             let title = "Please look at these fields again";
             let text = "We need them to go on.".to_owned();
             let trouble = Trouble { title, text, fields, way_out: None, again: false };
@@ -342,9 +425,54 @@ pub(crate) async fn place<P: Platform>(
     }
 }
 
+async fn quote<P: Platform>(
+    app: &App<P>,
+    visit: &Visit,
+    request: &QuoteRequest,
+    token: &str,
+) -> Result<Quote, Problem> {
+    Call::post("/v1/quotes", request).bearer(token).json(&app.platform, visit.client).await
+}
+
+/// The quote with delivery as it was chosen; with the cheapest one if that is not offered there; without any if nothing can be
+/// delivered there, which the form then says.
+async fn deliverable<P: Platform>(
+    app: &App<P>,
+    visit: &Visit,
+    form: &mut CheckoutForm,
+    mut request: QuoteRequest,
+    token: &str,
+) -> Result<Quote, Problem> {
+    loop {
+        let problem = match quote(app, visit, &request, token).await {
+            Ok(quote) => return Ok(quote),
+            Err(problem) => problem,
+        };
+        let why_not = match problem.members.get("field").and_then(|field| field.as_str()) {
+            Some("delivery_option") if request.delivery_option.is_some() => None,
+            Some("country") if request.country.is_some() => Some("We do not deliver to this country"),
+            Some("items") if request.country.is_some() => Some("This is too much to be delivered there in one order"),
+            _ => return Err(problem),
+        };
+        // Each turn asks for less, so the third is the last.
+        request.delivery_option = None;
+        if let Some(why_not) = why_not {
+            request.country = None;
+            form.errors.push(("country", why_not));
+        }
+    }
+}
+
+/// The form as it is now promises what it costs now.
+async fn quoted_anew<P: Platform>(app: &App<P>, visit: &Visit, form: &mut CheckoutForm, token: &str) -> Option<Quote> {
+    let request = form.quote_request()?;
+    let quote = deliverable(app, visit, form, request, token).await.ok()?;
+    form.promise(&quote);
+    Some(quote)
+}
+
 async fn requote<P: Platform>(app: &App<P>, visit: &Visit, form: &CheckoutForm, token: &str) -> Option<Quote> {
-    let request = QuoteRequest { items: form.order_items()? };
-    let quote: Quote = Call::post("/v1/quotes", &request).bearer(token).json(&app.platform, visit.client).await.ok()?;
+    let quote = quote(app, visit, &form.quote_request()?, token).await.ok()?;
     // A summary that disagrees with the form would promise two totals.
     (Some(quote.total) == form.money()).then_some(quote)
 }
@@ -352,14 +480,15 @@ async fn requote<P: Platform>(app: &App<P>, visit: &Visit, form: &CheckoutForm, 
 async fn refused<P: Platform>(
     app: &App<P>,
     visit: &Visit,
-    form: CheckoutForm,
+    mut form: CheckoutForm,
     token: &str,
     problem: &Problem,
 ) -> Result<Response, Problem> {
     let new_quote = problem.members.get("quote").and_then(|quote| serde_json::from_value::<Quote>(quote.clone()).ok());
     let quote = match new_quote {
         Some(quote) => Some(quote),
-        None => requote(app, visit, &form, token).await,
+        None if keeps_key(problem) => requote(app, visit, &form, token).await,
+        None => quoted_anew(app, visit, &mut form, token).await,
     };
     let trouble = trouble(problem, quote.as_ref());
     if keeps_key(problem) {
@@ -395,7 +524,7 @@ fn trouble(problem: &Problem, quote: Option<&Quote>) -> Trouble {
         say(
             "The total has changed",
             &format!(
-                "A price has changed since you looked: the total is now {total}. Nothing has been ordered. If that is all right, place the order again."
+                "A price, or what delivery costs, has changed since you looked: the total is now {total}. Nothing has been ordered. If that is all right, place the order again."
             ),
         )
     } else if problem.is(ProblemKind::CartChanged) {
@@ -457,7 +586,10 @@ fn invalid(problem: &Problem) -> Trouble {
     let field = problem.members.get("field").and_then(|field| field.as_str()).unwrap_or_default();
     let known = ["email", "name", "line1", "line2", "city", "region", "postal_code", "country"];
     let id = known.into_iter().find(|id| field.rsplit('.').next() == Some(id));
-    let fields = id.map(|id| (id, "Please check this field")).into_iter().collect();
+    let mut fields: Vec<_> = id.map(|id| (id, "Please check this field")).into_iter().collect();
+    if field == "delivery_option" {
+        fields.push(("delivery", "Please choose how it is delivered"));
+    }
     Trouble {
         title: "Please look at this again",
         // Not that nothing has been ordered: an earlier try with this form may have been.

@@ -42,6 +42,8 @@ const STATUSES: [(&str, OrderStatus); 5] = [
 ];
 /// What the fields of a form are called that say how many of a SKU are meant.
 const UNITS: &str = "units:";
+/// The service that a label is bought of where the order says none.
+const SERVICE: &str = "Standard";
 
 #[derive(Template)]
 #[template(path = "desk.html")]
@@ -112,6 +114,10 @@ struct DeskDetail {
     may_send: bool,
     /// Whether labels are sold.
     may_buy: bool,
+    /// The service that a label is bought of, unless somebody says otherwise.
+    service: String,
+    /// What a parcel of the whole order weighs, if that is known.
+    weight_grams: Option<u64>,
     may_release: bool,
     may_cancel: bool,
 }
@@ -277,6 +283,8 @@ async fn detail<P: Platform>(
     let live = |label: &Label| matches!(label.state, LabelState::ToBuy | LabelState::Bought | LabelState::ToVoid);
     let kept: Vec<&Label> = labels.items.iter().filter(|label| live(label)).collect();
     let lines = left_of(&order, &kept);
+    let chosen = order.delivery.as_ref();
+    let untouched = order.shipments.is_empty() && kept.is_empty();
     let mut random = [0; 16];
     app.platform.fill_random(&mut random);
     Ok(DeskDetail {
@@ -288,6 +296,8 @@ async fn detail<P: Platform>(
         may_send: matches!(order.status, OrderStatus::Confirmed | OrderStatus::Shipped)
             && lines.iter().any(|line| line.left > 0),
         may_buy: labels.offered,
+        service: chosen.and_then(|delivery| delivery.service.clone()).unwrap_or_else(|| SERVICE.to_owned()),
+        weight_grams: chosen.map(|delivery| delivery.weight_grams).filter(|grams| untouched && *grams > 0),
         may_release: waits,
         may_cancel: matches!(order.status, OrderStatus::Pending | OrderStatus::Confirmed) && kept.is_empty(),
         may_come_back: lines.iter().any(|line| line.out > 0),

@@ -29,9 +29,9 @@ use shared::api::desk::{
     NotificationState, ReplayLetters, SkipLetter, Timeline, TimelineEntry,
 };
 use shared::api::order::{
-    CancelOrder, Inspection, Label, LabelAsked, LabelState, Labels, LineItem, NewLabel, NewReturn, NewShipment, Order,
-    OrderItem, OrderPage, OrderStatus, OrderSummary, PaymentStatus, PlaceOrder, Quote, QuoteRequest, Return,
-    ReturnedItem, Shipment,
+    CancelOrder, ChosenDelivery, DeliveryDays, DeliveryOption, Inspection, Label, LabelAsked, LabelState, Labels,
+    LineItem, NewLabel, NewReturn, NewShipment, Order, OrderItem, OrderPage, OrderStatus, OrderSummary, PaymentStatus,
+    PlaceOrder, Quote, QuoteRequest, Return, ReturnedItem, Shipment,
 };
 use shared::api::refund::{NewRefund, Refund, RefundStatus, Refunds};
 use shared::api::webhook::{
@@ -304,6 +304,8 @@ impl Platform for Fake {
 pub struct Core {
     pub products: Vec<Product>,
     pub stock: HashMap<Sku, u64>,
+    /// What express delivery costs, if delivery costs anything: standard then costs 395, from £50 on nothing; Japan has none.
+    pub express_minor: Option<i64>,
     /// What shoppers were told, newest first.
     pub told: Vec<(OrderId, Notification)>,
     /// What the bus gave up.
@@ -344,6 +346,7 @@ impl Core {
         Self {
             products,
             stock,
+            express_minor: None,
             told: Vec::new(),
             letters: Vec::new(),
             parcels: true,
@@ -438,8 +441,8 @@ impl Core {
             ("POST", ["cart", "operations"]) => self.operate(request, now_ms),
             ("POST", ["quotes"]) => {
                 let asked: QuoteRequest = read(request)?;
-                ok(&self
-                    .quote(&asked.items.iter().map(|item| (item.sku.clone(), item.quantity)).collect::<Vec<_>>())?)
+                let items: Vec<_> = asked.items.iter().map(|item| (item.sku.clone(), item.quantity)).collect();
+                ok(&self.delivered("country", self.quote(&items)?, asked.country, asked.delivery_option)?)
             }
             ("POST", ["orders"]) => self.place(request, now_ms),
             ("GET", ["orders"]) => self.orders(request, now_ms),
@@ -970,7 +973,39 @@ impl Core {
             });
         }
         let subtotal = Money::sum(Currency::GBP, lines.iter().map(|line| line.line_total)).unwrap();
-        Ok(Quote { lines, subtotal, shipping: Money::zero(Currency::GBP), total: subtotal, catalog_version: 1 })
+        let shipping = Money::zero(Currency::GBP);
+        let (delivery_options, delivery_option) = (Vec::new(), None);
+        Ok(Quote { lines, subtotal, shipping, total: subtotal, catalog_version: 1, delivery_options, delivery_option })
+    }
+
+    fn delivered(
+        &self,
+        field: &str,
+        quote: Quote,
+        country: Option<String>,
+        wanted: Option<String>,
+    ) -> Result<Quote, Problem> {
+        let (Some(express), Some(country)) = (self.express_minor, country) else {
+            return if wanted.is_some() { Err(Problem::invalid("delivery_option", "not offered")) } else { Ok(quote) };
+        };
+        if country == "JP" {
+            return Err(Problem::invalid(field, "we do not deliver to Japan"));
+        }
+        let option = |id: &str, minor, from, to| DeliveryOption {
+            id: id.to_owned(),
+            name: format!("By {id} van"),
+            price: Money::new(minor, Currency::GBP).unwrap(),
+            days: DeliveryDays { from, to },
+            service: Some(id.to_uppercase()),
+        };
+        let standard = if quote.subtotal.minor() < 5_000 { 395 } else { 0 };
+        let mut options = vec![option("standard", standard, 2, 4), option("express", express, 1, 1)];
+        options.truncate(if country == "GB" { 2 } else { 1 });
+        let id = wanted.unwrap_or_else(|| "standard".to_owned());
+        let chosen = options.iter().find(|option| option.id == id);
+        let shipping = chosen.ok_or_else(|| Problem::invalid("delivery_option", "not offered"))?.price;
+        let total = quote.subtotal.checked_add(shipping).unwrap();
+        Ok(Quote { shipping, total, delivery_options: options, delivery_option: Some(id), ..quote })
     }
 
     fn place(&mut self, request: &Request<Bytes>, now_ms: u64) -> Answer {
@@ -985,7 +1020,9 @@ impl Core {
             return Ok((StatusCode::CREATED, serde_json::to_value(order).unwrap()));
         }
         let items: Vec<_> = asked.items.iter().map(|item| (item.sku.clone(), item.quantity)).collect();
-        let quote = self.quote(&items)?;
+        let to = Some(asked.shipping_address.country.clone());
+        let quote =
+            self.delivered("shipping_address.country", self.quote(&items)?, to, asked.delivery_option.clone())?;
         if quote.total != asked.expected_total {
             return Err(Problem::new(ProblemKind::QuoteChanged).with("quote", serde_json::to_value(quote).unwrap()));
         }
@@ -1031,6 +1068,17 @@ impl Core {
             total: quote.total,
             shipping_address: asked.shipping_address,
             email: asked.email,
+            delivery: quote
+                .delivery_options
+                .into_iter()
+                .find(|option| quote.delivery_option.as_ref() == Some(&option.id))
+                .map(|DeliveryOption { id, name, days, service, .. }| ChosenDelivery {
+                    id,
+                    name,
+                    days,
+                    service,
+                    weight_grams: 700,
+                }),
             shipments: Vec::new(),
             returns: Vec::new(),
             version: 1,
@@ -1145,6 +1193,7 @@ pub fn demo_products() -> Vec<Product> {
             option_values: vec!["Large".to_owned()],
             price: dearer,
             compare_at_price: None,
+            weight_grams: 0,
         };
         first.variants[0].option_values = vec!["Small".to_owned()];
         first.variants.push(other);
@@ -1175,6 +1224,7 @@ fn demo_product(at: usize, row: &HashMap<String, String>) -> Product {
             option_values: Vec::new(),
             price: Money::parse_decimal(&row["Variant Price"], Currency::GBP).unwrap(),
             compare_at_price: None,
+            weight_grams: 0,
         }],
         images: Vec::new(),
         version: 1,

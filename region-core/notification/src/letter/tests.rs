@@ -45,12 +45,24 @@ fn order(status: OrderStatus, payment: PaymentStatus) -> Order {
             country: "GB".to_owned(),
         },
         email: Some("ada@example.org".parse().unwrap()),
+        delivery: None,
         shipments: Vec::new(),
         returns: Vec::new(),
         version: 3,
         created_at: datetime!(2026-11-21 18:05 UTC),
         expires_at: datetime!(2026-11-21 18:20 UTC),
     }
+}
+
+#[test]
+fn a_receipt_names_the_way_of_delivery_that_was_paid_for() {
+    let mut order = order(OrderStatus::Confirmed, PaymentStatus::Captured);
+    assert_eq!(super::delivery(&order), "Free");
+    let days = shared::api::order::DeliveryDays { from: 1, to: 2 };
+    let (id, name) = ("express".to_owned(), "Express\r\ndelivery".to_owned());
+    order.shipping = gbp(895);
+    order.delivery = Some(shared::api::order::ChosenDelivery { id, name, days, service: None, weight_grams: 0 });
+    assert_eq!(super::delivery(&order), "£8.95 (Express delivery, 1 to 2 days)");
 }
 
 fn told(template: Template, payload: &Value, order: &Order) -> Letter {

@@ -157,6 +157,7 @@ impl Shop {
                 country: "GB".to_owned(),
             },
             email: email.map(|email| email.parse().unwrap()),
+            delivery: None,
             shipments: Vec::new(),
             returns: Vec::new(),
             version: 3,

@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use shared::api::MAX_LINES;
-use shared::api::order::{Address, OrderItem, PlaceOrder};
+use shared::api::order::{Address, DeliveryOption, OrderItem, PlaceOrder, QuoteRequest};
 use shared::{EmailAddress, Money, Quantity, Sku, UserId, country, text};
+
+use super::DeliveryWish;
 
 /// Longest payment token, in characters.
 const MAX_TOKEN_LENGTH: usize = 200;
@@ -41,6 +43,9 @@ pub struct CheckedOrder {
     pub cart_version: Option<u64>,
     /// Where to write to.
     pub email: Option<EmailAddress>,
+    /// How it is delivered. Left out where nothing was chosen, so that such a request means what it always has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivery_option: Option<String>,
 }
 
 impl CheckedOrder {
@@ -61,6 +66,7 @@ impl CheckedOrder {
         if text::holds_card_number(token) {
             return Err(invalid("payment_token", CARD_NUMBER));
         }
+        check_option(body.delivery_option.as_deref())?;
         if body.expected_total.minor() < 0 {
             return Err(invalid("expected_total.minor", "a total is never below zero"));
         }
@@ -71,7 +77,14 @@ impl CheckedOrder {
             expected_total: body.expected_total,
             cart_version: body.cart_version,
             email: body.email,
+            delivery_option: body.delivery_option,
         })
+    }
+
+    /// Where it goes and how.
+    #[must_use]
+    pub fn wish(&self) -> DeliveryWish<'_> {
+        DeliveryWish { country: Some(&self.shipping_address.country), option: self.delivery_option.as_deref() }
     }
 
     /// SHA-256 over every field in a fixed order: equal for requests that mean the same.
@@ -80,6 +93,21 @@ impl CheckedOrder {
         // Maps with string keys, strings and numbers: serialising cannot fail.
         Sha256::digest(serde_json::to_vec(self).unwrap_or_default()).into()
     }
+}
+
+/// Where what is asked about would go, and how.
+///
+/// # Errors
+/// The field that breaks a rule.
+pub(crate) fn checked_wish(request: &QuoteRequest) -> Result<DeliveryWish<'_>, InvalidField> {
+    let wish = DeliveryWish { country: request.country.as_deref(), option: request.delivery_option.as_deref() };
+    match wish.country {
+        Some(code) => check_country("country", code)?,
+        None if wish.option.is_some() => return Err(invalid("country", "needed to know what delivery costs")),
+        None => {}
+    }
+    check_option(wish.option)?;
+    Ok(wish)
 }
 
 /// Sums repeated SKUs and checks the bounds of an order: 1 to 1,000 lines of 1 to 100,000 units.
@@ -113,10 +141,18 @@ fn check_address(address: &Address) -> Result<(), InvalidField> {
     check_text("shipping_address.city", Some(city), 1, 100)?;
     check_text("shipping_address.region", region.as_deref(), 0, 100)?;
     check_text("shipping_address.postal_code", postal_code.as_deref(), 0, 20)?;
-    if country::is_country(country_code) {
+    check_country("shipping_address.country", country_code)
+}
+
+fn check_country(field: &str, code: &str) -> Result<(), InvalidField> {
+    if country::is_country(code) { Ok(()) } else { Err(invalid(field, "an upper-case ISO 3166-1 alpha-2 code")) }
+}
+
+fn check_option(id: Option<&str>) -> Result<(), InvalidField> {
+    if id.is_none_or(DeliveryOption::is_id) {
         Ok(())
     } else {
-        Err(invalid("shipping_address.country", "an upper-case ISO 3166-1 alpha-2 code"))
+        Err(invalid("delivery_option", "1 to 40 of a to z, 0 to 9 and -"))
     }
 }
 
@@ -169,6 +205,7 @@ mod tests {
             expected_total: Money::new(1000, Currency::GBP).unwrap(),
             cart_version: None,
             email: None,
+            delivery_option: None,
             user_id: None,
         }
     }
@@ -183,7 +220,7 @@ mod tests {
     #[test]
     fn every_bad_field_is_named() {
         type Spoil = fn(&mut PlaceOrder);
-        let cases: [(&str, Spoil); 9] = [
+        let cases: [(&str, Spoil); 10] = [
             ("items", |body| body.items.clear()),
             ("items[1].quantity", |body| body.items = vec![item("A", 60_000), item("A", 60_000)]),
             ("user_id", |body| body.user_id = Some(UserId::from_i64(1).unwrap())),
@@ -192,6 +229,7 @@ mod tests {
             ("shipping_address.city", |body| body.shipping_address.city = "a\u{0}b".into()),
             ("shipping_address.country", |body| body.shipping_address.country = "UK".into()),
             ("payment_token", |body| body.payment_token = "4242424242424242".into()),
+            ("delivery_option", |body| body.delivery_option = Some("By owl".into())),
             ("expected_total.minor", |body| body.expected_total = Money::new(-1, Currency::GBP).unwrap()),
         ];
         for (field, spoil) in cases {
@@ -199,6 +237,18 @@ mod tests {
             spoil(&mut bad);
             assert_eq!(CheckedOrder::check(bad, caller()).unwrap_err().field, field);
         }
+    }
+
+    #[test]
+    fn another_way_of_delivery_is_another_request_and_none_is_the_request_that_it_was() {
+        let hash = |option: Option<&str>| {
+            let body = PlaceOrder { delivery_option: option.map(str::to_owned), ..body() };
+            CheckedOrder::check(body, caller()).unwrap().request_hash()
+        };
+        assert_ne!(hash(Some("express")), hash(None));
+        assert_ne!(hash(Some("express")), hash(Some("standard")));
+        let spelled = serde_json::to_string(&CheckedOrder::check(body(), caller()).unwrap()).unwrap();
+        assert!(!spelled.contains("delivery"), "orders of before would be other requests: {spelled}");
     }
 
     proptest! {

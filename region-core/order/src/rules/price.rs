@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use shared::api::order::{LineItem, Quote};
+use shared::api::order::{ChosenDelivery, DeliveryOption, LineItem, Quote};
 use shared::money::MoneyError;
 use shared::{Currency, Money, Quantity, Sku};
 
@@ -17,7 +17,8 @@ pub struct Priced {
     pub unit_price: Money,
 }
 
-/// An order with prices. Prices include tax; shipping costs nothing.
+/// An order with prices. Prices include tax; shipping costs nothing unless a way of delivery was chosen
+/// ([`PricedOrder::delivered`]).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PricedOrder {
     /// By SKU, each once.
@@ -30,6 +31,12 @@ pub struct PricedOrder {
     pub total: Money,
     /// The catalog's version that set the prices.
     pub catalog_version: u64,
+    /// How it is delivered, if there is a choice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivery: Option<ChosenDelivery>,
+    /// What it was chosen of: for who asks what it would cost, and nobody else.
+    #[serde(skip)]
+    pub delivery_options: Vec<DeliveryOption>,
 }
 
 /// Why items have no price together.
@@ -49,6 +56,18 @@ pub enum PriceError {
         /// What happened.
         source: MoneyError,
     },
+    /// There is no way to deliver to this country.
+    #[error("we do not deliver to {0}")]
+    NotDeliveredTo(String),
+    /// The way of delivery that was asked for is not offered for these items and that country.
+    #[error("this way of delivery is not offered for these items there")]
+    NotOffered,
+    /// No way of delivery takes so much at once.
+    #[error("too heavy to be delivered there in one order")]
+    TooHeavy,
+    /// What delivery costs does not fit, or has another currency than the store.
+    #[error("what delivery costs: {0}")]
+    DeliveryMoney(MoneyError),
 }
 
 /// Prices `items` in `currency`, with `look_up` as the catalog at `catalog_version`.
@@ -74,13 +93,22 @@ pub fn price(
     if subtotal.minor() == 0 {
         return Err(PriceError::Free);
     }
-    Ok(PricedOrder { lines, subtotal, shipping: Money::zero(currency), total: subtotal, catalog_version })
+    Ok(PricedOrder {
+        lines,
+        subtotal,
+        shipping: Money::zero(currency),
+        total: subtotal,
+        catalog_version,
+        delivery: None,
+        delivery_options: Vec::new(),
+    })
 }
 
 impl From<PricedOrder> for Quote {
     fn from(order: PricedOrder) -> Self {
-        let PricedOrder { lines, subtotal, shipping, total, catalog_version } = order;
-        Self { lines, subtotal, shipping, total, catalog_version }
+        let PricedOrder { lines, subtotal, shipping, total, catalog_version, delivery, delivery_options } = order;
+        let delivery_option = delivery.map(|delivery| delivery.id);
+        Self { lines, subtotal, shipping, total, catalog_version, delivery_options, delivery_option }
     }
 }
 

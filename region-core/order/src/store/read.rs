@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 
 use region_core_store::StoreError;
-use shared::api::order::{Address, LineItem, Order, OrderStatus, OrderSummary, PaymentStatus, state_tag};
+use shared::api::order::{
+    Address, ChosenDelivery, LineItem, Order, OrderStatus, OrderSummary, PaymentStatus, state_tag,
+};
 use shared::{Currency, EmailAddress, Money, OrderId, Quantity, Sku, UserId};
 use sqlx::PgConnection;
 use sqlx::types::Json;
@@ -23,6 +25,7 @@ struct OrderRow {
     total_minor: i64,
     shipping_address: Json<Address>,
     email: Option<String>,
+    delivery: Option<Json<ChosenDelivery>>,
     version: i64,
     created_at: OffsetDateTime,
     expires_at: OffsetDateTime,
@@ -57,7 +60,8 @@ async fn find_for(
         OrderRow,
         r#"
         SELECT order_id, user_id, status, cancel_reason, payment, currency, subtotal_minor, shipping_minor, total_minor,
-            shipping_address AS "shipping_address: Json<Address>", email, version, created_at, expires_at
+            shipping_address AS "shipping_address: Json<Address>", email, delivery AS "delivery: Json<ChosenDelivery>",
+            version, created_at, expires_at
         FROM orders
         WHERE order_id = $1 AND ($2::bigint IS NULL OR user_id = $2 OR EXISTS (
             SELECT FROM user_aliases WHERE user_aliases.guest_id = orders.user_id AND user_aliases.user_id = $2))
@@ -167,6 +171,7 @@ impl OrderRow {
                 .map(|email| email.parse())
                 .transpose()
                 .map_err(|error| StoreError::corrupt("orders.email", error))?,
+            delivery: self.delivery.map(|Json(delivery)| delivery),
             shipments: Vec::new(),
             returns: Vec::new(),
             version: u64::try_from(self.version).map_err(|_| StoreError::corrupt("orders.version", self.version))?,

@@ -7,7 +7,7 @@ use region_core_cart::{Carts, Offer, Prices};
 use region_core_events::contract::{Payload, PaymentAuthorized, PaymentCaptured, PaymentFailed};
 use region_core_events::{Consumer, NewEvent, Runner, Settings, Wakes, append};
 use region_core_inventory::{Borrowing, Receipt, receive};
-use region_core_order::rules::{PriceError, Priced, PricedOrder, price};
+use region_core_order::rules::{DeliveryWish, PriceError, Priced, PricedOrder, price};
 use region_core_order::{Caller, OrderError, Orders, Parts, PaymentNews, Placed, PriceList};
 use region_core_store::redis::Redis;
 use region_core_store::{Shard, Shards, test_support};
@@ -30,7 +30,7 @@ fn price_of(sku: &Sku) -> Option<Money> {
 }
 
 impl PriceList for List {
-    fn price(&self, items: &BTreeMap<Sku, Quantity>) -> Result<PricedOrder, PriceError> {
+    fn price(&self, items: &BTreeMap<Sku, Quantity>, _: DeliveryWish<'_>) -> Result<PricedOrder, PriceError> {
         let find = |sku: &Sku| Some(Priced { title: sku.as_str().into(), unit_price: price_of(sku)? });
         price(items, Currency::GBP, 1, find)
     }
@@ -184,6 +184,7 @@ fn body(basket: Basket) -> PlaceOrder {
         expected_total: Money::new(total, Currency::GBP).unwrap(),
         cart_version: None,
         email: None,
+        delivery_option: None,
         user_id: None,
     }
 }

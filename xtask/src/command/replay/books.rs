@@ -31,6 +31,9 @@ pub(super) struct Count {
     pub(super) others: Units,
 }
 
+/// Key, order, status, total, delivery, catalog's version, payment.
+type KeptRow = (String, Uuid, String, i64, i64, i64, Option<Uuid>);
+
 /// An order of the run as its shard keeps it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Kept {
@@ -38,6 +41,8 @@ pub(super) struct Kept {
     pub(super) order_id: OrderId,
     pub(super) status: String,
     pub(super) total_minor: i64,
+    /// What of it is for delivery.
+    pub(super) shipping_minor: i64,
     pub(super) catalog_version: i64,
     pub(super) payment_id: Option<PaymentId>,
 }
@@ -95,22 +100,24 @@ impl Shards {
     pub(super) async fn orders(&mut self, prefix: &str) -> anyhow::Result<Vec<Kept>> {
         let mut kept = Vec::new();
         for shard in &mut self.0 {
-            let rows: Vec<(String, Uuid, String, i64, i64, Option<Uuid>)> = sqlx::query_as(
-                "SELECT i.key, o.order_id, o.status, o.total_minor, o.catalog_version, p.payment_id
+            let rows: Vec<KeptRow> = sqlx::query_as(
+                "SELECT i.key, o.order_id, o.status, o.total_minor, o.shipping_minor, o.catalog_version, p.payment_id
                  FROM idempotency_records i JOIN orders o USING (order_id) LEFT JOIN payments p USING (order_id)
                  WHERE starts_with(i.key, $1) ORDER BY i.key",
             )
             .bind(prefix)
             .fetch_all(shard)
             .await?;
-            kept.extend(rows.into_iter().map(|(key, order, status, total_minor, catalog_version, payment)| Kept {
+            let order = |(key, order, status, total_minor, shipping_minor, catalog_version, payment): KeptRow| Kept {
                 key,
                 order_id: OrderId::from_uuid(order),
                 status,
                 total_minor,
+                shipping_minor,
                 catalog_version,
                 payment_id: payment.map(PaymentId::from_uuid),
-            }));
+            };
+            kept.extend(rows.into_iter().map(order));
         }
         Ok(kept)
     }

@@ -37,7 +37,7 @@ pub(super) struct Verdict {
     pub(super) found: u64,
     /// Units of the file's accepted lines.
     pub(super) units: i64,
-    /// Their price, in minor units.
+    /// Their price and what their delivery cost, in minor units.
     pub(super) total_minor: i64,
     /// What the provider took for them, in minor units.
     pub(super) captured_minor: i64,
@@ -123,9 +123,11 @@ impl Verdict {
                 None => self.fault(format!("invoice {}: {} had no price when it was sold", order.invoice, item.sku)),
             }
         }
-        self.total_minor += total;
-        if total != kept.total_minor {
-            let (file, stored) = (money(total, books.currency), money(kept.total_minor, books.currency));
+        // The file knows nothing of delivery; the audit looks up what that costs.
+        self.total_minor += total + kept.shipping_minor;
+        let goods = kept.total_minor - kept.shipping_minor;
+        if total != goods {
+            let (file, stored) = (money(total, books.currency), money(goods, books.currency));
             self.fault(format!("invoice {}: {file} by the file at catalog prices, {stored} is kept", order.invoice));
         }
     }
@@ -278,6 +280,7 @@ mod tests {
                 order_id,
                 status: "CONFIRMED".to_owned(),
                 total_minor: 510,
+                shipping_minor: 0,
                 catalog_version: 4,
                 payment_id: Some(payment_id),
             };
@@ -316,6 +319,15 @@ mod tests {
     fn books_that_agree_pass() {
         let wanted = Verdict { confirmed: 1, units: 2, total_minor: 510, captured_minor: 510, ..Verdict::default() };
         assert_eq!(Run::good().verdict(), wanted);
+    }
+
+    #[test]
+    fn what_delivery_costs_is_no_penny_too_much() {
+        let mut run = Run::good();
+        (run.kept[0].total_minor, run.kept[0].shipping_minor) = (905, 395);
+        run.movements[0].amount = gbp(905);
+        run.outcome = Outcome::Accepted { order_id: id(1).0, total: gbp(905) };
+        assert_eq!(run.faults(), [""; 0]);
     }
 
     #[test]

@@ -170,6 +170,8 @@ mod tests {
             shipping: Money::zero(Currency::GBP),
             total,
             catalog_version: 2,
+            delivery_options: Vec::new(),
+            delivery_option: None,
         };
         let changed = Problem::new(ProblemKind::QuoteChanged).with("quote", serde_json::to_value(quote).unwrap());
         let mut patience = Patience::default();
