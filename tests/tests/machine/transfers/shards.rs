@@ -142,7 +142,7 @@ impl Shards {
         let decide = |ask: &Ask, free: u64| if ask.mode == AskMode::Settle { 0 } else { ask.want.min(free) };
         let reply = self.step(transfer.donor, async |conn| {
             Ok(match store::term(conn).await? {
-                ours if ours == term => Reply::Answer(store::grant(conn, &message, decide).await?),
+                ours if ours == term => Reply::Answer(store::grant(conn, &message, None, decide).await?),
                 other => Reply::StaleTerm(other),
             })
         });
@@ -153,8 +153,8 @@ impl Shards {
     }
 
     async fn credit(&self, transfer: Transfer, units: u8) -> Option<Message> {
-        let given = [Given { seq: seq(transfer), units: u64::from(units), left: None }];
-        self.step(transfer.borrower, async |conn| store::credit(conn, id(transfer.donor), &given).await).await;
+        let given = [Given { seq: seq(transfer), units: u64::from(units), left: None, elsewhere: BTreeMap::new() }];
+        self.step(transfer.borrower, async |conn| store::credit(conn, id(transfer.donor), None, &given).await).await;
         self.ack_of(transfer).await
     }
 
