@@ -3,10 +3,12 @@
 pub(crate) mod admit;
 mod checked;
 mod facts;
+mod origin;
 mod parcel;
 mod price;
 
 pub use checked::{CheckedOrder, InvalidField, checked_items};
 pub(crate) use facts::facts;
+pub(crate) use origin::origins;
 pub(crate) use parcel::{By, CheckedReturn, CheckedShipment, checked_reason, checked_restock};
 pub use price::{PriceError, Priced, PricedOrder, price};

@@ -1,4 +1,4 @@
-//! SQL of where units lie. Whoever writes here holds the locks of the SKUs' allotments, in the shard's turn.
+//! SQL of where units lie. Whoever takes from these counts holds the locks of the SKUs' allotments.
 
 use std::collections::{BTreeMap, HashMap};
 
