@@ -15,6 +15,7 @@ mod labels;
 mod link;
 mod mail;
 mod operator;
+mod origins;
 mod privacy;
 mod regions;
 mod repairs;
