@@ -7,6 +7,7 @@ pub mod cart;
 pub mod catalog;
 pub mod desk;
 pub mod order;
+pub mod origin;
 pub mod refund;
 pub mod stock;
 pub mod webhook;

@@ -23,6 +23,7 @@ mod once;
 mod ownership;
 mod prices;
 mod provider;
+mod regions;
 mod report;
 mod rules;
 mod settle;
@@ -83,6 +84,7 @@ pub(crate) async fn run(layout: &Layout, demand: Demand) -> anyhow::Result<Repor
         findings.add_all(found);
     }
     let flights = transfers::check(&mut cut, demand, &mut findings).await?;
+    regions::check(&mut cut, &flights, &mut findings).await?;
     let units = stock::check(&mut cut, flights, &mut findings).await?;
     once::check(&mut cut, &mut findings).await?;
     acknowledged::check(acknowledged, &mut cut, &mut findings).await?;

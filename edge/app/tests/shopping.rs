@@ -13,8 +13,10 @@ use browser::{Browser, HOST, Seen, with};
 use edge_app::router;
 use fake::Fake;
 use http::Request;
+use shared::api::order::OrderItem;
+use shared::api::origin::Origin;
 use shared::token::{self, KeyId};
-use shared::{Problem, ProblemKind};
+use shared::{Problem, ProblemKind, Quantity};
 
 const TAPE: &str = "10123C";
 const GLOBE: &str = "10120";
@@ -533,6 +535,45 @@ async fn who_keeps_the_store_sends_an_order_from_the_desk_and_nobody_else_sees_o
     let mut actions = page.body.split("action=\"").map(|rest| rest.split('"').next().unwrap());
     keeper.post(actions.find(|path| path.ends_with("/delivered")).unwrap(), &[]).await;
     assert_eq!(ada.get(&order).await.text("h1"), "Delivered");
+}
+
+#[tokio::test]
+async fn the_desk_proposes_a_parcel_from_each_region_and_its_shopper_sees_where_it_came_from() {
+    let (platform, router) = shop();
+    let mut ada = Browser::new(&router);
+    add(&mut ada, TAPE, "3").await;
+    let order = check_out(&mut ada, &[("payment", "tok_success")]).await.1.location().to_owned();
+    let desk = format!("/desk{order}");
+    let item = |units| OrderItem { sku: TAPE.parse().unwrap(), quantity: Quantity::new(units).unwrap() };
+    let lies = |name: &str, units, left: &[i64]| Origin {
+        region: name.parse().unwrap(),
+        items: vec![item(units)],
+        left: left.iter().map(|units| item(*units)).collect(),
+    };
+    platform.lay(vec![lies("ap", 1, &[]), lies("us", 2, &[2])]);
+    let mut keeper = Browser::new(&router);
+    let up = [("email", "keeper@example.org"), ("password", "correct horse"), ("name", "Bo"), ("next", "desk")];
+    keeper.post_pairs("/sign-up", &up).await;
+
+    let page = keeper.get(&desk).await;
+    let told = page.text("section[aria-labelledby=origins]");
+    assert!(told.contains("From us") && told.contains("2 × ") && told.contains("all sent"), "{told}");
+    let path = format!("{desk}?from=us#send");
+    assert!(page.body.contains(&format!("href=\"{path}\"")) && !page.body.contains("from=ap"), "{}", page.body);
+    let send = format!("{desk}/shipments");
+    let units = format!("units:{TAPE}");
+    let all = page.form(&send);
+    assert!(all.contains(&(units.clone(), "3".to_owned())) && !all.iter().any(|(name, _)| name == "from"), "{all:?}");
+
+    let form = keeper.get(&format!("{desk}?from=us")).await.form(&send);
+    for (name, value) in [(units.as_str(), "2"), ("from", "us")] {
+        assert!(form.contains(&(name.to_owned(), value.to_owned())), "{form:?}");
+    }
+    let wrong = keeper.post(&send, &with(form.clone(), &[("carrier", "Royal Mail"), ("from", "the moon")])).await;
+    assert!(wrong.text("[role=alert]").starts_with("From where?"), "{}", wrong.body);
+    assert_eq!(keeper.post(&send, &with(form, &[("carrier", "Royal Mail")])).await.location(), desk);
+    assert!(ada.get(&order).await.text("[data-parcels]").contains(", from us"), "the shopper sees it, too");
+    assert!(keeper.get("/desk?from=us").await.body.contains("value=\"us\""));
 }
 
 #[tokio::test]

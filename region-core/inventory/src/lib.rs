@@ -4,7 +4,8 @@
 //! What other services may do with stock: [`receive`] units through the ledger; take them for orders through the shard's
 //! [`writer`]; inside the transaction that decides about an order, [`claim`] and [`release`] its units; and, for an order that
 //! finds too few, have them fetched from other shards ([`Borrowing`]). Every change is a conditional update that the table's CHECKs repeat; nobody reads a count and
-//! writes one back. How units move between shards is told in [`transfer`].
+//! writes one back. How units move between shards is told in [`transfer`], and
+//! where the goods lie that they stand for in [`origins`].
 //!
 //! Deliberately absent: who may order and why an order ends (`order` decides that by one compare-and-set on the order's
 //! row).
@@ -13,6 +14,7 @@ pub mod balance;
 mod borrow;
 pub mod ledger;
 pub mod levels;
+pub mod origins;
 mod routes;
 mod rules;
 mod store;

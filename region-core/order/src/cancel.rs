@@ -76,7 +76,10 @@ async fn call_off_in(
     if let Some(keeper) = keeper {
         desk::note(conn, order, keeper, Action::Cancel, reason).await?;
     }
-    ended(conn, orders, &[moved], reason).await.map(Some).map_err(OrderError::from)
+    let released = ended(conn, orders, &[moved], reason).await?;
+    // Only a paid order was assigned anything. Its allotments are locked by now.
+    region_core_inventory::origins::give_back(conn, order).await?;
+    Ok(Some(released))
 }
 
 /// Frees the units of orders that were just cancelled, and says so. Tells of which SKUs.

@@ -67,8 +67,9 @@ impl Orders {
         let sought = Sought::parse(query)?;
         let part = Part { status: query.status, before: query.cursor, most: i64::from(query.limit) + 1 };
         let mut found = Vec::new();
+        let wanted = sought.wanted(self.parts().shards.region());
         for shard in self.parts().shards.all() {
-            found.extend(desk::find(&mut *shard.read().await?, &sought.wanted(), part).await?);
+            found.extend(desk::find(&mut *shard.read().await?, &wanted, part).await?);
         }
         Ok(found)
     }
@@ -110,6 +111,7 @@ enum Sought {
     Ending(String),
     Email(EmailAddress),
     Held,
+    From(RegionName),
 }
 
 impl Sought {
@@ -118,12 +120,19 @@ impl Sought {
         if !(1..=MAX_PAGE).contains(&query.limit) {
             return Err(invalid("limit", "1 to 100"));
         }
-        let Some(text) = query.find.as_deref().map(str::trim).filter(|text| !text.is_empty()) else {
-            return Ok(if query.held { Self::Held } else { Self::All });
+        let text = query.find.as_deref().map(str::trim).filter(|text| !text.is_empty());
+        let text = match (text, query.held, &query.from) {
+            (Some(text), false, None) => text,
+            (None, true, None) => return Ok(Self::Held),
+            (None, false, Some(from)) => return Ok(Self::From(from.clone())),
+            (None, false, None) => return Ok(Self::All),
+            (_, true, _) => {
+                return Err(invalid("held", "either an order that is sought, or all that wait for a decision"));
+            }
+            (Some(_), false, Some(_)) => {
+                return Err(invalid("from", "either an order that is sought, or all that a region is to send"));
+            }
         };
-        if query.held {
-            return Err(invalid("held", "either an order that is sought, or all that wait for a decision"));
-        }
         let lower = text.to_ascii_lowercase();
         if let Ok(order) = lower.parse() {
             return Ok(Self::Order(order));
@@ -135,13 +144,15 @@ impl Sought {
         text.parse().map(Self::Email).map_err(|_| invalid("find", reason))
     }
 
-    fn wanted(&self) -> Wanted<'_> {
+    fn wanted<'a>(&'a self, own: &RegionName) -> Wanted<'a> {
         match self {
             Self::All => Wanted::All,
             Self::Order(order) => Wanted::Order(*order),
             Self::Ending(ending) => Wanted::Ending(ending),
             Self::Email(email) => Wanted::Email(email),
             Self::Held => Wanted::Held,
+            Self::From(from) if from == own => Wanted::FromHere(from),
+            Self::From(from) => Wanted::FromElsewhere(from),
         }
     }
 }
@@ -179,5 +190,10 @@ mod tests {
         assert_eq!(Sought::parse(&held), Ok(Sought::Held));
         let both = DeskQuery { find: Some("ada@example.org".to_owned()), ..held };
         assert_eq!(Sought::parse(&both).unwrap_err().field, "held");
+        let us: Option<RegionName> = Some("us".parse().unwrap());
+        let from = DeskQuery { from: us.clone(), ..DeskQuery::default() };
+        assert_eq!(Sought::parse(&from), Ok(Sought::From("us".parse().unwrap())));
+        let both = DeskQuery { find: Some("ada@example.org".to_owned()), ..from };
+        assert_eq!(Sought::parse(&both).unwrap_err().field, "from");
     }
 }

@@ -17,6 +17,7 @@ use shared::api::order::{
     CancelOrder, Inspection, LabelAsked, NewReturn, NewShipment, Order, OrderPage, PlaceOrder, Quote, QuoteRequest,
     Return, Shipment,
 };
+use shared::api::origin::Origins;
 use shared::idempotency::IDEMPOTENCY_REPLAYED;
 use shared::{EventId, OrderId, Problem, ReturnId, ShipmentId};
 
@@ -42,6 +43,7 @@ pub fn router(orders: Orders) -> Router {
         .route("/v1/orders/{order_id}/timeline", get(timeline))
         .route("/v1/orders/{order_id}/cancel", post(cancel))
         .route("/v1/orders/{order_id}/release", post(release))
+        .route("/v1/orders/{order_id}/origins", get(origins))
         .route("/v1/orders/{order_id}/shipments", post(ship))
         .route("/v1/orders/{order_id}/shipments/{shipment_id}/left", post(leave))
         .route("/v1/orders/{order_id}/shipments/{shipment_id}/void", post(void_label))
@@ -218,6 +220,14 @@ async fn release(
     Path(order_id): Path<OrderId>,
 ) -> Result<Json<Order>, Problem> {
     Ok(Json(orders.release(order_id, keeper.claims.sub).await?))
+}
+
+async fn origins(
+    State(orders): State<Orders>,
+    _: StoreKeeper,
+    Path(order_id): Path<OrderId>,
+) -> Result<Json<Origins>, Problem> {
+    Ok(Json(orders.origins(order_id).await?))
 }
 
 /// 201 for a new parcel, or 202 if a label is bought for it and it has not left; a repeat under its key gets the same one.

@@ -16,7 +16,7 @@ use sqlx::PgConnection;
 
 use crate::error::OrderError;
 use crate::orders::Orders;
-use crate::rules::{By, CheckedShipment};
+use crate::rules::{By, CheckedShipment, InvalidField};
 use crate::store::desk::{self, Action};
 use crate::store::{progress, read};
 
@@ -63,6 +63,7 @@ impl Orders {
         body: NewShipment,
     ) -> Result<Sent, OrderError> {
         let checked = CheckedShipment::check(body)?;
+        self.check_origin(&checked)?;
         if matches!(checked.by, By::Label(_)) && !self.parts().labels {
             return Err(OrderError::NoCarrier);
         }
@@ -75,6 +76,20 @@ impl Orders {
             self.tell_left(order)?;
         }
         Ok(Sent { parcel: left.map_or(Parcel::Labelled(shipment), Parcel::Left), replayed })
+    }
+
+    /// A parcel leaves from a region of the store. The address that a label names as its sender's is this region's.
+    fn check_origin(&self, parcel: &CheckedShipment) -> Result<(), InvalidField> {
+        let Some(from) = &parcel.from else { return Ok(()) };
+        let (shards, invalid) =
+            (&self.parts().shards, |reason: &str| InvalidField { field: "from".to_owned(), reason: reason.to_owned() });
+        if !shards.map().shards().any(|(_, region)| region == from) {
+            return Err(invalid("no region of this store"));
+        }
+        if matches!(parcel.by, By::Label(_)) && from != shards.region() {
+            return Err(invalid("labels are bought for parcels from the order's own region: send this one by hand"));
+        }
+        Ok(())
     }
 
     /// The parcel under a label has left: the carrier has scanned it, or `by` says so. Repeats are harmless.
@@ -180,6 +195,9 @@ async fn send_in(conn: &mut PgConnection, orders: &Orders, wanted: &Wanted) -> R
             desk::note(conn, *order, *by, Action::Ship, carrier).await?;
         }
     }
+    if let Some(from) = &checked.from {
+        region_core_shipping::origin::note(conn, *order, *shipment, from).await?;
+    }
     Ok((*shipment, false))
 }
 
@@ -283,7 +301,7 @@ async fn void_in(conn: &mut PgConnection, order: OrderId, shipment: ShipmentId, 
     }
 }
 
-async fn lines(
+pub(crate) async fn lines(
     conn: &mut PgConnection,
     order: OrderId,
     ordered: &BTreeMap<Sku, Quantity>,

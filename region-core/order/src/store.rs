@@ -2,6 +2,7 @@
 
 pub(crate) mod desk;
 pub(crate) mod lines;
+pub(crate) mod origin;
 pub(crate) mod place;
 pub(crate) mod progress;
 pub(crate) mod read;

@@ -9,6 +9,8 @@ mod follow;
 mod handover;
 #[path = "placing/labels.rs"]
 mod labels;
+#[path = "placing/origins.rs"]
+mod origins;
 #[path = "placing/parcels.rs"]
 mod parcels;
 #[path = "placing/repairs.rs"]

@@ -17,7 +17,7 @@ use region_core_inventory::levels::{self, StockLevels};
 use region_core_inventory::transfer::desk::ChangedFn;
 use region_core_inventory::{Borrowing, Ledger, balance};
 use region_core_notification::{Notifications, Preferences};
-use region_core_order::{Orders, PaymentNews, PriceList};
+use region_core_order::{Orders, OriginNews, PaymentNews, PriceList};
 use region_core_outbound::target::Guard;
 use region_core_payment::risk::Judge;
 use region_core_payment::{Account, AnyProvider, FindOrder, Payments, Sandbox, Stripe};
@@ -251,6 +251,11 @@ impl Region {
         let mut consumers: Vec<Arc<dyn Consumer>> =
             vec![Arc::new(PaymentNews::new(self.orders.clone())), Arc::new(self.payments.news())];
         consumers.push(Arc::new(self.webhooks.news()));
+        // In a store of one region everything lies there.
+        let map = self.shards.map();
+        if map.shards().any(|(_, region)| region != self.shards.region()) {
+            consumers.push(Arc::new(OriginNews));
+        }
         tasks.spawn(self.webhooks.clone().follow(stop()));
         tasks.spawn(self.webhooks.clone().drive(stop()));
         // Who would send nothing must not hear: what is to be sent would pile up.

@@ -62,6 +62,11 @@ pub mod returns {
     pub use crate::store::returns::{NewReturn, Registered, find, find_key, gone, inspect, list, register};
 }
 
+/// Where parcels leave from.
+pub mod origin {
+    pub use crate::store::origin::{Packed, note, packed};
+}
+
 /// What follows from what the carrier saw: kept by whoever decides about orders. Repeats are harmless.
 pub trait Departures: Send + Sync + 'static {
     /// The parcel under that label has left.

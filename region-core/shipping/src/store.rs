@@ -1,6 +1,7 @@
 //! Parcels in the shard. Every function that writes runs inside the caller's transaction, which has locked the order's row.
 
 pub(crate) mod label;
+pub(crate) mod origin;
 pub(crate) mod returns;
 
 use std::collections::BTreeMap;
@@ -241,10 +242,10 @@ pub async fn list(conn: &mut PgConnection, order: OrderId) -> Result<Vec<Shipmen
     let rows = sqlx::query_as!(
         ShipmentRow,
         r#"
-        SELECT shipments.shipment_id, carrier, tracking_code, tracking_url, sent_at, delivered_at,
+        SELECT shipments.shipment_id, carrier, tracking_code, tracking_url, sent_at, delivered_at, region AS "region?",
             array_agg(sku ORDER BY sku) AS "skus!", array_agg(units::bigint ORDER BY sku) AS "units!"
-        FROM shipments JOIN shipment_lines USING (shipment_id)
-        WHERE order_id = $1 GROUP BY shipments.shipment_id ORDER BY sent_at, shipments.shipment_id
+        FROM shipments JOIN shipment_lines USING (shipment_id) LEFT JOIN parcel_origins USING (shipment_id)
+        WHERE shipments.order_id = $1 GROUP BY shipments.shipment_id, region ORDER BY sent_at, shipments.shipment_id
         "#,
         order.as_uuid(),
     )
@@ -260,6 +261,7 @@ struct ShipmentRow {
     tracking_url: Option<String>,
     sent_at: OffsetDateTime,
     delivered_at: Option<OffsetDateTime>,
+    region: Option<String>,
     skus: Vec<String>,
     units: Vec<i64>,
 }
@@ -276,6 +278,7 @@ impl ShipmentRow {
             tracking_code: self.tracking_code,
             tracking_url: self.tracking_url,
             items: self.skus.into_iter().zip(self.units).map(item).collect::<Result<_, _>>()?,
+            from: self.region.as_deref().map(origin::parse).transpose()?,
             sent_at: self.sent_at,
             delivered_at: self.delivered_at,
         })

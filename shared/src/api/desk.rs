@@ -20,6 +20,9 @@ pub struct DeskQuery {
     /// Only those that wait for a decision because something speaks against them.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub held: bool,
+    /// Only those of which something that lies in this region is still to be sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<RegionName>,
     /// Only those older than this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cursor: Option<OrderId>,
@@ -34,7 +37,7 @@ const fn default_limit() -> u32 {
 
 impl Default for DeskQuery {
     fn default() -> Self {
-        Self { find: None, status: None, held: false, cursor: None, limit: default_limit() }
+        Self { find: None, status: None, held: false, from: None, cursor: None, limit: default_limit() }
     }
 }
 

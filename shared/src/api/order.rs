@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use crate::{EmailAddress, Money, OrderId, Quantity, ReturnId, ShipmentId, Sku, UserId};
+use crate::{EmailAddress, Money, OrderId, Quantity, RegionName, ReturnId, ShipmentId, Sku, UserId};
 
 /// One SKU that is wanted.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -342,6 +342,9 @@ pub struct NewShipment {
     /// What to buy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<NewLabel>,
+    /// The region that it leaves from; with `label`, only the order's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<RegionName>,
 }
 
 /// A label to buy.
@@ -440,6 +443,9 @@ pub struct Shipment {
     pub tracking_url: Option<String>,
     /// What it holds.
     pub items: Vec<OrderItem>,
+    /// The region that it left from, if that was said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<RegionName>,
     /// When it left.
     #[serde(with = "time::serde::rfc3339")]
     #[cfg_attr(feature = "openapi", schema(value_type = String, format = "date-time"))]

@@ -16,6 +16,7 @@ mod labels;
 mod link;
 mod mail;
 mod operator;
+mod origins;
 mod privacy;
 mod regions;
 mod repairs;

@@ -20,7 +20,7 @@ through_both! {
 const ENDS_WITHIN: Duration = Duration::from_secs(30);
 
 /// Who keeps the store, signed in with forms at that door.
-async fn keeper(origin: &str) -> Visitor {
+pub(crate) async fn keeper(origin: &str) -> Visitor {
     let (visitor, operator) = (Visitor::new(origin), sites().operator.as_ref().unwrap());
     let password = std::fs::read_to_string(&operator.password_file).unwrap();
     let form = visitor.open("/sign-in?next=desk").await.expect(200).form("/sign-in");

@@ -65,6 +65,7 @@ const ROUTES: &[(&str, &str, For)] = &[
     ("POST", "/v1/orders/{order_id}/cancel", For::Owner),
     ("POST", "/v1/orders/{order_id}/release", For::Keepers),
     ("POST", "/v1/orders/{order_id}/payment/confirm", For::Owner),
+    ("GET", "/v1/orders/{order_id}/origins", For::Keepers),
     ("POST", "/v1/orders/{order_id}/shipments", For::Keepers),
     ("GET", "/v1/orders/{order_id}/labels", For::Keepers),
     ("GET", "/v1/orders/{order_id}/shipments/{shipment_id}/label", For::Keepers),

@@ -158,13 +158,15 @@ impl StateMachineTest for Machine {
         }
     }
 
-    /// However it ends, recovery over a network that works closes every half, and every unit is there.
+    /// However it ends, recovery over a network that works closes every half, and every unit is there, and lies where it came.
     fn teardown(machine: Self, _: Reference) {
         let Self { runtime, shards } = machine;
         runtime.block_on(async {
             shards.recover().await;
             let total: u8 = SCOPE.free.iter().sum();
             assert_eq!((shards.open_halves().await, shards.units().await), (0, i64::from(total)));
+            let came: Vec<i64> = SCOPE.free.iter().map(|units| i64::from(*units)).collect();
+            assert_eq!(shards.lying().await, came, "units are said to lie where they never came");
         });
     }
 }

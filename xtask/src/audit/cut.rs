@@ -48,6 +48,7 @@ pub(super) struct Cut {
 #[derive(Debug)]
 pub(super) struct Shard {
     pub(super) id: i16,
+    pub(super) region: String,
     pub(super) conn: PgConnection,
     /// The snapshot's moment by the shard's own clock.
     pub(super) moment: OffsetDateTime,
@@ -130,7 +131,7 @@ impl<'a> Sight<'a> {
         let Self { site, mut snapshot, now } = self;
         now.close().await?;
         let rows = count(&mut snapshot).await?;
-        Ok(Shard { id: site.id, conn: snapshot, moment, rows })
+        Ok(Shard { id: site.id, region: site.region.clone(), conn: snapshot, moment, rows })
     }
 }
 
@@ -154,6 +155,9 @@ async fn count(snapshot: &mut PgConnection) -> anyhow::Result<BTreeMap<String, u
          UNION ALL SELECT 'labels', count(*) FROM labels UNION ALL SELECT 'label_lines', count(*) FROM label_lines
          UNION ALL SELECT 'returns', count(*) FROM returns UNION ALL SELECT 'return_lines', count(*) FROM return_lines
          UNION ALL SELECT 'refunds', count(*) FROM refunds
+         UNION ALL SELECT 'origins', count(*) FROM origins
+         UNION ALL SELECT 'order_origins', count(*) FROM order_origins
+         UNION ALL SELECT 'parcel_origins', count(*) FROM parcel_origins
          UNION ALL SELECT 'money_entries', count(*) FROM money_entries",
     )
     .fetch_all(snapshot)

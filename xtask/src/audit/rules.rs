@@ -11,6 +11,7 @@ mod events;
 mod money;
 mod notifications;
 mod orders;
+mod origins;
 mod payments;
 mod quiet;
 mod shipments;
@@ -72,6 +73,8 @@ rules! {
     STOCK_CONSERVED = "stock.conserved", "received + returned - written off = free + reserved + sold + in flight";
     STOCK_OVERSOLD = "stock.oversold", "sold + reserved never exceeds what was received";
     STOCK_TRANSFERS = "stock.transfers", "both halves of a transfer tell the same, each once";
+    STOCK_REGIONS = "stock.regions", "in each region lies what came there and was not lost there, whoever may sell it";
+    STOCK_ORIGINS = "stock.origins", "what orders are assigned lies where it is said to, and no unit is assigned twice";
     ORDERS_KEYS = "orders.keys", "each idempotency record names an order of its user, and each order has one";
     ORDERS_LINES = "orders.lines", "an order has lines, and its total is their sum and the shipping";
     ORDERS_UNITS = "orders.units", "each line has its reservation of the same units, and none stands alone";
@@ -107,7 +110,7 @@ rules! {
 /// Every rule that a shard is asked about.
 fn local() -> impl Iterator<Item = &'static LocalRule> {
     let services = [stock::RULES, orders::RULES, notifications::RULES, payments::RULES, money::RULES, shipments::RULES];
-    services.into_iter().chain([events::RULES, slots::RULES, quiet::RULES]).flatten()
+    services.into_iter().chain([origins::RULES, events::RULES, slots::RULES, quiet::RULES]).flatten()
 }
 
 /// The queries that find, without patience, whatever a shard still has to do by itself.

@@ -44,7 +44,7 @@ pub(super) async fn check(cut: &mut Cut, flights: Flights, findings: &mut Findin
     let demand = cut.demand;
     let rows = cut.shards.iter().map(|shard| shard.rows("allotments") + shard.rows("ledger")).sum();
     let (mut conserved, mut oversold, mut quiet) = (Found::rows(rows), Found::rows(rows), Found::default());
-    let (mut skus, mut all, mut flights) = (0, Units::default(), flights.0);
+    let (mut skus, mut all, mut flights) = (0, Units::default(), flights.by_sku);
     let mut merge = Merge::of(cut.shards.iter_mut().map(units)).await.context("allotments")?;
     loop {
         let same = merge.next(|row| &row.sku).await.context("allotments")?;

@@ -62,6 +62,21 @@ each_is_found! {
         "INSERT INTO transfers_out VALUES (9, 1, 'MUG', 0, 'acked')";
     a_donor_that_forgets_what_is_not_settled: [STOCK_TRANSFERS], on 1, "UPDATE transfer_lows SET low = 4";
 
+    units_that_are_said_to_lie_where_they_never_came: [STOCK_REGIONS], on 2, "UPDATE origins SET units = 9";
+    units_that_are_said_to_lie_nowhere_else: [STOCK_REGIONS], on 2, "DELETE FROM origins";
+    a_loss_that_was_another_region_s: [STOCK_REGIONS], on 1,
+        "UPDATE ledger SET elsewhere = '{\"us\": 1}' WHERE ref = 'broken'";
+    units_assigned_to_nobody: [STOCK_ORIGINS], on 2, "UPDATE origins SET assigned = 1";
+    more_assigned_than_was_ordered: [STOCK_ORIGINS], on 2,
+        "UPDATE origins SET assigned = 9;
+         INSERT INTO order_origins SELECT order_id, 'MUG', 'eu', 9 FROM orders";
+    units_assigned_to_an_order_that_was_called_off: [STOCK_ORIGINS], on 1,
+        "INSERT INTO origins VALUES ('MUG', 'us', 0);
+         ALTER TABLE origins DROP CONSTRAINT origins_assigned_at_most_lying; UPDATE origins SET assigned = 1;
+         INSERT INTO order_origins SELECT order_id, 'MUG', 'us', 1 FROM orders WHERE status = 'CANCELLED' LIMIT 1";
+    a_parcel_that_left_from_somewhere_and_is_not_there: [STOCK_ORIGINS], on 2,
+        "INSERT INTO parcel_origins SELECT gen_random_uuid(), order_id, 'us' FROM orders";
+
     a_key_of_an_order_that_is_not_there: [ORDERS_KEYS], on 1,
         "INSERT INTO idempotency_records
          SELECT user_id, 'lost', request_hash, gen_random_uuid() FROM idempotency_records LIMIT 1";

@@ -12,6 +12,7 @@ use time::{Duration, OffsetDateTime};
 use super::Demand;
 use super::cut::{Cut, Shard};
 use super::merge::{Merge, Rows};
+use super::regions::ByRegion;
 use super::report::{Breach, Findings, Found};
 use super::rules::{QUIET_TRANSFERS, STOCK_TRANSFERS};
 
@@ -20,9 +21,22 @@ const LONGEST: Duration = Duration::seconds(60);
 /// Units in flight for less are on their way, however many they are: recovery begins to ask after this long.
 const LINGERING: Duration = Duration::seconds(5);
 
-/// What is in flight, by SKU.
+/// What is in flight.
 #[derive(Debug, Default)]
-pub(super) struct Flights(pub(super) BTreeMap<String, Flight>);
+pub(super) struct Flights {
+    pub(super) by_sku: BTreeMap<String, Flight>,
+    /// Each transfer that is.
+    pub(super) away: Vec<Away>,
+}
+
+/// Units in flight, and which of them lie in other regions than their donor's.
+#[derive(Debug)]
+pub(super) struct Away {
+    pub(super) sku: String,
+    pub(super) donor: i16,
+    pub(super) units: i64,
+    pub(super) elsewhere: Option<ByRegion>,
+}
 
 /// Units of a SKU.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,6 +54,8 @@ struct Half {
     units: Option<i64>,
     state: String,
     created_at: OffsetDateTime,
+    #[sqlx(default, json(nullable))]
+    elsewhere: Option<ByRegion>,
 }
 
 /// What a borrower has drawn and settled, and what its donor knows of that.
@@ -61,7 +77,8 @@ struct Pair {
 }
 
 const IN: &str = "SELECT seq, sku, units, state, created_at FROM transfers_in WHERE donor = $1 ORDER BY seq";
-const OUT: &str = "SELECT seq, sku, units, state, created_at FROM transfers_out WHERE borrower = $1 ORDER BY seq";
+const OUT: &str =
+    "SELECT seq, sku, units, state, created_at, elsewhere FROM transfers_out WHERE borrower = $1 ORDER BY seq";
 
 /// The names of the two streams.
 const INCOMING: i16 = 0;
@@ -167,7 +184,9 @@ impl Look<'_> {
             self.halves.breach(Breach { shard: Some(shard), table, key, problem });
         }
         if let Some(outgoing) = outgoing.filter(|outgoing| flies(incoming, outgoing, marks)) {
-            self.flights.0.entry(outgoing.sku.clone()).or_default().units += outgoing.units.unwrap_or(0);
+            let (sku, units) = (outgoing.sku.clone(), outgoing.units.unwrap_or(0));
+            self.flights.by_sku.entry(sku.clone()).or_default().units += units;
+            self.flights.away.push(Away { sku, donor: pair.donor, units, elsewhere: outgoing.elsewhere.clone() });
         }
     }
 
@@ -191,7 +210,7 @@ impl Look<'_> {
                 let problem = format!("{} since {}: {units}", half.state, half.created_at);
                 self.quiet.breach(Breach { shard: Some(shard), table: table.to_owned(), key: key.to_owned(), problem });
             } else if table == "transfers_out" && now - half.created_at >= LINGERING {
-                self.flights.0.entry(half.sku.clone()).or_default().lingering += half.units.unwrap_or(0);
+                self.flights.by_sku.entry(half.sku.clone()).or_default().lingering += half.units.unwrap_or(0);
             }
         }
     }
@@ -241,7 +260,7 @@ mod tests {
 
     fn half(seq: i64, state: &str, units: Option<i64>) -> Half {
         let (sku, state) = ("MUG".to_owned(), state.to_owned());
-        Half { seq, sku, units, state, created_at: OffsetDateTime::UNIX_EPOCH }
+        Half { seq, sku, units, state, created_at: OffsetDateTime::UNIX_EPOCH, elsewhere: None }
     }
 
     fn in_flight(incoming: Option<Half>, outgoing: &Half) -> bool {

@@ -3,6 +3,7 @@
 
 pub(crate) mod back;
 pub(crate) mod letters;
+pub(crate) mod origins;
 
 use std::collections::BTreeMap;
 
@@ -20,11 +21,13 @@ use shared::api::desk::{
 use shared::api::order::{
     CancelOrder, Label, LabelState, Labels, LineItem, NewLabel, NewShipment, Order, OrderItem, OrderStatus, Shipment,
 };
+use shared::api::origin::Origin;
 use shared::api::refund::Refunds;
 use shared::token::Role;
 use shared::{EventId, Money, OrderId, Problem, ProblemKind, Quantity, RegionName, ShipmentId, Sku};
 
 use self::back::{CameBack, GivenBack, came_back, with_the_shopper};
+use self::origins::{Chosen, There};
 use super::order::{Parcel, held, lines_of, moment, parcel, status_name, tone};
 use super::{Shell, answer, webhooks, write};
 use crate::app::App;
@@ -54,6 +57,7 @@ struct DeskList {
     orders: Vec<Row>,
     next: Option<String>,
     held: bool,
+    from: String,
     notice: Option<String>,
     /// Whether the visitor may see webhooks, and what he should know of them.
     webhooks: bool,
@@ -100,6 +104,10 @@ struct DeskDetail {
     tone: &'static str,
     notice: Option<String>,
     lines: Vec<Line>,
+    /// The regions that its parcels are to come from, if not only its own.
+    origins: Vec<There>,
+    /// The one that the form is filled in for.
+    from: Option<RegionName>,
     address: Vec<String>,
     parcels: Vec<Open>,
     told: Vec<Told>,
@@ -132,10 +140,12 @@ struct Paper {
     void: Option<String>,
 }
 
-/// A line of the order, how much of it is in no parcel and under no label, and how much is with the shopper.
+/// A line of the order, how much of it is in no parcel and under no label, how much of that the form proposes to send, and how much
+/// is with the shopper.
 struct Line {
     item: LineItem,
     left: u32,
+    proposed: u32,
     out: u32,
 }
 
@@ -172,6 +182,8 @@ pub(crate) struct Asked {
     status: String,
     #[serde(default)]
     held: bool,
+    #[serde(default)]
+    from: String,
     cursor: Option<OrderId>,
 }
 
@@ -209,6 +221,7 @@ pub(crate) async fn list<P: Platform>(
         next: page.next_cursor.map(|cursor| format!("/desk{}", path_of(&asked, Some(cursor)))),
         orders: page.items.into_iter().map(Row::from).collect(),
         held: asked.held,
+        from: asked.from,
         notice,
         webhooks: user.claims.has(Role::Operator),
         banner,
@@ -228,7 +241,9 @@ fn missing(what: &str, regions: &[RegionName]) -> Option<String> {
 fn path_of(asked: &Asked, cursor: Option<OrderId>) -> String {
     let cursor = cursor.map(|cursor| cursor.to_string()).unwrap_or_default();
     let held = if asked.held { "true" } else { "" };
-    let pairs = [("find", asked.find.trim()), ("status", &asked.status), ("held", held), ("cursor", &cursor)];
+    let from = asked.from.trim();
+    let pairs =
+        [("find", asked.find.trim()), ("status", &asked.status), ("held", held), ("from", from), ("cursor", &cursor)];
     let given: Vec<_> = pairs.into_iter().filter(|(_, value)| !value.is_empty()).collect();
     // Names and values are text: writing them cannot fail.
     format!("?{}", serde_urlencoded::to_string(given).unwrap_or_default())
@@ -239,20 +254,23 @@ pub(crate) async fn show<P: Platform>(
     State(app): State<App<P>>,
     Extension(visit): Extension<Visit>,
     Path(id): Path<String>,
+    Query(Chosen { from }): Query<Chosen>,
 ) -> Result<Response, Problem> {
     let (user, id) = (keeper(&visit)?, order_id(&id)?);
-    answer(&detail(&app, &visit, &user, id, Retry::default()).await?)
+    answer(&detail(&app, &visit, &user, id, Retry { from, ..Retry::default() }).await?)
 }
 
 fn order_id(id: &str) -> Result<OrderId, Problem> {
     id.parse().map_err(|_| Problem::not_found())
 }
 
-/// What is in the way of something that was asked for, and the key to ask for it again under, if it may have happened.
+/// What is in the way of something that was asked for, and the key to ask for it again under, if it may have happened; and the
+/// region whose parcel the form is for.
 #[derive(Default)]
 struct Retry {
     notice: Option<String>,
     key: Option<String>,
+    from: String,
 }
 
 async fn detail<P: Platform>(
@@ -260,7 +278,7 @@ async fn detail<P: Platform>(
     visit: &Visit,
     user: &User,
     id: OrderId,
-    Retry { notice, key }: Retry,
+    Retry { notice, key, from }: Retry,
 ) -> Result<DeskDetail, Problem> {
     let ask = |path: String| Call::get(&path).bearer(&user.token);
     let order: Order = ask(format!("/v1/orders/{id}")).json(&app.platform, visit.client).await?;
@@ -282,7 +300,9 @@ async fn detail<P: Platform>(
     let labels: Labels = ask(format!("/v1/orders/{id}/labels")).json(&app.platform, visit.client).await?;
     let live = |label: &Label| matches!(label.state, LabelState::ToBuy | LabelState::Bought | LabelState::ToVoid);
     let kept: Vec<&Label> = labels.items.iter().filter(|label| live(label)).collect();
-    let lines = left_of(&order, &kept);
+    let origins = origins::ask(app, visit, user, &order).await?;
+    let origin = origins::chosen(&origins, &from);
+    let lines = left_of(&order, &kept, origin);
     let chosen = order.delivery.as_ref();
     let untouched = order.shipments.is_empty() && kept.is_empty();
     let mut random = [0; 16];
@@ -297,11 +317,15 @@ async fn detail<P: Platform>(
             && lines.iter().any(|line| line.left > 0),
         may_buy: labels.offered,
         service: chosen.and_then(|delivery| delivery.service.clone()).unwrap_or_else(|| SERVICE.to_owned()),
-        weight_grams: chosen.map(|delivery| delivery.weight_grams).filter(|grams| untouched && *grams > 0),
+        weight_grams: chosen
+            .map(|delivery| delivery.weight_grams)
+            .filter(|grams| untouched && origin.is_none() && *grams > 0),
         may_release: waits,
         may_cancel: matches!(order.status, OrderStatus::Pending | OrderStatus::Confirmed) && kept.is_empty(),
         may_come_back: lines.iter().any(|line| line.out > 0),
         lines,
+        from: origin.map(|origin| origin.region.clone()),
+        origins: origins::there(&origins, &order),
         address: lines_of(&order.shipping_address),
         told: told.into_iter().map(|message| self::told(id, message)).collect(),
         parcels: parcels(&order, &labels.items),
@@ -315,7 +339,7 @@ async fn detail<P: Platform>(
     })
 }
 
-fn left_of(order: &Order, kept: &[&Label]) -> Vec<Line> {
+fn left_of(order: &Order, kept: &[&Label], chosen: Option<&Origin>) -> Vec<Line> {
     let mut taken: BTreeMap<&Sku, u32> = BTreeMap::new();
     let sent = order.shipments.iter().flat_map(|shipment| &shipment.items);
     for item in sent.chain(kept.iter().flat_map(|label| &label.items)) {
@@ -326,6 +350,7 @@ fn left_of(order: &Order, kept: &[&Label]) -> Vec<Line> {
         |line: &LineItem| line.quantity.units().saturating_sub(taken.get(&line.sku).copied().unwrap_or_default());
     let line = |line: &LineItem| Line {
         left: left(line),
+        proposed: chosen.map_or_else(|| left(line), |origin| origins::left_there(origin, &line.sku)),
         out: out.get(&line.sku).copied().unwrap_or_default(),
         item: line.clone(),
     };
@@ -470,11 +495,13 @@ fn packed(fields: &[(String, String)]) -> Result<NewShipment, String> {
         return Err("A parcel holds something: say how many of what.".to_owned());
     }
     let items = Some(items);
+    let from = Some(field(fields, "from")).filter(|from| !from.is_empty()).map(|from| from.parse::<RegionName>());
+    let from = from.transpose().map_err(|error| format!("From where? {error}."))?;
     if field(fields, "by") == "label" {
         let weight_grams = field(fields, "weight_grams").parse();
         let weight_grams = weight_grams.map_err(|_| "What does it weigh? Grams, as a number, please.".to_owned())?;
         let label = Some(NewLabel { service: field(fields, "service"), weight_grams });
-        return Ok(NewShipment { items, carrier: String::new(), tracking_code: None, tracking_url: None, label });
+        return Ok(NewShipment { items, carrier: String::new(), tracking_code: None, tracking_url: None, label, from });
     }
     let optional = |name| Some(field(fields, name)).filter(|value| !value.is_empty());
     Ok(NewShipment {
@@ -483,6 +510,7 @@ fn packed(fields: &[(String, String)]) -> Result<NewShipment, String> {
         tracking_code: optional("tracking_code"),
         tracking_url: optional("tracking_url"),
         label: None,
+        from,
     })
 }
 
@@ -590,7 +618,7 @@ async fn act<P: Platform>(
         problem => (problem.status, "That could not be done just now; nobody knows why. Look at the order.".to_owned()),
     };
     let key = key.filter(|_| !reused).filter(|key| !key.is_empty());
-    let html = write(&detail(app, visit, &user, id, Retry { notice: Some(notice), key }).await?)?;
+    let html = write(&detail(app, visit, &user, id, Retry { notice: Some(notice), key, ..Retry::default() }).await?)?;
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
     Ok((status, axum::response::Html(html)).into_response())
 }

@@ -371,14 +371,15 @@ fn units_sent(order: &Order) -> u64 {
 }
 
 pub(super) fn parcel(shipment: &Shipment, order: &Order) -> Parcel {
+    let from = shipment.from.as_ref().map(|region| format!(", from {region}")).unwrap_or_default();
     Parcel {
         carrier: shipment.carrier.clone(),
         code: shipment.tracking_code.clone(),
         url: shipment.tracking_url.clone(),
         holds: shipment.items.iter().map(|item| held(item, order)).collect::<Vec<_>>().join(", "),
         said: match shipment.delivered_at {
-            Some(at) => format!("Arrived on {}", day(at)),
-            None => format!("Sent on {}", day(shipment.sent_at)),
+            Some(at) => format!("Arrived on {}{from}", day(at)),
+            None => format!("Sent on {}{from}", day(shipment.sent_at)),
         },
     }
 }

@@ -33,6 +33,7 @@ use shared::api::order::{
     LineItem, NewLabel, NewReturn, NewShipment, Order, OrderItem, OrderPage, OrderStatus, OrderSummary, PaymentStatus,
     PlaceOrder, Quote, QuoteRequest, Return, ReturnedItem, Shipment,
 };
+use shared::api::origin::{Origin, Origins};
 use shared::api::refund::{NewRefund, Refund, RefundStatus, Refunds};
 use shared::api::webhook::{
     ChangeEndpoint, Delivery, DeliveryPage, DeliveryState, Endpoint, EndpointPage, EndpointState, EndpointWithSecret,
@@ -131,6 +132,11 @@ impl Fake {
         }
     }
 
+    /// Has everybody's orders lie in these regions.
+    pub fn lay(&self, origins: Vec<Origin>) {
+        self.0.core.lock().unwrap().origins = origins;
+    }
+
     /// Sends that many units of everybody's orders, and has them arrive.
     pub fn send_parcels(&self, units: i64, arrived: bool) {
         let mut core = self.0.core.lock().unwrap();
@@ -142,6 +148,7 @@ impl Fake {
                 tracking_code: Some("RM1".to_owned()),
                 tracking_url: Some("https://track.example/?code=RM1&a=\"".to_owned()),
                 items: vec![item],
+                from: None,
                 sent_at: order.created_at,
                 delivered_at: arrived.then_some(order.created_at),
             });
@@ -316,6 +323,7 @@ pub struct Core {
     accounts: HashMap<String, (usize, String, Option<String>)>,
     refresh: HashMap<String, usize>,
     labels: Vec<Label>,
+    origins: Vec<Origin>,
     endpoints: Vec<Endpoint>,
     next: u64,
     /// With their orders and keys.
@@ -351,6 +359,7 @@ impl Core {
             letters: Vec::new(),
             parcels: true,
             labels: Vec::new(),
+            origins: Vec::new(),
             users: Vec::new(),
             accounts: HashMap::new(),
             refresh: HashMap::new(),
@@ -513,6 +522,11 @@ impl Core {
                 self.letters.retain(|letter| letter.order_id.to_string() != *id);
                 ok(&GivenAgain { events: 1 })
             }
+            ("GET", ["orders", id, "origins"]) => {
+                self.keeper(request, now_ms)?;
+                self.any_order(request, now_ms, id)?;
+                ok(&Origins { items: self.origins.clone() })
+            }
             ("GET", ["orders", id, "labels"]) => {
                 self.keeper(request, now_ms)?;
                 self.any_order(request, now_ms, id)?;
@@ -563,6 +577,7 @@ impl Core {
                     tracking_code: asked.tracking_code,
                     tracking_url: asked.tracking_url,
                     items: asked.items.unwrap(),
+                    from: asked.from,
                     sent_at: order.created_at,
                     delivered_at: None,
                 };

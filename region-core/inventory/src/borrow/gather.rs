@@ -14,6 +14,7 @@ use super::Borrowing;
 use super::lanes::Gathering;
 use super::reading::{Look, Reading};
 use crate::balance::recovery::in_time;
+use crate::origins::Way;
 use crate::transfer::message::{Ask, Given, MAX_ASKS, MAX_SKUS, MAX_WANT, Mode, Seq};
 use crate::transfer::rules::{self, Candidate, HORIZON, Plan};
 use crate::transfer::store::{self, Wish};
@@ -256,10 +257,12 @@ impl Borrowing {
         if landed.is_empty() {
             return Ok(()); // Another one has credited it.
         }
+        let (map, borrower) = (self.shards.map(), shard.id());
         let credited = seat.write("transfer.credit", async move |conn| {
             let mut credited = Vec::new();
             for (donor, given) in &landed {
-                credited.extend(store::credit(conn, *donor, given).await?);
+                let way = Way::between(&map, *donor, borrower);
+                credited.extend(store::credit(conn, *donor, way.as_ref(), given).await?);
             }
             Ok::<_, StoreError>(credited)
         });

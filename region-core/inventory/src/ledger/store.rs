@@ -3,8 +3,10 @@
 use region_core_store::StoreError;
 use shared::{ShardId, Sku};
 use sqlx::PgConnection;
+use sqlx::types::Json;
 
 use super::{Back, EntryKind, EntryUnits, LedgerError, LedgerLine, Reference, StockEntry};
+use crate::origins;
 use crate::store::unsigned;
 
 /// Lines of one shard that are listed at most.
@@ -56,6 +58,7 @@ pub async fn book(conn: &mut PgConnection, entry: &StockEntry) -> Result<bool, L
         add(conn, sku, units).await?;
     } else {
         take(conn, sku, units.unsigned_abs()).await?;
+        lose(conn, reference, sku, units.unsigned_abs()).await?;
     }
     Ok(true)
 }
@@ -120,6 +123,18 @@ async fn take(conn: &mut PgConnection, sku: &Sku, units: u64) -> Result<(), Ledg
         .map_err(StoreError::from)?;
     let free = unsigned("allotments.free", free.unwrap_or(0))?;
     Err(LedgerError::NotFree { sku: sku.clone(), units, free })
+}
+
+/// Notes which of the units that were lost did not lie in this region: those that do are lost first.
+async fn lose(conn: &mut PgConnection, reference: &str, sku: &Sku, units: u64) -> Result<(), StoreError> {
+    let elsewhere = origins::lose(conn, sku, units).await?;
+    if elsewhere.is_empty() {
+        return Ok(());
+    }
+    sqlx::query!("UPDATE ledger SET elsewhere = $2 WHERE ref = $1", reference, Json(&elsewhere) as _)
+        .execute(conn)
+        .await?;
+    Ok(())
 }
 
 /// A SKU's entries in this shard, newest first.

@@ -14,6 +14,7 @@ use super::message::{
 use super::{rules, store};
 use crate::balance::demand::Demand;
 use crate::borrow::lanes::Lanes;
+use crate::origins::Way;
 
 /// A shard that takes longer to count is left out, so that the others' counts are of use.
 const SLOWEST_COUNT: Duration = Duration::from_millis(250);
@@ -86,11 +87,13 @@ impl Desk {
         check(message.borrower != message.donor && message.low.0 > 0, "no such borrower")?;
         let (shard, desk) = (self.shard(message.donor)?, self.clone());
         let skus: Vec<Sku> = message.asks.iter().map(|ask| ask.sku.clone()).collect();
+        let way = Way::between(&self.shards.map(), message.donor, message.borrower);
         let granted = shard.turn().write("transfer.grant", async move |conn| {
             if let Some(stale) = stale(conn, message.term).await? {
                 return Ok::<_, StoreError>(Reply::StaleTerm(stale));
             }
-            Ok(Reply::Answer(store::grant(conn, &message, |ask, free| desk.decide(&message, ask, free)).await?))
+            let to = way.as_ref().map(|way| &way.to);
+            Ok(Reply::Answer(store::grant(conn, &message, to, |ask, free| desk.decide(&message, ask, free)).await?))
         });
         let granted = granted.await?;
         self.moved(shard.id(), &skus);

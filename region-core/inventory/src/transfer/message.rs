@@ -1,7 +1,11 @@
 //! What shards say to each other about units. Any message may come twice, late, out of order or never.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use shared::{ShardId, Sku};
+
+use crate::origins::Elsewhere;
 
 /// Most transfers that one GRANT asks for.
 pub const MAX_ASKS: usize = 64;
@@ -73,6 +77,9 @@ pub struct Given {
     pub units: u64,
     /// What the donor has left of the SKU, if it looked.
     pub left: Option<u64>,
+    /// Of them, those that lie in other regions than the donor's.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub elsewhere: Elsewhere,
 }
 
 /// ACK: a borrower has credited these.

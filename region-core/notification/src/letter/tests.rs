@@ -187,6 +187,7 @@ fn a_parcel_is_told_of_when_it_leaves_and_when_it_arrives() {
         tracking_code: None,
         tracking_url: None,
         items: Vec::new(),
+        from: None,
         sent_at: order.created_at,
         delivered_at: Some(order.created_at),
     });

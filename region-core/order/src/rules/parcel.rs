@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use shared::api::order::{NewLabel, NewReturn, NewShipment, OrderItem};
-use shared::{Quantity, Sku};
+use shared::{Quantity, RegionName, Sku};
 
 use super::checked::{InvalidField, check_text, checked_items, invalid};
 
@@ -21,6 +21,9 @@ const MAX_REASON_LENGTH: usize = 200;
 pub(crate) struct CheckedShipment {
     /// Units of each SKU, repeated ones summed; whatever is left, if absent.
     pub(crate) items: Option<BTreeMap<Sku, Quantity>>,
+    /// The region that it leaves from, if that is said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) from: Option<RegionName>,
     /// How it goes.
     #[serde(flatten)]
     pub(crate) by: By,
@@ -49,7 +52,7 @@ impl CheckedShipment {
     /// # Errors
     /// The first field that breaks a rule.
     pub(crate) fn check(body: NewShipment) -> Result<Self, InvalidField> {
-        let NewShipment { items, carrier, tracking_code, tracking_url, label } = body;
+        let NewShipment { items, carrier, tracking_code, tracking_url, label, from } = body;
         let by = match label {
             Some(label) => {
                 let by_hand = !carrier.is_empty() || tracking_code.is_some() || tracking_url.is_some();
@@ -60,7 +63,7 @@ impl CheckedShipment {
             }
             None => by_hand(&carrier, tracking_code, tracking_url)?,
         };
-        Ok(Self { items: items.map(|items| checked_items(&items)).transpose()?, by })
+        Ok(Self { items: items.map(|items| checked_items(&items)).transpose()?, from, by })
     }
 
     /// SHA-256 over every field in a fixed order: equal for requests that mean the same.
@@ -144,7 +147,8 @@ mod tests {
     use super::*;
 
     fn parcel() -> NewShipment {
-        NewShipment { items: None, carrier: "Royal Mail".into(), tracking_code: None, tracking_url: None, label: None }
+        let carrier = "Royal Mail".into();
+        NewShipment { items: None, carrier, tracking_code: None, tracking_url: None, label: None, from: None }
     }
 
     fn labelled(service: &str, weight_grams: u32) -> NewShipment {

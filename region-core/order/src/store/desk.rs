@@ -3,7 +3,7 @@
 use region_core_store::StoreError;
 use shared::api::desk::{DeskOrder, Happening, Timeline, TimelineEntry};
 use shared::api::order::{OrderStatus, PaymentStatus, Return, ReturnedItem};
-use shared::{EmailAddress, OrderId, UserId};
+use shared::{EmailAddress, OrderId, RegionName, UserId};
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -24,6 +24,10 @@ pub(crate) enum Wanted<'a> {
     Email(&'a EmailAddress),
     /// Those that wait for a person.
     Held,
+    /// Those of which something is to be sent from this region, which is the shard's own.
+    FromHere(&'a RegionName),
+    /// The same, where it is another.
+    FromElsewhere(&'a RegionName),
 }
 
 /// Which part of them.
@@ -84,6 +88,38 @@ pub(crate) async fn find(
             orders!(
                 "status = 'PENDING' AND order_id IN (SELECT order_id FROM order_reviews WHERE decision IS NULL)",
                 part
+            )
+            .fetch_all(conn)
+            .await?
+        }
+        // A parcel of which nothing was said, or under a label, leaves from here.
+        Wanted::FromHere(region) => {
+            orders!(
+                "status IN ('CONFIRMED', 'SHIPPED') AND EXISTS (
+                     SELECT FROM line_items AS line LEFT JOIN sent_units AS gone USING (order_id, sku)
+                     WHERE line.order_id = orders.order_id AND line.quantity > coalesce(gone.sent + gone.labelled, 0)
+                       AND line.quantity - (SELECT coalesce(sum(quantity), 0) FROM order_origins AS lies
+                                            WHERE lies.order_id = line.order_id AND lies.sku = line.sku)
+                           > coalesce(gone.sent + gone.labelled, 0)
+                             - (SELECT coalesce(sum(units), 0) FROM parcel_origins JOIN shipment_lines AS packed USING (shipment_id)
+                                WHERE parcel_origins.order_id = line.order_id AND region <> $4 AND packed.sku = line.sku))",
+                part,
+                region.as_str()
+            )
+            .fetch_all(conn)
+            .await?
+        }
+        Wanted::FromElsewhere(region) => {
+            orders!(
+                "status IN ('CONFIRMED', 'SHIPPED') AND order_id IN (
+                     SELECT order_id FROM order_origins AS lies JOIN line_items AS line USING (order_id, sku)
+                     LEFT JOIN sent_units AS gone USING (order_id, sku)
+                     WHERE region = $4 AND line.quantity > coalesce(gone.sent + gone.labelled, 0)
+                       AND lies.quantity
+                           > (SELECT coalesce(sum(units), 0) FROM parcel_origins JOIN shipment_lines AS packed USING (shipment_id)
+                              WHERE parcel_origins.order_id = lies.order_id AND region = $4 AND packed.sku = lies.sku))",
+                part,
+                region.as_str()
             )
             .fetch_all(conn)
             .await?
@@ -192,7 +228,9 @@ pub(crate) async fn timeline(conn: &mut PgConnection, order: OrderId, with_desk:
     .flatten()
     .collect();
     for parcel in region_core_shipping::list(conn, order).await? {
-        let told = [Some(parcel.carrier), parcel.tracking_code].into_iter().flatten().collect::<Vec<_>>().join(", ");
+        let from = parcel.from.map(|region| format!("from {region}"));
+        let told =
+            [Some(parcel.carrier), parcel.tracking_code, from].into_iter().flatten().collect::<Vec<_>>().join(", ");
         all.extend(entry(Some(parcel.sent_at), Happening::Sent, Some(told.clone())));
         all.extend(entry(parcel.delivered_at, Happening::Arrived, Some(told)));
     }

@@ -15,6 +15,7 @@ fn labelled(units: Option<i64>) -> NewShipment {
         tracking_code: None,
         tracking_url: None,
         label: Some(NewLabel { service: "Tracked".into(), weight_grams: 500 }),
+        from: None,
     }
 }
 

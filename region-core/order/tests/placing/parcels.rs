@@ -19,6 +19,7 @@ pub(super) fn parcel(units: Option<i64>) -> NewShipment {
         tracking_code: Some("RM1".into()),
         tracking_url: None,
         label: None,
+        from: None,
     }
 }
 

@@ -31,7 +31,7 @@ impl Shop {
         let amount = Money::new(units * 250, Currency::GBP).unwrap();
         self.hear(PaymentCaptured { order_id: order, payment_id: payment(order), amount }).await;
         let (items, carrier) = (Some(vec![item("MUG", sent)]), "Royal Mail".to_owned());
-        let parcel = NewShipment { items, carrier, tracking_code: None, tracking_url: None, label: None };
+        let parcel = NewShipment { items, carrier, tracking_code: None, tracking_url: None, label: None, from: None };
         self.orders.ship(order, key("parcel"), keeper(), parcel).await.unwrap();
         order
     }

@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};
 
+use region_core_inventory::origins::{Elsewhere, Way};
 use region_core_inventory::transfer::message::{
     Ask, Given, Grant, Mode as AskMode, Reply, Sent, Seq, Standing as Said, Term,
 };
 use region_core_inventory::transfer::store::{self, Wish};
 use region_core_inventory::{Receipt, receive};
 use region_core_store::{Shard, StoreError, test_support};
-use shared::{ShardId, Sku};
+use shared::{RegionName, ShardId, Sku};
 use sqlx::{PgConnection, PgPool};
 use tokio::sync::Mutex as AsyncMutex;
 
@@ -24,6 +25,11 @@ fn mug() -> Sku {
 /// Shards are counted from 1, the protocol's from 0.
 fn id(number: ShardNo) -> ShardId {
     ShardId::try_from(i16::from(number) + 1).unwrap()
+}
+
+/// Each stands in a region of its own.
+fn region(number: ShardNo) -> RegionName {
+    format!("region-{number}").parse().unwrap()
 }
 
 fn number(id: ShardId) -> ShardNo {
@@ -41,6 +47,7 @@ fn small(number: i64) -> u8 {
 /// Makes a shard that took part in another history as it was at first.
 const NOTHING_HAPPENED: &str = "
     DELETE FROM transfers_in; DELETE FROM transfers_out; DELETE FROM transfer_lows; DELETE FROM allotments; DELETE FROM ledger;
+    DELETE FROM origins;
     UPDATE transfer_counter SET next_seq = 1; UPDATE shard_meta SET term = 1";
 
 /// As many databases: the same ones for each history of this process, one after the other.
@@ -53,9 +60,10 @@ async fn databases(count: usize) -> Vec<String> {
     made[..count].to_vec()
 }
 
-/// Some shards, and the terms that each has heard of the others.
+/// Some shards, the terms that each has heard of the others, and where units lay, as each answer said.
 pub(crate) struct Shards {
     shards: Vec<Shard>,
+    lay: Mutex<BTreeMap<(Transfer, u8), Elsewhere>>,
     terms: Mutex<HashMap<(ShardNo, ShardNo), Term>>,
 }
 
@@ -71,7 +79,7 @@ impl Shards {
             receive(&mut conn, &[receipt]).await.unwrap();
             shards.push(shard);
         }
-        Self { shards, terms: Mutex::default() }
+        Self { shards, lay: Mutex::default(), terms: Mutex::default() }
     }
 
     fn shard(&self, number: ShardNo) -> &Shard {
@@ -142,19 +150,30 @@ impl Shards {
         let decide = |ask: &Ask, free: u64| if ask.mode == AskMode::Settle { 0 } else { ask.want.min(free) };
         let reply = self.step(transfer.donor, async |conn| {
             Ok(match store::term(conn).await? {
-                ours if ours == term => Reply::Answer(store::grant(conn, &message, decide).await?),
+                ours if ours == term => {
+                    Reply::Answer(store::grant(conn, &message, Some(&region(transfer.borrower)), decide).await?)
+                }
                 other => Reply::StaleTerm(other),
             })
         });
         match reply.await {
-            Reply::Answer(given) => Message::Granted { transfer, units: u8::try_from(given[0].units).unwrap() },
+            Reply::Answer(given) => {
+                let units = u8::try_from(given[0].units).unwrap();
+                let mut lay = self.lay.lock().unwrap_or_else(PoisonError::into_inner);
+                let before = lay.insert((transfer, units), given[0].elsewhere.clone());
+                assert!(before.is_none_or(|before| before == given[0].elsewhere), "the same answer says the same");
+                Message::Granted { transfer, units }
+            }
             Reply::StaleTerm(term) => Message::StaleTerm { transfer, term: small(term.0) },
         }
     }
 
     async fn credit(&self, transfer: Transfer, units: u8) -> Option<Message> {
-        let given = [Given { seq: seq(transfer), units: u64::from(units), left: None }];
-        self.step(transfer.borrower, async |conn| store::credit(conn, id(transfer.donor), &given).await).await;
+        let lay = self.lay.lock().unwrap_or_else(PoisonError::into_inner).get(&(transfer, units)).cloned();
+        let elsewhere = lay.unwrap_or_default();
+        let given = [Given { seq: seq(transfer), units: u64::from(units), left: None, elsewhere }];
+        let (donor, way) = (id(transfer.donor), Way { from: region(transfer.donor), to: region(transfer.borrower) });
+        self.step(transfer.borrower, async |conn| store::credit(conn, donor, Some(&way), &given).await).await;
         self.ack_of(transfer).await
     }
 
@@ -307,6 +326,26 @@ impl Shards {
         let sql = "SELECT (SELECT count(*) FROM transfers_in WHERE settled_at IS NULL)
             + (SELECT count(*) FROM transfers_out WHERE state = 'sent')";
         self.sum(sql).await
+    }
+
+    /// Units that are said to lie in each region, once none are on their way.
+    pub(crate) async fn lying(&self) -> Vec<i64> {
+        let mut lying = vec![0; self.shards.len()];
+        for number in (0..).take(self.shards.len()) {
+            let here =
+                "SELECT sum(free + reserved + sold)::bigint - (SELECT coalesce(sum(units), 0) FROM origins)::bigint
+                FROM allotments";
+            lying[usize::from(number)] += self.count(number, here).await;
+            let rows: Vec<(String, i64)> = sqlx::query_as("SELECT region, units::bigint FROM origins")
+                .fetch_all(&mut *self.shard(number).read().await.unwrap())
+                .await
+                .unwrap();
+            for (name, units) in rows {
+                let there = (0..).take(self.shards.len()).find(|there| region(*there).as_str() == name).unwrap();
+                lying[usize::from(there)] += units;
+            }
+        }
+        lying
     }
 
     /// Units on all shards.

@@ -7,7 +7,7 @@ pub(super) const RULES: &[LocalRule] = &[
     LocalRule {
         rule: QUIET_ORDERS,
         looks_at: &["orders"],
-        checks: &[Check {
+        checks: &[UNASSIGNED, Check {
             table: "orders",
             sql: "SELECT order_id::text AS key,
                          format('PENDING; it expires %s, its units were claimed %s',
@@ -48,6 +48,16 @@ pub(super) const RULES: &[LocalRule] = &[
         }],
     },
 ];
+
+/// Units of paid orders that lie elsewhere and that no parcel from there is planned with.
+const UNASSIGNED: Check = Check {
+    table: "origins",
+    sql: "SELECT sku AS key,
+                 format('%s lie in other regions and are assigned to no order, of %s that are not sold',
+                        sum(units - assigned), free + reserved) AS problem
+          FROM origins JOIN allotments USING (sku) GROUP BY sku, free, reserved
+          HAVING $1 = 0 AND sum(units - assigned) > free + reserved",
+};
 
 /// Refunds that the provider has not answered for good.
 const REFUNDS: Check = Check {

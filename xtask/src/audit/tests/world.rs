@@ -54,11 +54,13 @@ const BORROWED: &str = "
         (1, 1, 'MUG', 10, 10, 'done', shard_now(), shard_now()), (2, 1, 'MUG', 9, NULL, 'pending', shard_now() + interval '1 hour', NULL),
         (3, 1, 'CUP', 4, 0, 'done', shard_now(), shard_now()), (4, 1, 'MUG', 5, NULL, 'cancelled', shard_now(), shard_now());
     UPDATE transfer_counter SET next_seq = 5;
-    UPDATE allotments SET free = free + 10 WHERE sku = 'MUG'";
+    UPDATE allotments SET free = free + 10 WHERE sku = 'MUG';
+    INSERT INTO origins (sku, region, units) VALUES ('MUG', 'eu', 10)";
 const ARRIVED: [&str; 2] = [
     "UPDATE transfers_out SET state = 'acked' WHERE state = 'sent'",
     "UPDATE transfers_in SET state = 'done', units = 1, settled_at = shard_now() WHERE state = 'pending';
-     UPDATE allotments SET free = free + 1 WHERE sku = 'MUG'",
+     UPDATE allotments SET free = free + 1 WHERE sku = 'MUG';
+     UPDATE origins SET units = units + 1",
 ];
 /// 100 of each SKU came in on each shard; what is not reserved or sold is free.
 const STOCKED: &str = "

@@ -6,8 +6,10 @@ use region_core_store::StoreError;
 use region_core_store::{Bug, planted};
 use shared::{ShardId, Sku};
 use sqlx::PgConnection;
+use sqlx::types::Json;
 
 use super::{parse_shard, parse_sku};
+use crate::origins::{Elsewhere, Way};
 use crate::store::{signed, unsigned};
 use crate::transfer::message::{Count, Given, Sent, Seq, Standing, Standings};
 
@@ -100,22 +102,35 @@ pub async fn low(conn: &mut PgConnection) -> Result<Seq, StoreError> {
 }
 
 /// Credits what a donor gave, each transfer once: only those still pending. A refusal is settled at once, for the donor has
-/// nothing more to learn of it.
+/// nothing more to learn of it. `way` is the one that they came, where there are several regions: units that do not lie in the
+/// shard's own are written down.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn credit(conn: &mut PgConnection, donor: ShardId, given: &[Given]) -> Result<Vec<Credited>, StoreError> {
+pub async fn credit(
+    conn: &mut PgConnection,
+    donor: ShardId,
+    way: Option<&Way>,
+    given: &[Given],
+) -> Result<Vec<Credited>, StoreError> {
     let seqs: Vec<i64> = given.iter().map(|given| given.seq.0).collect();
     let units =
         given.iter().map(|given| signed("transfers_in.units", given.units)).collect::<Result<Vec<_>, StoreError>>()?;
+    let lying = |given: &Given| Json(way.map(|way| way.lying(given.units, &given.elsewhere)).unwrap_or_default());
+    let lying: Vec<Json<Elsewhere>> = given.iter().map(lying).collect();
     let rows = sqlx::query!(
         r#"
         WITH done AS (
             UPDATE transfers_in SET state = 'done', units = given.units,
                 settled_at = CASE WHEN given.units = 0 THEN shard_now() END
-            FROM unnest($1::bigint[], $2::bigint[]) AS given (seq, units)
+            FROM unnest($1::bigint[], $2::bigint[], $5::jsonb[]) AS given (seq, units, lying)
             WHERE transfers_in.seq = given.seq AND transfers_in.donor = $3 AND (transfers_in.state = 'pending' OR $4)
-            RETURNING transfers_in.sku, given.units
+            RETURNING transfers_in.sku, given.units, given.lying
+        ), came AS (
+            INSERT INTO origins (sku, region, units)
+            SELECT sku, lies.key, sum(lies.value::bigint)::bigint FROM done, jsonb_each_text(lying) AS lies
+            GROUP BY sku, lies.key ORDER BY sku, lies.key
+            ON CONFLICT (sku, region) DO UPDATE SET units = origins.units + excluded.units
         ), sums AS MATERIALIZED (
             SELECT sku, sum(units)::bigint AS units FROM done GROUP BY sku HAVING sum(units) > 0
         ), added AS (
@@ -129,6 +144,7 @@ pub async fn credit(conn: &mut PgConnection, donor: ShardId, given: &[Given]) ->
         &units,
         donor.number(),
         planted(Bug::NoCreditCheck),
+        &lying as _,
     )
     .fetch_all(conn)
     .await?;

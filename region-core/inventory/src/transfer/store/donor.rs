@@ -4,10 +4,13 @@ use std::collections::HashMap;
 
 use region_core_store::StoreError;
 use region_core_store::{Bug, planted};
-use shared::{ShardId, Sku};
+use shared::{RegionName, ShardId, Sku};
 use sqlx::PgConnection;
+use sqlx::types::Json;
 
 use super::{parse_shard, parse_sku};
+use crate::origins::rules::Lying;
+use crate::origins::{self, Elsewhere};
 use crate::store::{signed, unsigned};
 use crate::transfer::message::{Ask, Given, Grant, Sent, Seq};
 
@@ -59,13 +62,15 @@ pub async fn raise_low(conn: &mut PgConnection, borrower: ShardId, low: Seq) -> 
 }
 
 /// Answers each ask, once and for all: debits `free` by what `decide(ask, free)` gives and writes the outgoing half. What was
-/// answered before gets the same answer, what is settled 0. `decide` may not give more than is free.
+/// answered before gets the same answer, what is settled 0. `decide` may not give more than is free. `to` is the borrower's region,
+/// where there are several: it decides which units go ([`Lying::lend`]).
 ///
 /// # Errors
 /// When the database fails.
 pub async fn grant(
     conn: &mut PgConnection,
     message: &Grant,
+    to: Option<&RegionName>,
     decide: impl Fn(&Ask, u64) -> u64 + Send + Sync,
 ) -> Result<Vec<Given>, StoreError> {
     let low = raise_low(conn, message.borrower, message.low).await?;
@@ -74,82 +79,125 @@ pub async fn grant(
     let mut known = recorded(conn, message.borrower, &seqs).await?;
     let (settled, open): (Vec<&Ask>, Vec<&Ask>) = message.asks.iter().partition(|ask| ask.seq < low);
     let open: Vec<&Ask> = open.into_iter().filter(|ask| !known.contains_key(&ask.seq)).collect();
-    let mut free = lock(conn, &open).await?;
+    let mut stock = lock(conn, &open, to.is_some()).await?;
     let mut sending = Vec::with_capacity(open.len());
     for ask in open {
         if known.contains_key(&ask.seq) {
             continue; // Named twice in one message.
         }
-        let left = free.entry(ask.sku.clone()).or_default();
-        let units = decide(ask, *left).min(*left);
-        *left -= units;
-        known.insert(ask.seq, units);
-        sending.push((ask, units));
+        let stock = stock.entry(ask.sku.clone()).or_default();
+        let units = decide(ask, stock.free).min(stock.free);
+        stock.free -= units;
+        let elsewhere = to.map(|to| stock.lying.lend(units, to)).unwrap_or_default();
+        known.insert(ask.seq, (units, elsewhere.clone()));
+        sending.push(Sending { ask, units, elsewhere });
     }
     send(conn, message.borrower, &sending).await?;
     let settled: Vec<Seq> = settled.into_iter().map(|ask| ask.seq).collect();
     let answer = |ask: &Ask| {
-        let units = if settled.contains(&ask.seq) { 0 } else { known.get(&ask.seq).copied().unwrap_or(0) };
-        Given { seq: ask.seq, units, left: free.get(&ask.sku).copied() }
+        let known = known.get(&ask.seq).filter(|_| !settled.contains(&ask.seq)).cloned();
+        let (units, elsewhere) = known.unwrap_or_default();
+        Given { seq: ask.seq, units, left: stock.get(&ask.sku).map(|stock| stock.free), elsewhere }
     };
     Ok(message.asks.iter().map(answer).collect())
 }
 
 /// What was answered to that borrower under these numbers. What was taken back is 0: the borrower said that it never comes.
-async fn recorded(conn: &mut PgConnection, borrower: ShardId, seqs: &[i64]) -> Result<HashMap<Seq, u64>, StoreError> {
+async fn recorded(
+    conn: &mut PgConnection,
+    borrower: ShardId,
+    seqs: &[i64],
+) -> Result<HashMap<Seq, (u64, Elsewhere)>, StoreError> {
     if planted(Bug::NoDonorKey) {
         return Ok(HashMap::new());
     }
     let rows = sqlx::query!(
-        r#"SELECT seq, CASE WHEN state = 'cancelled' THEN 0 ELSE units END AS "units!"
+        r#"SELECT seq, CASE WHEN state = 'cancelled' THEN 0 ELSE units END AS "units!",
+               CASE WHEN state <> 'cancelled' THEN elsewhere END AS "elsewhere: Json<Elsewhere>"
            FROM transfers_out WHERE borrower = $1 AND seq = ANY ($2)"#,
         borrower.number(),
         seqs,
     )
     .fetch_all(conn)
     .await?;
-    rows.into_iter().map(|row| Ok((Seq(row.seq), unsigned("transfers_out.units", row.units)?))).collect()
+    rows.into_iter()
+        .map(|row| {
+            let elsewhere = row.elsewhere.map(|Json(elsewhere)| elsewhere).unwrap_or_default();
+            Ok((Seq(row.seq), (unsigned("transfers_out.units", row.units)?, elsewhere)))
+        })
+        .collect()
 }
 
-/// Locks these allotments in SKU order, the order in which everybody locks them; says what is free.
-async fn lock(conn: &mut PgConnection, asks: &[&Ask]) -> Result<HashMap<Sku, u64>, StoreError> {
+/// What a donor has of a SKU.
+#[derive(Default)]
+struct Stock {
+    free: u64,
+    lying: Lying,
+}
+
+/// Units that are to be sent.
+struct Sending<'a> {
+    ask: &'a Ask,
+    units: u64,
+    elsewhere: Elsewhere,
+}
+
+/// Locks these allotments in SKU order, the order in which everybody locks them; says what is free, and where units lie if that is
+/// to be known.
+async fn lock(conn: &mut PgConnection, asks: &[&Ask], lying: bool) -> Result<HashMap<Sku, Stock>, StoreError> {
     if asks.is_empty() {
         return Ok(HashMap::new());
     }
     let skus: Vec<String> = asks.iter().map(|ask| ask.sku.as_str().to_owned()).collect();
-    let rows = sqlx::query!("SELECT sku, free FROM allotments WHERE sku = ANY ($1) ORDER BY sku FOR UPDATE", &skus)
-        .fetch_all(conn)
-        .await?;
+    let rows =
+        sqlx::query!("SELECT sku, free, reserved FROM allotments WHERE sku = ANY ($1) ORDER BY sku FOR UPDATE", &skus)
+            .fetch_all(&mut *conn)
+            .await?;
+    // A statement after the locks: it sees what whoever held them has written.
+    let mut elsewhere = if lying { origins::unassigned(conn, &skus).await? } else { HashMap::new() };
     rows.into_iter()
-        .map(|row| Ok((parse_sku("allotments.sku", &row.sku)?, unsigned("allotments.free", row.free)?)))
+        .map(|row| {
+            let (sku, free) = (parse_sku("allotments.sku", &row.sku)?, unsigned("allotments.free", row.free)?);
+            let unsold = free + unsigned("allotments.reserved", row.reserved)?;
+            let lying = Lying { unsold, elsewhere: elsewhere.remove(&sku).unwrap_or_default() };
+            Ok((sku, Stock { free, lying }))
+        })
         .collect()
 }
 
-async fn send(conn: &mut PgConnection, borrower: ShardId, sending: &[(&Ask, u64)]) -> Result<(), StoreError> {
+async fn send(conn: &mut PgConnection, borrower: ShardId, sending: &[Sending<'_>]) -> Result<(), StoreError> {
     if sending.is_empty() {
         return Ok(());
     }
-    let seqs: Vec<i64> = sending.iter().map(|(ask, _)| ask.seq.0).collect();
-    let skus: Vec<String> = sending.iter().map(|(ask, _)| ask.sku.as_str().to_owned()).collect();
+    let seqs: Vec<i64> = sending.iter().map(|sending| sending.ask.seq.0).collect();
+    let skus: Vec<String> = sending.iter().map(|sending| sending.ask.sku.as_str().to_owned()).collect();
     let units = sending
         .iter()
-        .map(|(_, units)| signed("transfers_out.units", *units))
+        .map(|sending| signed("transfers_out.units", sending.units))
         .collect::<Result<Vec<_>, StoreError>>()?;
+    let elsewhere: Vec<Json<&Elsewhere>> = sending.iter().map(|sending| Json(&sending.elsewhere)).collect();
     sqlx::query!(
-        "WITH sent AS (SELECT * FROM unnest($2::bigint[], $3::text[], $4::bigint[]) AS sent (seq, sku, units)),
-         debited AS (
+        "WITH sent AS (
+             SELECT * FROM unnest($2::bigint[], $3::text[], $4::bigint[], $5::jsonb[]) AS sent (seq, sku, units, elsewhere)
+         ), lent AS (
+             UPDATE origins SET units = origins.units - sums.units
+             FROM (SELECT sku, lies.key AS region, sum(lies.value::bigint)::bigint AS units
+                   FROM sent, jsonb_each_text(elsewhere) AS lies GROUP BY sku, lies.key) AS sums
+             WHERE origins.sku = sums.sku AND origins.region = sums.region
+         ), debited AS (
              UPDATE allotments SET free = allotments.free - sums.units
              FROM (SELECT sku, sum(units)::bigint AS units FROM sent GROUP BY sku HAVING sum(units) > 0) AS sums
              WHERE allotments.sku = sums.sku
          )
-         INSERT INTO transfers_out (borrower, seq, sku, units, state)
-         SELECT $1, seq, sku, units, CASE WHEN units = 0 THEN 'acked' ELSE 'sent' END FROM sent
+         INSERT INTO transfers_out (borrower, seq, sku, units, state, elsewhere)
+         SELECT $1, seq, sku, units, CASE WHEN units = 0 THEN 'acked' ELSE 'sent' END, nullif(elsewhere, '{}') FROM sent
          -- Never in the way: what is recorded was answered without coming here.
          ON CONFLICT (borrower, seq) DO NOTHING",
         borrower.number(),
         &seqs,
         &skus,
         &units,
+        &elsewhere as _,
     )
     .execute(conn)
     .await?;
@@ -172,7 +220,7 @@ pub async fn acknowledge(conn: &mut PgConnection, borrower: ShardId, seqs: &[Seq
     Ok(())
 }
 
-/// Takes back the units of these, each once. Only for those of which the borrower said that it will never credit them.
+/// Takes back the units of these, each once, to where they lie. Only for those of which the borrower said that it will never credit them.
 ///
 /// # Errors
 /// When the database fails.
@@ -183,7 +231,12 @@ pub async fn cancel(conn: &mut PgConnection, borrower: ShardId, seqs: &[Seq]) ->
         WITH cancelled AS (
             UPDATE transfers_out SET state = 'cancelled'
             WHERE borrower = $1 AND seq = ANY ($2) AND state = 'sent'
-            RETURNING sku, units
+            RETURNING sku, units, elsewhere
+        ), back AS (
+            INSERT INTO origins (sku, region, units)
+            SELECT sku, lies.key, sum(lies.value::bigint)::bigint FROM cancelled, jsonb_each_text(elsewhere) AS lies
+            GROUP BY sku, lies.key ORDER BY sku, lies.key
+            ON CONFLICT (sku, region) DO UPDATE SET units = origins.units + excluded.units
         )
         INSERT INTO allotments (sku, free)
         SELECT sku, sum(units)::bigint FROM cancelled GROUP BY sku ORDER BY sku

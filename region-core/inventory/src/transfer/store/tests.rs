@@ -42,7 +42,7 @@ async fn low_of(borrower: &Shard) -> Seq {
 async fn granted(borrower: &Shard, donor: &Shard, low: Seq, seqs: &[Seq], want: u64) -> Vec<Given> {
     let asks = seqs.iter().map(|seq| Ask { seq: *seq, sku: mug(), want, mode: Mode::Exact }).collect();
     let message = Grant { borrower: borrower.id(), donor: donor.id(), term: Term(1), low, asks };
-    step(donor, async |conn| grant(conn, &message, |ask, free| ask.want.min(free)).await).await
+    step(donor, async |conn| grant(conn, &message, None, |ask, free| ask.want.min(free)).await).await
 }
 
 async fn one_grant(borrower: &Shard, donor: &Shard, seq: Seq, want: u64) -> Vec<Given> {
@@ -51,7 +51,7 @@ async fn one_grant(borrower: &Shard, donor: &Shard, seq: Seq, want: u64) -> Vec<
 
 async fn credited(borrower: &Shard, donor: &Shard, given: &[Given]) -> u64 {
     let donor = donor.id();
-    let credited = step(borrower, async |conn| credit(conn, donor, given).await).await;
+    let credited = step(borrower, async |conn| credit(conn, donor, None, given).await).await;
     credited.into_iter().map(|credited| credited.units).sum()
 }
 
