@@ -1,6 +1,7 @@
 //! The provider that the configuration names.
 
 use http::HeaderMap;
+use shared::api::order::PaymentMethod;
 use shared::{Money, PaymentId, RefundId};
 
 use crate::notice::{Notice, NoticeError};
@@ -31,6 +32,20 @@ impl Provider for AnyProvider {
         match self {
             Self::Sandbox(sandbox) => sandbox.name(),
             Self::Stripe(stripe) => stripe.name(),
+        }
+    }
+
+    fn is_local(&self) -> bool {
+        match self {
+            Self::Sandbox(sandbox) => sandbox.is_local(),
+            Self::Stripe(stripe) => stripe.is_local(),
+        }
+    }
+
+    fn payment_methods(&self, returns: bool) -> Vec<PaymentMethod> {
+        match self {
+            Self::Sandbox(sandbox) => sandbox.payment_methods(returns),
+            Self::Stripe(stripe) => stripe.payment_methods(returns),
         }
     }
 

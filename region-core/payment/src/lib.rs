@@ -10,7 +10,10 @@
 //! Who keeps the store gives parts of a captured payment back (`refund.rs`). Whatever moves is entered into a ledger of money
 //! (`money_entries`) by the statement that moves the payment's sums, once for each effect at the provider.
 //!
-//! Deliberately absent: card numbers, hosted pages.
+//! Where the shopper must answer on the provider's own page, its address is kept while he is to (`page.rs`), and the payment is read
+//! when he comes back, which proves nothing, and now and then until its order ends.
+//!
+//! Deliberately absent: card numbers.
 
 mod any;
 mod client;
@@ -21,6 +24,7 @@ mod exchange;
 mod handover;
 
 mod notice;
+mod page;
 pub mod provider;
 mod refund;
 pub mod risk;
@@ -35,11 +39,13 @@ use std::time::Duration;
 
 use http::HeaderMap;
 use region_core_events::Wakes;
-use region_core_store::{Shard, Shards};
+use region_core_store::{Shard, Shards, StoreError};
 use region_core_web::Peers;
+use shared::api::order::{NextAction, PaymentMethod};
 use shared::api::refund::{NewRefund, Refunds};
 use shared::{IdempotencyKey, OrderId, UserId};
 use shared_clock::{Clock, Entropy};
+use sqlx::PgConnection;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -48,6 +54,7 @@ pub use client::Deadlines;
 pub use confirm::ConfirmError;
 pub use events::OrderNews;
 pub use notice::{News, Notice, NoticeError};
+pub use page::shop_origin;
 pub use refund::{Asked, RefundError};
 pub use routes::{FindOrder, internal_router, router};
 pub use sandbox::{Sandbox, SandboxError};
@@ -75,6 +82,9 @@ pub struct Settings {
     pub first_pause: Duration,
     /// Longest such pause.
     pub longest_pause: Duration,
+    /// Pause between two looks at a payment whose shopper is on the provider's own page. He mostly comes back and has it looked at
+    /// at once; this is for those who do not.
+    pub look: Duration,
 }
 
 impl Default for Settings {
@@ -85,6 +95,7 @@ impl Default for Settings {
             lease: Duration::from_secs(20),
             first_pause: Duration::from_millis(250),
             longest_pause: Duration::from_secs(30),
+            look: Duration::from_secs(15),
         }
     }
 }
@@ -101,6 +112,8 @@ pub struct Payments<P = Sandbox> {
     mint: Mint,
     peers: Peers,
     judge: Option<Judge>,
+    /// The origin of the shop's pages.
+    shop: Option<Arc<str>>,
     settings: Settings,
 }
 
@@ -116,6 +129,7 @@ impl<P> Clone for Payments<P> {
             mint: self.mint.clone(),
             peers: self.peers.clone(),
             judge: self.judge.clone(),
+            shop: self.shop.clone(),
             settings: self.settings.clone(),
         }
     }
@@ -130,7 +144,7 @@ impl<P: Provider> Payments<P> {
         let handovers = Handovers::new(shards.all().map(Shard::id));
         let mint = Mint { clock, entropy };
         let (peers, settings) = (Peers::none(), Settings::default());
-        Self { shards, provider, events, wakes, refunds, handovers, mint, peers, judge: None, settings }
+        Self { shards, provider, events, wakes, refunds, handovers, mint, peers, judge: None, shop: None, settings }
     }
 
     /// The same with a way to the cores of other regions, to whose payments a provider's notices are passed on.
@@ -143,6 +157,18 @@ impl<P: Provider> Payments<P> {
     #[must_use]
     pub fn judged_by(self, judge: Judge) -> Self {
         Self { judge: Some(judge), ..self }
+    }
+
+    /// The same; who pays on the provider's own page comes back to the order's page at this [origin](shop_origin).
+    #[must_use]
+    pub fn returning_to(self, shop: Option<String>) -> Self {
+        Self { shop: shop.map(Arc::from), ..self }
+    }
+
+    /// The ways to pay that shoppers choose from.
+    #[must_use]
+    pub fn methods(&self) -> Vec<PaymentMethod> {
+        self.provider.payment_methods(self.shop.is_some())
     }
 
     /// The same under other bounds.
@@ -179,7 +205,8 @@ impl<P: Provider> Payments<P> {
                 self.wakes.of(shard.id()),
                 self.events.of(shard.id()),
             )
-            .judged_by(self.judge.clone());
+            .judged_by(self.judge.clone())
+            .returning_to(self.shop.clone());
             drivers.spawn(driver.run(shutdown.clone()));
             drivers.spawn(self.refund_driver(shard).run(shutdown.clone()));
         }
@@ -265,6 +292,14 @@ impl<P: Provider> Payments<P> {
         self.wakes.of(shard.id()).notify();
         Ok(())
     }
+}
+
+/// The provider's page on which the order's shopper is to answer, while he is to: for him alone.
+///
+/// # Errors
+/// Those of the store.
+pub async fn find_next_action(conn: &mut PgConnection, order: OrderId) -> Result<Option<NextAction>, StoreError> {
+    Ok(store::find_next_action(conn, order).await?.map(|url| NextAction::RedirectToUrl { url }))
 }
 
 #[cfg(test)]

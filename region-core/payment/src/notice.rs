@@ -164,7 +164,7 @@ async fn transaction(conn: &mut PgConnection, provider: &str, notice: &Notice) -
             Ok(Heard::Looking)
         }
         Told::Look(payment) => {
-            store::update(conn, &[Change::now(payment)], Duration::ZERO).await?;
+            store::update(conn, &[Change::now(*payment)], Duration::ZERO).await?;
             Ok(Heard::Looking)
         }
     }

@@ -86,7 +86,7 @@ impl Provider for Sandbox {
     }
 
     async fn create(&self, new: NewPayment<'_>, key: &str) -> Shown {
-        let NewPayment { payment_id, amount, payment_token } = new;
+        let NewPayment { payment_id, amount, payment_token, return_url: _ } = new;
         let body = json!({ "merchant_reference": payment_id, "amount": amount, "payment_token": payment_token });
         self.post(&[], key, Some(body)).await
     }

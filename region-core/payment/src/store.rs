@@ -81,7 +81,7 @@ pub(crate) async fn lock_of_orders(conn: &mut PgConnection, orders: &[OrderId]) 
     sqlx::query_as!(
         PaymentRow,
         r#"
-        SELECT payment_id, order_id, provider_reference, challenge_id, payment_token, currency, amount_minor,
+        SELECT payment_id, order_id, provider_reference, challenge_id, next_action_url, payment_token, currency, amount_minor,
                captured_minor, refunded_minor, refunding_minor, state, attempts, version, last_error, facts
         FROM payments WHERE order_id = ANY ($1) ORDER BY payment_id FOR UPDATE
         "#,
@@ -99,7 +99,7 @@ pub(crate) async fn find_of_order(conn: &mut PgConnection, order: OrderId) -> Re
     sqlx::query_as!(
         PaymentRow,
         r#"
-        SELECT payment_id, order_id, provider_reference, challenge_id, payment_token, currency, amount_minor,
+        SELECT payment_id, order_id, provider_reference, challenge_id, next_action_url, payment_token, currency, amount_minor,
                captured_minor, refunded_minor, refunding_minor, state, attempts, version, last_error, facts
         FROM payments WHERE order_id = $1
         "#,
@@ -117,7 +117,7 @@ pub(crate) async fn lock(conn: &mut PgConnection, payments: &[PaymentId]) -> Res
     sqlx::query_as!(
         PaymentRow,
         r#"
-        SELECT payment_id, order_id, provider_reference, challenge_id, payment_token, currency, amount_minor,
+        SELECT payment_id, order_id, provider_reference, challenge_id, next_action_url, payment_token, currency, amount_minor,
                captured_minor, refunded_minor, refunding_minor, state, attempts, version, last_error, facts
         FROM payments WHERE payment_id = ANY ($1) ORDER BY payment_id FOR UPDATE
         "#,
@@ -143,13 +143,15 @@ pub(crate) async fn lease(
         UPDATE payments SET leased_until = shard_now() + make_interval(secs => $3), attempts = attempts + 1
         WHERE payment_id IN (
             SELECT payment_id FROM payments
-            WHERE is_open AND state IN ('to_create', 'to_authorize', 'to_confirm', 'to_capture', 'to_void', 'to_refund')
-              AND refunding_minor = 0 AND next_attempt_at <= (SELECT shard_now())
+            WHERE is_open AND (
+                state IN ('to_create', 'to_authorize', 'to_confirm', 'to_capture', 'to_void', 'to_refund')
+                OR next_action_url IS NOT NULL
+              ) AND refunding_minor = 0 AND next_attempt_at <= (SELECT shard_now())
               AND (leased_until IS NULL OR leased_until < (SELECT shard_now()))
               AND provider = $1
             ORDER BY created_at LIMIT $2 FOR UPDATE SKIP LOCKED
         )
-        RETURNING payment_id, order_id, provider_reference, challenge_id, payment_token, currency, amount_minor,
+        RETURNING payment_id, order_id, provider_reference, challenge_id, next_action_url, payment_token, currency, amount_minor,
                   captured_minor, refunded_minor, refunding_minor, state, attempts, version, last_error, facts
         "#,
         provider,
@@ -173,6 +175,7 @@ pub(crate) async fn update(conn: &mut PgConnection, changes: &[Change], lease: D
     let ids: Vec<_> = payments().map(|payment| payment.payment_id.as_uuid()).collect();
     let references: Vec<_> = payments().map(|payment| payment.provider_reference.clone()).collect();
     let challenges: Vec<_> = payments().map(|payment| payment.challenge_id.clone()).collect();
+    let actions: Vec<_> = payments().map(|payment| payment.next_action.clone()).collect();
     let captured: Vec<_> = payments().map(|payment| payment.captured_minor).collect();
     let refunded: Vec<_> = payments().map(|payment| payment.refunded_minor).collect();
     let refunding: Vec<_> = payments().map(|payment| payment.refunding_minor).collect();
@@ -187,9 +190,9 @@ pub(crate) async fn update(conn: &mut PgConnection, changes: &[Change], lease: D
         r#"
         WITH new AS MATERIALIZED (
             SELECT * FROM UNNEST($1::uuid[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::text[], $7::integer[],
-                                 $8::text[], $9::bigint[], $10::float8[], $11::boolean[], $13::bigint[], $14::uuid[])
+                                 $8::text[], $9::bigint[], $10::float8[], $11::boolean[], $13::bigint[], $14::uuid[], $15::text[])
                 AS new (payment_id, provider_reference, challenge_id, captured_minor, refunded_minor, state, attempts,
-                        last_error, version, pause, leased, refunding_minor, refund_id)
+                        last_error, version, pause, leased, refunding_minor, refund_id, next_action_url)
         ), moved AS (
             INSERT INTO money_entries (payment_id, cause, order_id, debit, credit, amount_minor, currency)
             SELECT payments.payment_id, cause, order_id, debit, credit, minor, currency
@@ -201,6 +204,7 @@ pub(crate) async fn update(conn: &mut PgConnection, changes: &[Change], lease: D
         )
         UPDATE payments SET
             provider_reference = new.provider_reference, challenge_id = new.challenge_id,
+            next_action_url = new.next_action_url,
             captured_minor = new.captured_minor, refunded_minor = new.refunded_minor,
             refunding_minor = new.refunding_minor, state = new.state,
             attempts = new.attempts, last_error = new.last_error, version = new.version,
@@ -224,10 +228,17 @@ pub(crate) async fn update(conn: &mut PgConnection, changes: &[Change], lease: D
         lease.as_secs_f64(),
         &refunding,
         &refunds as &[Option<Uuid>],
+        &actions as &[Option<String>],
     )
     .execute(conn)
     .await?;
     expect_rows("payments", done.rows_affected(), ids.len() as u64)
+}
+
+/// The provider's page on which the order's shopper is to answer, while he is to.
+pub(crate) async fn find_next_action(conn: &mut PgConnection, order: OrderId) -> Result<Option<String>, StoreError> {
+    let url = sqlx::query_scalar!("SELECT next_action_url FROM payments WHERE order_id = $1", order.as_uuid());
+    Ok(url.fetch_optional(conn).await?.flatten())
 }
 
 /// How many payments wait for their provider, and for how many seconds the oldest has waited in its state.
@@ -253,6 +264,7 @@ struct PaymentRow {
     order_id: Uuid,
     provider_reference: Option<String>,
     challenge_id: Option<String>,
+    next_action_url: Option<String>,
     payment_token: String,
     currency: String,
     amount_minor: i64,
@@ -282,6 +294,7 @@ impl TryFrom<PaymentRow> for Payment {
             order_id: OrderId::from_uuid(row.order_id),
             provider_reference: row.provider_reference,
             challenge_id: row.challenge_id,
+            next_action: row.next_action_url,
             payment_token: row.payment_token,
             amount,
             captured_minor: row.captured_minor,

@@ -152,7 +152,7 @@ impl Provider for Stripe {
     }
 
     async fn create(&self, new: NewPayment<'_>, key: &str) -> Shown {
-        let NewPayment { payment_id, amount, payment_token } = new;
+        let NewPayment { payment_id, amount, payment_token, return_url: _ } = new;
         let (payment_id, units) = (payment_id.to_string(), units(amount)?);
         let currency = amount.currency().code().to_ascii_lowercase();
         let metadata = format!("metadata[{METADATA}]");

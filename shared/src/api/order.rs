@@ -58,6 +58,18 @@ pub struct QuoteRequest {
     pub items: Vec<OrderItem>,
 }
 
+/// A way to pay that a shopper can choose.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct PaymentMethod {
+    /// What an order names as its `payment_token`: letters, digits, `_` and `-`.
+    pub token: String,
+    /// What it is called.
+    pub name: String,
+    /// What happens, in a sentence.
+    pub description: String,
+}
+
 /// What an order would cost now.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -163,6 +175,18 @@ impl PaymentStatus {
             Self::Refunded => "refunded",
         }
     }
+}
+
+/// What the shopper must do next for his payment.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum NextAction {
+    /// Go to this page of the payment provider, which leads back. Whoever has the address may pay there.
+    RedirectToUrl {
+        /// Where it is.
+        url: String,
+    },
 }
 
 /// An order: `GET /v1/orders/{order_id}` and the answer to `POST /v1/orders`.
