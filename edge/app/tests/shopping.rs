@@ -893,6 +893,7 @@ async fn a_payment_providers_signed_event_reaches_a_core_byte_for_byte() {
         .header("content-type", "application/json; charset=utf-8")
         .header("stripe-signature", "t=1,v1=ab")
         .header("x-hmac-signature", "hmac-sha256-hex=ab")
+        .header("paypal-transmission-sig", "ab")
         .header("cookie", "__Host-session=x");
     platform.take_calls();
     Browser::new(&router).send(request.body(Body::from(body)).unwrap()).await;
@@ -901,6 +902,7 @@ async fn a_payment_providers_signed_event_reaches_a_core_byte_for_byte() {
     assert_eq!((calls[0].uri().path(), calls[0].body().as_ref()), ("/v1/webhooks/stripe", body.as_bytes()));
     assert_eq!(calls[0].headers()["stripe-signature"], "t=1,v1=ab");
     assert_eq!(calls[0].headers()["x-hmac-signature"], "hmac-sha256-hex=ab");
+    assert_eq!(calls[0].headers()["paypal-transmission-sig"], "ab");
     assert!(!calls[0].headers().contains_key("cookie"));
 }
 
