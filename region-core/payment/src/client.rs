@@ -13,8 +13,8 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use crate::provider::ProviderError;
 
-/// Longest answer read.
-const ANSWER_BYTES: usize = 64 * 1024;
+/// Longest answer read: an order at PayPal shows all of its refunds.
+const ANSWER_BYTES: usize = 256 * 1024;
 /// Idle connections kept: as many as the exchanges of some shards at once, or they are opened and closed all the time.
 const IDLE_CONNECTIONS: usize = 256;
 /// How long a connection is kept idle.
@@ -127,8 +127,8 @@ mod tests {
         let endless = b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n{".to_vec();
         let ended = answered(endless, Duration::from_millis(200)).await.unwrap_err();
         assert!(matches!(&ended, ProviderError::Unknown(cause) if cause.contains("200 ms")), "{ended}");
-        let mut long = b"HTTP/1.1 200 OK\r\ncontent-length: 70000\r\n\r\n".to_vec();
-        long.resize(long.len() + 70_000, b' ');
+        let mut long = b"HTTP/1.1 200 OK\r\ncontent-length: 300000\r\n\r\n".to_vec();
+        long.resize(long.len() + 300_000, b' ');
         let ended = answered(long, Duration::from_secs(30)).await.unwrap_err();
         assert!(matches!(&ended, ProviderError::Unknown(cause) if cause.contains("too long")), "{ended}");
     }

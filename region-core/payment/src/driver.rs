@@ -137,8 +137,9 @@ impl<P: Provider> Driver<P> {
         match measured.await {
             Ok((count, oldest)) => {
                 let count = i32::try_from(count).map_or(f64::MAX, f64::from);
-                metrics::gauge!("payment_backlog", "shard" => shard.clone()).set(count);
-                metrics::gauge!("payment_oldest_seconds", "shard" => shard).set(oldest);
+                let provider = self.desk.provider;
+                metrics::gauge!("payment_backlog", "shard" => shard.clone(), "provider" => provider).set(count);
+                metrics::gauge!("payment_oldest_seconds", "shard" => shard, "provider" => provider).set(oldest);
             }
             Err(error) => tracing::debug!(%error, "the payment backlog was not measured"),
         }

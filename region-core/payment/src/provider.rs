@@ -198,9 +198,14 @@ pub trait Provider: Send + Sync + 'static {
     /// What the provider has told us by itself, if the sender proves to be the provider; `None` if it is nothing to us.
     ///
     /// # Errors
-    /// [`NoticeError::Forged`], [`NoticeError::Unreadable`], [`NoticeError::NotSent`].
-    fn notice(&self, headers: &HeaderMap, body: &[u8], now_seconds: u64) -> Result<Option<Notice>, NoticeError> {
+    /// [`NoticeError::Forged`], [`NoticeError::Unproven`], [`NoticeError::Unreadable`], [`NoticeError::NotSent`].
+    fn notice(
+        &self,
+        headers: &HeaderMap,
+        body: &[u8],
+        now_seconds: u64,
+    ) -> impl Future<Output = Result<Option<Notice>, NoticeError>> + Send {
         let _ = (headers, body, now_seconds);
-        Err(NoticeError::NotSent)
+        std::future::ready(Err(NoticeError::NotSent))
     }
 }

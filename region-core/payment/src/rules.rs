@@ -79,6 +79,8 @@ pub struct Payment {
     pub payment_id: PaymentId,
     /// What it pays for.
     pub order_id: OrderId,
+    /// Who it is at: the provider's name.
+    pub provider: String,
     /// The provider's name for it, once committed here.
     pub provider_reference: Option<String>,
     /// The provider's question to the shopper.
@@ -218,10 +220,11 @@ pub struct Settled {
 impl Payment {
     /// A payment that the provider does not know yet.
     #[must_use]
-    pub fn new(payment_id: PaymentId, order_id: OrderId, amount: Money, payment_token: String) -> Self {
+    pub fn new(provider: &str, payment_id: PaymentId, order_id: OrderId, amount: Money, payment_token: String) -> Self {
         Self {
             payment_id,
             order_id,
+            provider: provider.to_owned(),
             provider_reference: None,
             challenge_id: None,
             next_action: None,
@@ -523,6 +526,7 @@ mod tests {
         Payment {
             payment_id: PaymentId::mint(1_800_000_000_000, slot, [1; 8]),
             order_id: OrderId::mint(1_800_000_000_000, slot, [2; 8]),
+            provider: "bank".to_owned(),
             provider_reference: (state != State::ToCreate).then(|| "pay_1".to_owned()),
             challenge_id: Some("chl_1".to_owned()),
             next_action: None,

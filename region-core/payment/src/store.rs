@@ -38,12 +38,12 @@ impl Change {
 /// Tells which were new.
 pub(crate) async fn insert(
     conn: &mut PgConnection,
-    provider: &str,
     new: &[Payment],
     lease: Duration,
 ) -> Result<HashSet<PaymentId>, StoreError> {
     let ids: Vec<_> = new.iter().map(|payment| payment.payment_id.as_uuid()).collect();
     let orders: Vec<_> = new.iter().map(|payment| payment.order_id.as_uuid()).collect();
+    let providers: Vec<_> = new.iter().map(|payment| payment.provider.as_str()).collect();
     let tokens: Vec<_> = new.iter().map(|payment| payment.payment_token.as_str()).collect();
     let currencies: Vec<_> = new.iter().map(|payment| payment.amount.currency().code()).collect();
     let amounts: Vec<_> = new.iter().map(|payment| payment.amount.minor()).collect();
@@ -53,14 +53,14 @@ pub(crate) async fn insert(
         r#"
         INSERT INTO payments (payment_id, order_id, provider, payment_token, currency, amount_minor, state, attempts,
                               leased_until, facts)
-        SELECT payment_id, order_id, $1, payment_token, currency, amount_minor, 'to_create', attempts,
+        SELECT payment_id, order_id, provider, payment_token, currency, amount_minor, 'to_create', attempts,
                CASE WHEN attempts > 0 THEN shard_now() + make_interval(secs => $8) END, facts
-        FROM UNNEST($2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::bigint[], $7::integer[], $9::jsonb[])
-            AS new (payment_id, order_id, payment_token, currency, amount_minor, attempts, facts)
+        FROM UNNEST($2::uuid[], $3::uuid[], $1::text[], $4::text[], $5::text[], $6::bigint[], $7::integer[], $9::jsonb[])
+            AS new (payment_id, order_id, provider, payment_token, currency, amount_minor, attempts, facts)
         ON CONFLICT (order_id) DO NOTHING
         RETURNING payment_id
         "#,
-        provider,
+        &providers as &[&str],
         &ids,
         &orders,
         &tokens as &[&str],
@@ -81,7 +81,7 @@ pub(crate) async fn lock_of_orders(conn: &mut PgConnection, orders: &[OrderId]) 
     sqlx::query_as!(
         PaymentRow,
         r#"
-        SELECT payment_id, order_id, provider_reference, challenge_id, next_action_url, payment_token, currency, amount_minor,
+        SELECT payment_id, order_id, provider, provider_reference, challenge_id, next_action_url, payment_token, currency, amount_minor,
                captured_minor, refunded_minor, refunding_minor, state, attempts, version, last_error, facts
         FROM payments WHERE order_id = ANY ($1) ORDER BY payment_id FOR UPDATE
         "#,
@@ -99,7 +99,7 @@ pub(crate) async fn find_of_order(conn: &mut PgConnection, order: OrderId) -> Re
     sqlx::query_as!(
         PaymentRow,
         r#"
-        SELECT payment_id, order_id, provider_reference, challenge_id, next_action_url, payment_token, currency, amount_minor,
+        SELECT payment_id, order_id, provider, provider_reference, challenge_id, next_action_url, payment_token, currency, amount_minor,
                captured_minor, refunded_minor, refunding_minor, state, attempts, version, last_error, facts
         FROM payments WHERE order_id = $1
         "#,
@@ -117,7 +117,7 @@ pub(crate) async fn lock(conn: &mut PgConnection, payments: &[PaymentId]) -> Res
     sqlx::query_as!(
         PaymentRow,
         r#"
-        SELECT payment_id, order_id, provider_reference, challenge_id, next_action_url, payment_token, currency, amount_minor,
+        SELECT payment_id, order_id, provider, provider_reference, challenge_id, next_action_url, payment_token, currency, amount_minor,
                captured_minor, refunded_minor, refunding_minor, state, attempts, version, last_error, facts
         FROM payments WHERE payment_id = ANY ($1) ORDER BY payment_id FOR UPDATE
         "#,
@@ -151,7 +151,7 @@ pub(crate) async fn lease(
               AND provider = $1
             ORDER BY created_at LIMIT $2 FOR UPDATE SKIP LOCKED
         )
-        RETURNING payment_id, order_id, provider_reference, challenge_id, next_action_url, payment_token, currency, amount_minor,
+        RETURNING payment_id, order_id, provider, provider_reference, challenge_id, next_action_url, payment_token, currency, amount_minor,
                   captured_minor, refunded_minor, refunding_minor, state, attempts, version, last_error, facts
         "#,
         provider,
@@ -258,10 +258,23 @@ pub(crate) async fn backlog(conn: &mut PgConnection, provider: &str) -> Result<(
     Ok((row.count, row.oldest_seconds))
 }
 
+/// How many payments and refunds wait for a provider that is none of these.
+pub(crate) async fn stranded(conn: &mut PgConnection, providers: &[&str]) -> Result<i64, StoreError> {
+    let count = sqlx::query_scalar!(
+        r#"
+        SELECT (SELECT count(*) FROM payments WHERE is_open AND provider <> ALL ($1))
+             + (SELECT count(*) FROM refunds WHERE is_open AND provider <> ALL ($1)) AS "count!"
+        "#,
+        providers as &[&str],
+    );
+    Ok(count.fetch_one(conn).await?)
+}
+
 /// A payments row as read.
 struct PaymentRow {
     payment_id: Uuid,
     order_id: Uuid,
+    provider: String,
     provider_reference: Option<String>,
     challenge_id: Option<String>,
     next_action_url: Option<String>,
@@ -292,6 +305,7 @@ impl TryFrom<PaymentRow> for Payment {
         Ok(Self {
             payment_id: PaymentId::from_uuid(row.payment_id),
             order_id: OrderId::from_uuid(row.order_id),
+            provider: row.provider,
             provider_reference: row.provider_reference,
             challenge_id: row.challenge_id,
             next_action: row.next_action_url,
@@ -333,8 +347,8 @@ mod tests {
         let payment_id = PaymentId::mint(MS, Slot::new(9).unwrap(), [1; 8]);
         let order_id = OrderId::from_uuid("00000000-0000-7000-8000-000000000001".parse().unwrap());
         let amount = Money::new(1250, Currency::GBP).unwrap();
-        let new = Payment::new(payment_id, order_id, amount, "tok_success".to_owned());
-        let kept = insert(conn, "bank", &[new], Duration::ZERO).await.unwrap();
+        let new = Payment::new("bank", payment_id, order_id, amount, "tok_success".to_owned());
+        let kept = insert(conn, &[new], Duration::ZERO).await.unwrap();
         assert!(kept.contains(&payment_id));
         payment_id
     }

@@ -222,7 +222,7 @@ impl Provider for Stripe {
         Ok(None)
     }
 
-    fn notice(&self, headers: &HeaderMap, body: &[u8], now_seconds: u64) -> Result<Option<Notice>, NoticeError> {
+    async fn notice(&self, headers: &HeaderMap, body: &[u8], now_seconds: u64) -> Result<Option<Notice>, NoticeError> {
         let header = headers.get(signature::HEADER).and_then(|value| value.to_str().ok()).unwrap_or_default();
         signature::verify(&self.webhook_secrets, header, body, now_seconds)
             .map_err(|forged| NoticeError::Forged(forged.to_string()))?;
@@ -248,7 +248,7 @@ fn units(amount: Money) -> Result<String, ProviderError> {
 }
 
 /// A secret goes over TLS, or stays on this machine.
-fn base(text: &str) -> Option<Url> {
+pub(crate) fn base(text: &str) -> Option<Url> {
     let url = Url::parse(text).ok()?;
     let loopback = match url.host()? {
         Host::Domain(name) => name == "localhost",

@@ -19,7 +19,7 @@ use region_core_inventory::{Borrowing, Ledger, balance};
 use region_core_notification::{Notifications, Preferences};
 use region_core_order::{Orders, PaymentNews, PriceList};
 use region_core_payment::risk::Judge;
-use region_core_payment::{Account, AnyProvider, FindOrder, Payments, Sandbox, Stripe};
+use region_core_payment::{Account, AnyProvider, FindOrder, PayPal, PayPalApp, Payments, Sandbox, Stripe};
 use region_core_search::Search;
 use region_core_shipping::{Departures, EasyPost, Shipping};
 use region_core_store::redis::Redis;
@@ -42,7 +42,7 @@ use crate::config::{Bus, BusKind, Config, Payment, ProviderKind, ShardAddress};
 use crate::mail::{Post, address_of, link_keys};
 use crate::peers::LinkedPeers;
 use crate::prices::CatalogPrices;
-use crate::{directory, refresh, webhooks};
+use crate::{config, directory, refresh, webhooks};
 
 /// How often the region's copy of the catalog is asked for a newer version.
 const CATALOG_PERIOD: Duration = Duration::from_millis(250);
@@ -394,10 +394,25 @@ fn payments(
 ) -> anyhow::Result<Payments<AnyProvider>> {
     let provider = Arc::new(provider(&config.payment)?);
     let payments = Payments::new(shards.clone(), wakes.clone(), provider, clock.clone(), entropy.clone());
+    let payments = match &config.payment.paypal {
+        Some(paypal) => payments.beside(Arc::new(AnyProvider::PayPal(beside(paypal)?))),
+        None => payments,
+    };
     Ok(match &config.risk {
         Some(risk) => payments.judged_by(Judge::new(risk.rules(), redis.clone(), clock.clone())),
         None => payments,
     })
+}
+
+/// PayPal, beside the provider. Its own words name the key that is wrong.
+fn beside(paypal: &config::PayPal) -> anyhow::Result<PayPal> {
+    let app = PayPalApp {
+        url: paypal.url.clone(),
+        client_id: paypal.client_id.clone(),
+        secret: paypal.secret.clone(),
+        webhook_id: paypal.webhook_id.clone(),
+    };
+    Ok(PayPal::new(&app)?)
 }
 
 /// The provider's own words name the key that is wrong.
