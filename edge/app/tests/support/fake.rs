@@ -970,7 +970,8 @@ impl Core {
             });
         }
         let subtotal = Money::sum(Currency::GBP, lines.iter().map(|line| line.line_total)).unwrap();
-        Ok(Quote { lines, subtotal, shipping: Money::zero(Currency::GBP), total: subtotal, catalog_version: 1 })
+        let (shipping, payment_methods) = (Money::zero(Currency::GBP), methods());
+        Ok(Quote { lines, subtotal, shipping, total: subtotal, catalog_version: 1, payment_methods })
     }
 
     fn place(&mut self, request: &Request<Bytes>, now_ms: u64) -> Answer {
@@ -1025,6 +1026,7 @@ impl Core {
             status,
             cancel_reason: (status == OrderStatus::Cancelled).then(|| "the payment was declined".to_owned()),
             payment,
+            next_action: None,
             lines: quote.lines,
             subtotal: quote.subtotal,
             shipping: quote.shipping,
