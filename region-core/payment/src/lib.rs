@@ -294,12 +294,13 @@ impl<P: Provider> Payments<P> {
     }
 }
 
-/// The provider's page on which the order's shopper is to answer, while he is to: for him alone.
+/// What the order's shopper is to do for its payment, while he is to: for him alone.
 ///
 /// # Errors
 /// Those of the store.
 pub async fn find_next_action(conn: &mut PgConnection, order: OrderId) -> Result<Option<NextAction>, StoreError> {
-    Ok(store::find_next_action(conn, order).await?.map(|url| NextAction::RedirectToUrl { url }))
+    let asked = store::find_question(conn, order).await?;
+    Ok(asked.map(|page| page.map_or(NextAction::Confirm, |url| NextAction::RedirectToUrl { url })))
 }
 
 #[cfg(test)]

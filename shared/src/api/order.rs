@@ -154,8 +154,8 @@ pub enum OrderStatus {
 pub enum PaymentStatus {
     /// Under way.
     Processing,
-    /// The shopper must do something first: his order's `next_action`. Without one, or back from there, he confirms it:
-    /// `POST /v1/orders/{order_id}/payment/confirm`.
+    /// The shopper must do something first, which his order's `next_action` names until he has. Back from the provider's page, he
+    /// has it looked at by `POST /v1/orders/{order_id}/payment/confirm`.
     ChallengeRequired,
     /// The money is ours.
     Captured,
@@ -187,6 +187,8 @@ impl PaymentStatus {
 #[serde(tag = "type", rename_all = "snake_case")]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum NextAction {
+    /// Say that he confirms it: `POST /v1/orders/{order_id}/payment/confirm`.
+    Confirm,
     /// Go to this page of the payment provider, which leads back. Whoever has the address may pay there.
     RedirectToUrl {
         /// Where it is.
@@ -264,6 +266,7 @@ pub fn state_tag(version: u64, payment: PaymentStatus, said_of_goods: u64, asked
     let payment = payment.code();
     match asked {
         None => format!("\"{version}-{payment}-{said_of_goods}\""),
+        Some(NextAction::Confirm) => format!("\"{version}-{payment}-{said_of_goods}-confirm\""),
         Some(NextAction::RedirectToUrl { url }) => {
             let digest = Sha256::digest(url.as_bytes());
             format!("\"{version}-{payment}-{said_of_goods}-{}\"", hex::encode(&digest[..8]))
