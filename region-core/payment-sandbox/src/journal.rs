@@ -119,7 +119,8 @@ mod tests {
         for number in 0..count {
             let stamp = Stamp { at_ms: 1, fresh: number.to_string() };
             let amount = Money::new(5, Currency::GBP).unwrap();
-            let created = book.create(&format!("order-{number}"), amount, Token::Success, None, &stamp).unwrap();
+            let created =
+                book.create(&format!("order-{number}"), amount, (Token::Success, None), None, &stamp).unwrap();
             journal.append(&[created.record.unwrap()]).unwrap();
         }
         folder

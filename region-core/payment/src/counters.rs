@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use region_core_store::{Shard, Shards};
 use shared::ShardId;
 
 use crate::handover::{Handover, Handovers};
@@ -16,6 +17,13 @@ use crate::provider::Provider;
 pub(crate) struct Counter<P> {
     pub(crate) provider: Arc<P>,
     pub(crate) handovers: Handovers,
+}
+
+impl<P> Counter<P> {
+    /// That provider, for payments of these shards.
+    pub(crate) fn new(shards: &Shards, provider: Arc<P>) -> Self {
+        Self { provider, handovers: Handovers::new(shards.all().map(Shard::id)) }
+    }
 }
 
 impl<P> Clone for Counter<P> {

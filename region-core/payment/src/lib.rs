@@ -67,7 +67,6 @@ pub use stripe::{Account, STRIPE_URL, Stripe, StripeError};
 use crate::counters::{Counter, Counters};
 use crate::driver::Driver;
 use crate::events::Mint;
-use crate::handover::Handovers;
 use crate::provider::Provider;
 use crate::refund::RefundDriver;
 use crate::risk::Judge;
@@ -144,7 +143,7 @@ impl<P: Provider> Payments<P> {
     pub fn new(shards: Shards, events: Wakes, provider: Arc<P>, clock: Clock, entropy: Entropy) -> Self {
         let wakes = Wakes::new(shards.all().map(Shard::id));
         let refunds = Wakes::new(shards.all().map(Shard::id));
-        let counters = Counters { main: counter(&shards, provider), beside: Vec::new() };
+        let counters = Counters { main: Counter::new(&shards, provider), beside: Vec::new() };
         let mint = Mint { clock, entropy };
         let (peers, settings) = (Peers::none(), Settings::default());
         Self { shards, counters, events, wakes, refunds, mint, peers, judge: None, shop: None, settings }
@@ -153,7 +152,7 @@ impl<P: Provider> Payments<P> {
     /// The same with another provider beside the main one: what is paid with a token that is its name is paid there.
     #[must_use]
     pub fn beside(mut self, provider: Arc<P>) -> Self {
-        self.counters.beside.push(counter(&self.shards, provider));
+        self.counters.beside.push(Counter::new(&self.shards, provider));
         self
     }
 
@@ -313,16 +312,13 @@ impl<P: Provider> Payments<P> {
     }
 }
 
-fn counter<P>(shards: &Shards, provider: Arc<P>) -> Counter<P> {
-    Counter { provider, handovers: Handovers::new(shards.all().map(Shard::id)) }
-}
-
-/// The provider's page on which the order's shopper is to answer, while he is to: for him alone.
+/// What the order's shopper is to do for its payment, while he is to: for him alone.
 ///
 /// # Errors
 /// Those of the store.
 pub async fn find_next_action(conn: &mut PgConnection, order: OrderId) -> Result<Option<NextAction>, StoreError> {
-    Ok(store::find_next_action(conn, order).await?.map(|url| NextAction::RedirectToUrl { url }))
+    let asked = store::find_question(conn, order).await?;
+    Ok(asked.map(|page| page.map_or(NextAction::Confirm, |url| NextAction::RedirectToUrl { url })))
 }
 
 #[cfg(test)]

@@ -235,10 +235,16 @@ pub(crate) async fn update(conn: &mut PgConnection, changes: &[Change], lease: D
     expect_rows("payments", done.rows_affected(), ids.len() as u64)
 }
 
-/// The provider's page on which the order's shopper is to answer, while he is to.
-pub(crate) async fn find_next_action(conn: &mut PgConnection, order: OrderId) -> Result<Option<String>, StoreError> {
-    let url = sqlx::query_scalar!("SELECT next_action_url FROM payments WHERE order_id = $1", order.as_uuid());
-    Ok(url.fetch_optional(conn).await?.flatten())
+/// Whether the order's shopper is to answer the provider, and on which page of the provider's, if on one.
+pub(crate) async fn find_question(
+    conn: &mut PgConnection,
+    order: OrderId,
+) -> Result<Option<Option<String>>, StoreError> {
+    let page = sqlx::query_scalar!(
+        "SELECT next_action_url FROM payments WHERE order_id = $1 AND state = 'challenge_required'",
+        order.as_uuid(),
+    );
+    Ok(page.fetch_optional(conn).await?)
 }
 
 /// How many payments wait for their provider, and for how many seconds the oldest has waited in its state.

@@ -201,7 +201,7 @@ impl Region {
             .merge(self.ledger.router())
             .merge(region_core_account::router(self.accounts.clone()))
             .merge(region_core_cart::router(self.carts.clone()))
-            .merge(region_core_order::router(self.orders.clone()))
+            .merge(region_core_order::router(self.orders.clone(), self.payments.methods()))
             .merge(region_core_payment::router(self.payments.clone(), find_order(&self.orders)))
             .merge(self.notifications.clone().map(region_core_notification::router).unwrap_or_default())
             .merge(region_core_notification::preferences_router(self.preferences.clone(), address_of(&self.accounts)))
@@ -393,7 +393,8 @@ fn payments(
     entropy: &Entropy,
 ) -> anyhow::Result<Payments<AnyProvider>> {
     let provider = Arc::new(provider(&config.payment)?);
-    let payments = Payments::new(shards.clone(), wakes.clone(), provider, clock.clone(), entropy.clone());
+    let payments = Payments::new(shards.clone(), wakes.clone(), provider, clock.clone(), entropy.clone())
+        .returning_to(shop(&config.store.public_url)?);
     let payments = match &config.payment.paypal {
         Some(paypal) => payments.beside(Arc::new(AnyProvider::PayPal(beside(paypal)?))),
         None => payments,
@@ -413,6 +414,19 @@ fn beside(paypal: &config::PayPal) -> anyhow::Result<PayPal> {
         webhook_id: paypal.webhook_id.clone(),
     };
     Ok(PayPal::new(&app)?)
+}
+
+/// Where shoppers come back to from the provider's own page.
+fn shop(public_url: &str) -> anyhow::Result<Option<String>> {
+    if public_url.is_empty() {
+        tracing::info!(
+            "without store.public_url nobody pays on the payment provider's own page: it could not lead back"
+        );
+        return Ok(None);
+    }
+    let origin = region_core_payment::shop_origin(public_url);
+    let wrong = || format!("store.public_url: {public_url:?} is not an https origin; http is taken on loopback only");
+    origin.map(Some).with_context(wrong)
 }
 
 /// The provider's own words name the key that is wrong.

@@ -80,7 +80,7 @@ pub fn price(
 impl From<PricedOrder> for Quote {
     fn from(order: PricedOrder) -> Self {
         let PricedOrder { lines, subtotal, shipping, total, catalog_version } = order;
-        Self { lines, subtotal, shipping, total, catalog_version }
+        Self { lines, subtotal, shipping, total, catalog_version, payment_methods: Vec::new() }
     }
 }
 

@@ -344,7 +344,11 @@ fn failure(status: StatusCode, answer: &[u8]) -> ProviderError {
     // Something of that name of ours has happened: it is to be found, not asked for.
     let happened = failed.word() == "DUPLICATE_INVOICE_ID";
     // 409 and 429 are about other requests at the same time; 401 and 403 are about our account, and no order's fault.
-    if matches!(status.as_u16(), 400 | 404 | 422) && !happened { ProviderError::Refused(said) } else { ProviderError::Unknown(said) }
+    if matches!(status.as_u16(), 400 | 404 | 422) && !happened {
+        ProviderError::Refused(said)
+    } else {
+        ProviderError::Unknown(said)
+    }
 }
 
 fn unreadable(what: &str) -> ProviderError {

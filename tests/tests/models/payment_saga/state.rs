@@ -163,6 +163,7 @@ pub(crate) fn payment(row: Row) -> rules::Payment {
     rules::Payment {
         payment_id: payment_id(),
         order_id: OrderId::mint(1_800_000_000_000, Slot::new(7).unwrap(), [2; 8]),
+        provider: "bank".to_owned(),
         provider_reference: row.has_reference.then(|| REFERENCE.to_owned()),
         challenge_id: None,
         next_action: None,

@@ -170,6 +170,7 @@ mod tests {
             shipping: Money::zero(Currency::GBP),
             total,
             catalog_version: 2,
+            payment_methods: Vec::new(),
         };
         let changed = Problem::new(ProblemKind::QuoteChanged).with("quote", serde_json::to_value(quote).unwrap());
         let mut patience = Patience::default();
