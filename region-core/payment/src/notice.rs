@@ -297,6 +297,18 @@ mod tests {
         assert_eq!(due(&shards).await, [(State::ToVoid, 2)]);
     }
 
+    #[test]
+    fn a_notice_passed_on_says_whose_it_is_and_one_of_an_older_core_still_reads() {
+        let (provider, notice) = (Some("paypal".to_owned()), notice("evt_1", News::Money));
+        let older = serde_json::to_value(&notice).unwrap();
+        let read: Passed = serde_json::from_value(older).unwrap();
+        assert_eq!((read.provider, &read.notice), (None, &notice));
+        let passed = serde_json::to_value(Passed { provider: provider.clone(), notice: notice.clone() }).unwrap();
+        let read: Passed = serde_json::from_value(passed.clone()).unwrap();
+        assert_eq!((read.provider, read.notice), (provider, notice.clone()));
+        assert_eq!(serde_json::from_value::<Notice>(passed).unwrap(), notice, "an older core reads it, too");
+    }
+
     #[tokio::test]
     async fn what_another_region_owns_is_passed_on_or_sent_again() {
         let shards = shards(State::Authorized).await;

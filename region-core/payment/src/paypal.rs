@@ -306,9 +306,10 @@ impl Provider for PayPal {
         self.within_deadline(self.void_order(reference, key)).await
     }
 
-    /// The key is the refund's name too: there is one of the kind.
+    /// The key is the refund's name too, for there is one of the kind; names have no colons.
     async fn refund(&self, reference: &str, amount: Money, key: &str) -> Shown {
-        self.within_deadline(self.refund_of(reference, key, amount, key)).await?.shown()
+        let name = key.replace(':', "-");
+        self.within_deadline(self.refund_of(reference, &name, amount, key)).await?.shown()
     }
 
     async fn give_back(&self, reference: &str, new: NewRefund, key: &str) -> Result<ProviderRefund, ProviderError> {

@@ -373,6 +373,19 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_waits_for_a_provider_that_is_not_configured_is_counted() {
+        let database = shard_database().await;
+        let mut conn = database.pool.acquire().await.unwrap();
+        let payment_id = a_payment(&mut conn).await;
+        assert_eq!(stranded(&mut conn, &["sandbox", "bank"]).await.unwrap(), 0);
+        assert_eq!(stranded(&mut conn, &["sandbox"]).await.unwrap(), 1);
+        let payment = lock(&mut conn, &[payment_id]).await.unwrap().remove(0);
+        assert_eq!(payment.provider, "bank");
+        keep(&mut conn, Payment { state: State::Abandoned, ..payment }).await;
+        assert_eq!(stranded(&mut conn, &["sandbox"]).await.unwrap(), 0, "it waits for nobody");
+    }
+
+    #[tokio::test]
     async fn what_moves_is_entered_once_with_the_payment_that_it_moves_and_never_changed() {
         let database = shard_database().await;
         let mut conn = database.pool.acquire().await.unwrap();

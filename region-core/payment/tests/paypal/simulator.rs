@@ -121,6 +121,13 @@ fn text(value: &Value, longest: usize) -> Result<&str, Refusal> {
     text.ok_or_else(|| malformed("INVALID_STRING_LENGTH"))
 }
 
+/// A name of ours for something.
+fn name(value: &Value) -> Result<&str, Refusal> {
+    let name = text(value, 127)?;
+    let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.,".contains(&byte));
+    if plain { Ok(name) } else { Err(malformed("INVALID_PARAMETER_SYNTAX")) }
+}
+
 fn amount(value: &Value) -> Result<Money, Refusal> {
     let [code, value] = object(value, ["currency_code", "value"])?;
     let (code, value) = (text(code, 3)?, text(value, 32)?);
@@ -180,8 +187,8 @@ impl World {
         };
         let [reference, custom, invoice, money] = object(unit, ["reference_id", "custom_id", "invoice_id", "amount"])?;
         text(reference, 256)?;
-        text(custom, 127)?;
-        text(invoice, 127)?;
+        name(custom)?;
+        name(invoice)?;
         amount(money)?;
         let [paypal] = object(source, ["paypal"])?;
         let [context] = object(paypal, ["experience_context"])?;
@@ -267,8 +274,8 @@ impl World {
 
     fn refund(&mut self, capture: &str, body: &Value) -> Done {
         let [money, custom, invoice] = object(body, ["amount", "custom_id", "invoice_id"])?;
-        let (new, asked, invoice) = (self.id("1J"), amount(money)?, text(invoice, 127)?.to_owned());
-        text(custom, 127)?;
+        let (new, asked, invoice) = (self.id("1J"), amount(money)?, name(invoice)?.to_owned());
+        name(custom)?;
         let known = |order: &&mut Order| order.capture.as_ref().is_some_and(|known| known["id"] == capture);
         let order = self.orders.values_mut().find(known).ok_or_else(missing)?;
         let left = order.captured() - order.refunded();
