@@ -19,7 +19,7 @@ use crate::route::PublicRoute;
 use crate::{core, hit_response};
 
 /// Request headers that reach a core.
-const FORWARDED: [HeaderName; 10] = [
+const FORWARDED: [HeaderName; 15] = [
     header::AUTHORIZATION,
     header::CONTENT_TYPE,
     header::ACCEPT,
@@ -28,6 +28,11 @@ const FORWARDED: [HeaderName; 10] = [
     HeaderName::from_static("prefer"),
     // Of payment providers' and carriers' events: they sign the body, which is passed on byte for byte.
     HeaderName::from_static("stripe-signature"),
+    HeaderName::from_static("paypal-auth-algo"),
+    HeaderName::from_static("paypal-cert-url"),
+    HeaderName::from_static("paypal-transmission-id"),
+    HeaderName::from_static("paypal-transmission-sig"),
+    HeaderName::from_static("paypal-transmission-time"),
     HeaderName::from_static("x-hmac-signature"),
     HeaderName::from_static("traceparent"),
     HeaderName::from_static("tracestate"),

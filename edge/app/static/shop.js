@@ -256,7 +256,10 @@ const showOrder = (state, said) => {
   const gone = [one(".notice", state), one("[data-act]", state), said.may_cancel ? null : one("[data-may-cancel]", state)];
   if (gone.some((part) => part?.contains(document.activeElement))) one("#main").focus();
   for (const part of gone) part?.remove();
-  if (said.act) {
+  if (said.act?.leaves) {
+    const link = element("a", { class: "button", href: said.act.action, rel: "noreferrer" }, said.act.label);
+    one("[aria-live]", state).after(element("p", { "data-act": "" }, link));
+  } else if (said.act) {
     const button = element("button", { type: "submit", class: "button" }, said.act.label);
     one("[aria-live]", state).after(sendOnce(element("form", { action: said.act.action, method: "post", "data-act": "" }, button)));
   }

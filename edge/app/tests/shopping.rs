@@ -443,6 +443,58 @@ async fn each_way_to_pay_ends_where_it_should() {
 }
 
 #[tokio::test]
+async fn who_pays_on_the_providers_page_is_led_there_and_looked_after_when_he_comes_back() {
+    let (platform, router) = shop();
+    let mut browser = Browser::new(&router);
+    add(&mut browser, TAPE, "1").await;
+    let placed = check_out(&mut browser, &[("payment", "tok_hosted")]).await.1;
+    let led = placed.location().to_owned();
+    let order = led.strip_suffix("?notice=pay").expect("a page of ours, from which the browser goes on").to_owned();
+    let page = browser.get(&led).await;
+    let goes_on = r#"<meta http-equiv="refresh" content="0;url=https://bank.example/pay/1?a=1&#38;b=2">"#;
+    assert!(page.body.contains(goes_on), "{}", page.body);
+    let open = browser.get(&order).await;
+    assert_eq!(open.text("h1"), "One more step");
+    assert!(!open.body.contains("http-equiv"), "nobody is sent away twice");
+    let link = scraper::Selector::parse("p[data-act] a[rel=noreferrer]").unwrap();
+    let page = open.page();
+    let link = page.select(&link).next().unwrap();
+    assert_eq!(link.text().collect::<String>(), "Continue to payment");
+    assert_eq!(link.attr("href"), Some("https://bank.example/pay/1?a=1&b=2"));
+
+    platform.take_calls();
+    let back = browser.get(&format!("{order}?notice=back&payment_intent=pi_1")).await;
+    assert_eq!(back.text("h1"), "Looking at the payment", "that he came back proves nothing");
+    let asked = |call: &String| call.starts_with("POST") && call.ends_with("/payment/confirm");
+    assert_eq!(platform.take_calls().iter().filter(|call| asked(call)).count(), 1);
+    assert_eq!(browser.get(&order).await.text("h1"), "Thank you, it is yours");
+    browser.get(&format!("{order}?notice=back")).await;
+    assert!(!platform.take_calls().iter().any(asked), "a payment that asks nothing is not looked at again");
+}
+
+#[tokio::test]
+async fn the_ways_to_pay_are_the_cores_and_one_must_be_chosen() {
+    let (platform, router) = shop();
+    let mut browser = Browser::new(&router);
+    add(&mut browser, TAPE, "1").await;
+    let ways = scraper::Selector::parse("input[name=payment]").unwrap();
+    let offered = |page: scraper::Html| -> Vec<(String, bool)> {
+        let way = |way: scraper::ElementRef<'_>| (way.attr("value").unwrap().to_owned(), way.attr("checked").is_some());
+        page.select(&ways).map(way).collect()
+    };
+    let page = browser.get("/checkout").await.page();
+    let first = offered(page);
+    assert_eq!((first.len(), &first[0]), (5, &("tok_success".to_owned(), true)));
+    let seen = check_out(&mut browser, &[("payment", "")]).await.1;
+    assert_eq!(seen.status, 422);
+    assert!(seen.body.contains("href=\"#payment\"") && seen.body.contains("id=\"payment\""), "{}", seen.body);
+    let form = with(seen.form("/checkout"), &[("payment", "tok_decline")]);
+    platform.switch_cores(false);
+    let seen = browser.post("/checkout", &form).await;
+    assert_eq!(offered(seen.page()), [("tok_decline".to_owned(), true)], "what was chosen is kept");
+}
+
+#[tokio::test]
 async fn a_shopper_cancels_an_order_and_reads_what_becomes_of_his_money() {
     let (platform, router) = shop();
     let mut browser = Browser::new(&router);
@@ -1005,6 +1057,7 @@ async fn a_payment_providers_signed_event_reaches_a_core_byte_for_byte() {
         .header("content-type", "application/json; charset=utf-8")
         .header("stripe-signature", "t=1,v1=ab")
         .header("x-hmac-signature", "hmac-sha256-hex=ab")
+        .header("paypal-transmission-sig", "ab")
         .header("cookie", "__Host-session=x");
     platform.take_calls();
     Browser::new(&router).send(request.body(Body::from(body)).unwrap()).await;
@@ -1013,6 +1066,7 @@ async fn a_payment_providers_signed_event_reaches_a_core_byte_for_byte() {
     assert_eq!((calls[0].uri().path(), calls[0].body().as_ref()), ("/v1/webhooks/stripe", body.as_bytes()));
     assert_eq!(calls[0].headers()["stripe-signature"], "t=1,v1=ab");
     assert_eq!(calls[0].headers()["x-hmac-signature"], "hmac-sha256-hex=ab");
+    assert_eq!(calls[0].headers()["paypal-transmission-sig"], "ab");
     assert!(!calls[0].headers().contains_key("cookie"));
 }
 

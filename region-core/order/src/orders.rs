@@ -452,6 +452,7 @@ fn accepted(new: &Wanted, times: Times) -> Order {
         status: OrderStatus::Pending,
         cancel_reason: None,
         payment: PaymentStatus::Processing,
+        next_action: None,
         lines: priced.lines.clone(),
         subtotal: priced.subtotal,
         shipping: priced.shipping,

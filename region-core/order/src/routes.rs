@@ -1,5 +1,6 @@
 //! `/v1/quotes` and `/v1/orders`, and where other cores of the region hand over what this one writes.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -14,8 +15,8 @@ use shared::api::desk::{
     DeadLetterPage, DeskOrder, DeskPage, DeskQuery, GivenAgain, ReplayLetters, SkipLetter, Timeline,
 };
 use shared::api::order::{
-    CancelOrder, Inspection, LabelAsked, NewReturn, NewShipment, Order, OrderPage, PlaceOrder, Quote, QuoteRequest,
-    Return, Shipment,
+    CancelOrder, Inspection, LabelAsked, NewReturn, NewShipment, Order, OrderPage, PaymentMethod, PlaceOrder, Quote,
+    QuoteRequest, Return, Shipment,
 };
 use shared::api::origin::Origins;
 use shared::idempotency::IDEMPOTENCY_REPLAYED;
@@ -34,10 +35,10 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// Says that `Prefer` was heeded (RFC 7240 section 3).
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
-/// The service's routes.
-pub fn router(orders: Orders) -> Router {
+/// The service's routes; quotes name these ways to pay.
+pub fn router(orders: Orders, methods: Vec<PaymentMethod>) -> Router {
+    let quotes = Router::new().route("/v1/quotes", post(quote)).with_state((orders.clone(), methods.into()));
     Router::new()
-        .route("/v1/quotes", post(quote))
         .route("/v1/orders", post(place).get(list))
         .route("/v1/orders/{order_id}", get(find))
         .route("/v1/orders/{order_id}/timeline", get(timeline))
@@ -55,6 +56,7 @@ pub fn router(orders: Orders) -> Router {
         .route("/v1/orders/{order_id}/dead-letters/replay", post(replay_letters))
         .route("/v1/orders/{order_id}/dead-letters/{event_id}/skip", post(skip_letter))
         .with_state(orders)
+        .merge(quotes)
 }
 
 /// For cores of this region alone: what they hand over names its user, whose token they have seen.
@@ -125,8 +127,11 @@ async fn admit(
     Ok(Json(orders.admit_handed_over(handed_over).await?))
 }
 
-async fn quote(State(orders): State<Orders>, Json(body): Json<QuoteRequest>) -> Result<Json<Quote>, Problem> {
-    Ok(Json(orders.quote(&body)?.into()))
+async fn quote(
+    State((orders, methods)): State<(Orders, Arc<[PaymentMethod]>)>,
+    Json(body): Json<QuoteRequest>,
+) -> Result<Json<Quote>, Problem> {
+    Ok(Json(Quote { payment_methods: methods.to_vec(), ..orders.quote(&body)?.into() }))
 }
 
 async fn place(

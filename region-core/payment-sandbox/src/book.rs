@@ -112,7 +112,7 @@ impl Book {
         &mut self,
         merchant_reference: &str,
         amount: Money,
-        token: Token,
+        (token, return_url): (Token, Option<&str>),
         key: Option<Key>,
         stamp: &Stamp,
     ) -> Result<Outcome, Refusal> {
@@ -130,8 +130,9 @@ impl Book {
             return Err(Refusal::Full);
         }
         let merchant_reference = merchant_reference.to_owned();
-        let fact =
-            Fact::Created { merchant_reference, amount_minor: amount.minor(), currency: amount.currency(), token };
+        let (amount_minor, currency) = (amount.minor(), amount.currency());
+        let return_url = return_url.filter(|_| token == Token::Hosted).map(ToOwned::to_owned);
+        let fact = Fact::Created { merchant_reference, amount_minor, currency, token, return_url };
         self.record(format!("pay_{}", stamp.fresh), fact, key, stamp)
     }
 
@@ -195,9 +196,11 @@ impl Book {
             return Err(format!("record {} follows record {}", record.sequence, self.last_sequence));
         }
         self.last_sequence = record.sequence;
-        if let Fact::Created { merchant_reference, amount_minor, currency, token } = &record.fact {
+        if let Fact::Created { merchant_reference, amount_minor, currency, token, return_url } = &record.fact {
             let amount = Money::new(*amount_minor, *currency).map_err(|error| error.to_string())?;
-            self.insert(&record.reference, merchant_reference, amount, *token);
+            let (reference, merchant_reference) = (record.reference.clone(), merchant_reference.clone());
+            let (token, return_url, state) = (*token, return_url.clone(), State::new());
+            self.insert(Payment { reference, merchant_reference, amount, token, return_url, state });
         }
         let payment = self.payments.get_mut(&record.reference).ok_or("a record of an unknown payment")?;
         payment.state = rules::apply(&payment.state, &record.fact, payment.amount);
@@ -211,11 +214,9 @@ impl Book {
         Ok(())
     }
 
-    fn insert(&mut self, reference: &str, merchant_reference: &str, amount: Money, token: Token) {
-        let (reference, merchant_reference) = (reference.to_owned(), merchant_reference.to_owned());
-        self.by_merchant_reference.insert(merchant_reference.clone(), reference.clone());
-        let payment = Payment { reference: reference.clone(), merchant_reference, amount, token, state: State::new() };
-        self.payments.insert(reference, payment);
+    fn insert(&mut self, payment: Payment) {
+        self.by_merchant_reference.insert(payment.merchant_reference.clone(), payment.reference.clone());
+        self.payments.insert(payment.reference.clone(), payment);
     }
 
     /// The first answer to this key, if it was used.
@@ -248,7 +249,12 @@ fn movement(payment: &Payment, record: &Record) -> Option<Movement> {
     let (kind, minor) = match record.fact {
         Fact::Captured => (MovementKind::Capture, payment.amount.minor()),
         Fact::Refunded { amount_minor, .. } => (MovementKind::Refund, amount_minor),
-        Fact::Created { .. } | Fact::Authorized | Fact::Challenged { .. } | Fact::Declined { .. } | Fact::Voided => {
+        Fact::Created { .. }
+        | Fact::Authorized
+        | Fact::Challenged { .. }
+        | Fact::Approved
+        | Fact::Declined { .. }
+        | Fact::Voided => {
             return None;
         }
     };
@@ -283,18 +289,18 @@ mod tests {
     #[test]
     fn a_merchant_reference_names_one_payment() {
         let mut book = Book::new(2);
-        let first = book.create("a", gbp(5), Token::Success, None, &stamp("1")).unwrap();
-        let again = book.create("a", gbp(5), Token::Success, None, &stamp("2")).unwrap();
+        let first = book.create("a", gbp(5), (Token::Success, None), None, &stamp("1")).unwrap();
+        let again = book.create("a", gbp(5), (Token::Success, None), None, &stamp("2")).unwrap();
         assert_eq!((first.payment, again.record), (again.payment, None));
-        assert_eq!(book.create("a", gbp(6), Token::Success, None, &stamp("3")), Err(Refusal::ReferenceReused));
-        book.create("b", gbp(5), Token::Success, None, &stamp("4")).unwrap();
-        assert_eq!(book.create("c", gbp(5), Token::Success, None, &stamp("5")), Err(Refusal::Full));
+        assert_eq!(book.create("a", gbp(6), (Token::Success, None), None, &stamp("3")), Err(Refusal::ReferenceReused));
+        book.create("b", gbp(5), (Token::Success, None), None, &stamp("4")).unwrap();
+        assert_eq!(book.create("c", gbp(5), (Token::Success, None), None, &stamp("5")), Err(Refusal::Full));
     }
 
     #[test]
     fn a_key_keeps_its_first_answer_and_refuses_another_request() {
         let mut book = Book::new(9);
-        book.create("a", gbp(5), Token::Success, None, &stamp("1")).unwrap();
+        book.create("a", gbp(5), (Token::Success, None), None, &stamp("1")).unwrap();
         let authorized = book.act("pay_1", &Operation::Authorize, key("k", "authorize"), &stamp("2")).unwrap();
         book.act("pay_1", &Operation::Capture, None, &stamp("3")).unwrap();
         let again = book.act("pay_1", &Operation::Authorize, key("k", "authorize"), &stamp("4")).unwrap();
@@ -308,7 +314,9 @@ mod tests {
         let mut book = Book::new(9);
         let mut records = Vec::new();
         let mut keep = |outcome: Result<Outcome, Refusal>| records.extend(outcome.unwrap().record);
-        keep(book.create("a", gbp(5), Token::Challenge, key("c", "create"), &stamp("1")));
+        let back = Some("https://shop.example/back");
+        keep(book.create("h", gbp(5), (Token::Hosted, back), None, &stamp("0")));
+        keep(book.create("a", gbp(5), (Token::Challenge, None), key("c", "create"), &stamp("1")));
         keep(book.act("pay_1", &Operation::Authorize, None, &stamp("2")));
         let passed = Operation::Challenge { challenge_id: "chl_2".to_owned(), passed: true };
         keep(book.act("pay_1", &passed, None, &stamp("3")));
@@ -321,6 +329,7 @@ mod tests {
             let line = serde_json::to_string(record).unwrap();
             replayed.replay(&serde_json::from_str(&line).unwrap()).unwrap();
         }
+        assert_eq!(replayed.find("h").unwrap().return_url.as_deref(), back);
         assert_eq!(format!("{:?}", replayed.find("a")), format!("{:?}", book.find("a")));
         assert_eq!(replayed.movements(0, 9), book.movements(0, 9));
         assert!(replayed.replay(&records[0]).is_err(), "a record out of order was taken");

@@ -42,6 +42,8 @@ pub struct NewPayment {
     pub amount: Money,
     /// How it is paid.
     pub token: Token,
+    /// Where our page leads back to, if it is paid there.
+    pub return_url: Option<String>,
     /// The request's key.
     pub key: Option<Key>,
 }
@@ -173,9 +175,10 @@ impl Desk {
 
     fn decide(&mut self, request: Request, records: &mut Vec<Record>) -> Answer {
         match request {
-            Request::Create(NewPayment { merchant_reference, amount, token, key }, answer) => {
+            Request::Create(NewPayment { merchant_reference, amount, token, return_url, key }, answer) => {
                 let stamp = self.stamp();
-                let outcome = self.book.create(&merchant_reference, amount, token, key, &stamp);
+                let outcome =
+                    self.book.create(&merchant_reference, amount, (token, return_url.as_deref()), key, &stamp);
                 records.extend(outcome.as_ref().ok().and_then(|outcome| outcome.record.clone()));
                 later(answer, outcome)
             }

@@ -1,5 +1,7 @@
 //! The provider's HTTP face.
 
+mod hosted;
+
 use std::time::Duration;
 
 use axum::extract::{DefaultBodyLimit, Path, Query, State as Shared, rejection::JsonRejection};
@@ -9,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use region_core_sandbox::faults::{Faults, Misbehaviour, Mischief, misbehave};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use shared::idempotency::IDEMPOTENCY_KEY;
 use shared::{IdempotencyKey, Money};
@@ -31,6 +33,8 @@ pub struct App {
     pub clerk: Clerk,
     /// Misbehaviour on demand.
     pub mischief: Mischief,
+    /// Where shoppers find our page.
+    pub origin: String,
     /// How late `tok_late` is.
     pub late: Duration,
     /// How long an answer that nobody hears takes.
@@ -59,8 +63,24 @@ pub fn router(app: App) -> Router {
         .route("/control", post(control))
         .route("/control/forget-keys", post(forget_keys))
         .merge(v1)
+        .merge(hosted::router())
         .layer(DefaultBodyLimit::max(BODY_BYTES))
         .with_state(app)
+}
+
+/// A payment as the merchant sees it, with the page that the cardholder is to be sent to.
+#[derive(Debug, Serialize)]
+struct Shown {
+    #[serde(flatten)]
+    payment: Payment,
+    next_action: Option<String>,
+}
+
+impl App {
+    fn show(&self, payment: Payment) -> Json<Shown> {
+        let next_action = hosted::waits(&payment).then(|| format!("{}/hosted/{}", self.origin, payment.reference));
+        Json(Shown { payment, next_action })
+    }
 }
 
 /// What a request is refused with.
@@ -107,27 +127,32 @@ struct CreateBody {
     merchant_reference: String,
     amount: Money,
     payment_token: Token,
+    /// Where our page leads back to: needed by `tok_hosted`.
+    return_url: Option<String>,
 }
 
 async fn create(
     Shared(app): Shared<App>,
     headers: HeaderMap,
     body: Result<Json<CreateBody>, JsonRejection>,
-) -> Result<(StatusCode, Json<Payment>), Failure> {
-    let Json(CreateBody { merchant_reference, amount, payment_token: token }) = body?;
+) -> Result<(StatusCode, Json<Shown>), Failure> {
+    let Json(CreateBody { merchant_reference, amount, payment_token: token, return_url }) = body?;
     if merchant_reference.is_empty() || merchant_reference.len() > 255 {
         return Err(Failure::Parameter("merchant_reference has 1 to 255 bytes".to_owned()));
     }
+    if (token == Token::Hosted && return_url.is_none()) || !return_url.as_deref().is_none_or(hosted::leads_back) {
+        return Err(Failure::Parameter("return_url is an http or https address; tok_hosted needs one".to_owned()));
+    }
     let key = key(&headers, || format!("create {merchant_reference} {amount:?} {token:?}"))?;
-    let outcome = app.clerk.create(NewPayment { merchant_reference, amount, token, key }).await??;
-    Ok((StatusCode::CREATED, Json(outcome.payment)))
+    let outcome = app.clerk.create(NewPayment { merchant_reference, amount, token, return_url, key }).await??;
+    Ok((StatusCode::CREATED, app.show(outcome.payment)))
 }
 
 async fn authorize(
     Shared(app): Shared<App>,
     Path(reference): Path<String>,
     headers: HeaderMap,
-) -> Result<Json<Payment>, Failure> {
+) -> Result<Json<Shown>, Failure> {
     let before = app.clerk.get(reference.clone()).await?.ok_or(Refusal::Unknown)?;
     let key = key(&headers, || format!("authorize {reference}"))?;
     let act = Act { reference, operation: Operation::Authorize, key };
@@ -136,21 +161,21 @@ async fn authorize(
         (Token::Timeout, Status::Created) => {
             let outcome = app.clerk.act(act).await??;
             app.shutdown.run_until_cancelled(tokio::time::sleep(app.silence)).await;
-            Ok(Json(outcome.payment))
+            Ok(app.show(outcome.payment))
         }
-        _ => Ok(Json(app.clerk.act(act).await??.payment)),
+        _ => Ok(app.show(app.clerk.act(act).await??.payment)),
     }
 }
 
 /// A task of its own: the effect comes also if the merchant hangs up.
-async fn authorize_late(app: &App, act: Act) -> Result<Json<Payment>, Failure> {
+async fn authorize_late(app: &App, act: Act) -> Result<Json<Shown>, Failure> {
     let (clerk, late, shutdown) = (app.clerk.clone(), app.late, app.shutdown.clone());
     let task = tokio::spawn(async move {
         shutdown.run_until_cancelled(tokio::time::sleep(late)).await.ok_or(Busy)?;
         clerk.act(act).await
     });
     let outcome = task.await.map_err(|_| Busy)?;
-    Ok(Json(outcome??.payment))
+    Ok(app.show(outcome??.payment))
 }
 
 #[derive(Deserialize)]
@@ -165,7 +190,7 @@ async fn challenge(
     Path(reference): Path<String>,
     headers: HeaderMap,
     body: Result<Json<ChallengeBody>, JsonRejection>,
-) -> Result<Json<Payment>, Failure> {
+) -> Result<Json<Shown>, Failure> {
     let Json(ChallengeBody { challenge_id, passed }) = body?;
     let key = key(&headers, || format!("challenge {reference} {challenge_id} {passed}"))?;
     act(&app, reference, Operation::Challenge { challenge_id, passed }, key).await
@@ -175,7 +200,7 @@ async fn capture(
     Shared(app): Shared<App>,
     Path(reference): Path<String>,
     headers: HeaderMap,
-) -> Result<Json<Payment>, Failure> {
+) -> Result<Json<Shown>, Failure> {
     let key = key(&headers, || format!("capture {reference}"))?;
     act(&app, reference, Operation::Capture, key).await
 }
@@ -184,7 +209,7 @@ async fn void(
     Shared(app): Shared<App>,
     Path(reference): Path<String>,
     headers: HeaderMap,
-) -> Result<Json<Payment>, Failure> {
+) -> Result<Json<Shown>, Failure> {
     let key = key(&headers, || format!("void {reference}"))?;
     act(&app, reference, Operation::Void, key).await
 }
@@ -201,7 +226,7 @@ async fn refund(
     Path(reference): Path<String>,
     headers: HeaderMap,
     body: Result<Json<RefundBody>, JsonRejection>,
-) -> Result<Json<Payment>, Failure> {
+) -> Result<Json<Shown>, Failure> {
     let Json(RefundBody { amount_minor, refund_reference }) = body?;
     if refund_reference.as_ref().is_some_and(|name| name.is_empty() || name.len() > 255) {
         return Err(Failure::Parameter("refund_reference has 1 to 255 bytes".to_owned()));
@@ -214,12 +239,12 @@ async fn refund(
     act(&app, reference, Operation::Refund { amount_minor, refund_reference }, key).await
 }
 
-async fn act(app: &App, reference: String, operation: Operation, key: Option<Key>) -> Result<Json<Payment>, Failure> {
-    Ok(Json(app.clerk.act(Act { reference, operation, key }).await??.payment))
+async fn act(app: &App, reference: String, operation: Operation, key: Option<Key>) -> Result<Json<Shown>, Failure> {
+    Ok(app.show(app.clerk.act(Act { reference, operation, key }).await??.payment))
 }
 
-async fn read(Shared(app): Shared<App>, Path(reference): Path<String>) -> Result<Json<Payment>, Failure> {
-    Ok(Json(app.clerk.get(reference).await?.ok_or(Refusal::Unknown)?))
+async fn read(Shared(app): Shared<App>, Path(reference): Path<String>) -> Result<Json<Shown>, Failure> {
+    Ok(app.show(app.clerk.get(reference).await?.ok_or(Refusal::Unknown)?))
 }
 
 #[derive(Deserialize)]
@@ -227,8 +252,8 @@ struct FindQuery {
     reference: String,
 }
 
-async fn find(Shared(app): Shared<App>, Query(query): Query<FindQuery>) -> Result<Json<Payment>, Failure> {
-    Ok(Json(app.clerk.find(query.reference).await?.ok_or(Refusal::Unknown)?))
+async fn find(Shared(app): Shared<App>, Query(query): Query<FindQuery>) -> Result<Json<Shown>, Failure> {
+    Ok(app.show(app.clerk.find(query.reference).await?.ok_or(Refusal::Unknown)?))
 }
 
 #[derive(Deserialize)]

@@ -11,6 +11,8 @@ pub enum Status {
     Created,
     /// The bank wants to hear from the cardholder.
     ChallengeRequired,
+    /// The cardholder agreed on our page; the merchant may have the amount kept ready.
+    Approved,
     /// The bank keeps the amount ready.
     Authorized,
     /// The bank said no.
@@ -38,6 +40,9 @@ pub enum Token {
     /// Asks the cardholder first.
     #[serde(rename = "tok_challenge")]
     Challenge,
+    /// Asks the cardholder on our own page, which leads back to the merchant's `return_url`.
+    #[serde(rename = "tok_hosted")]
+    Hosted,
     /// Authorizes at once, but the first answer is never heard.
     #[serde(rename = "tok_timeout")]
     Timeout,
@@ -96,6 +101,9 @@ pub struct Payment {
     pub amount: Money,
     #[serde(rename = "card", serialize_with = "card")]
     pub(crate) token: Token,
+    /// Where our page leads the cardholder back to.
+    #[serde(skip)]
+    pub(crate) return_url: Option<String>,
     /// What can change about it.
     #[serde(flatten)]
     pub state: State,
@@ -112,6 +120,11 @@ pub enum Operation {
         challenge_id: String,
         /// Whether the answer was right.
         passed: bool,
+    },
+    /// The cardholder answered on our page: he agreed, or will not pay.
+    Answer {
+        /// Whether he agreed.
+        agreed: bool,
     },
     /// Move the money.
     Capture,
@@ -140,6 +153,9 @@ pub enum Fact {
         currency: Currency,
         /// How it is paid.
         token: Token,
+        /// Where our page leads back to, if the payment has one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        return_url: Option<String>,
     },
     /// The bank keeps the amount ready.
     Authorized,
@@ -148,7 +164,9 @@ pub enum Fact {
         /// Its question.
         challenge_id: String,
     },
-    /// The bank said no.
+    /// The cardholder agreed on our page.
+    Approved,
+    /// The bank said no, or the cardholder.
     Declined {
         /// Why.
         reason: String,
@@ -231,6 +249,21 @@ pub fn decide(payment: &Payment, operation: &Operation, new_challenge: &str) -> 
     let status = payment.state.status;
     match (operation, status) {
         (Operation::Authorize, Status::Created) => Ok(Some(ask_the_bank(payment.token, new_challenge))),
+        (Operation::Authorize, Status::Approved) => Ok(Some(Fact::Authorized)),
+        (Operation::Answer { agreed }, Status::ChallengeRequired) if payment.token == Token::Hosted => {
+            let declined = || Fact::Declined { reason: "the cardholder will not pay".to_owned() };
+            Ok(Some(if *agreed { Fact::Approved } else { declined() }))
+        }
+        (Operation::Answer { agreed: true }, Status::Approved | Status::Authorized | Status::Captured)
+        | (Operation::Answer { agreed: false }, Status::Declined)
+            if payment.token == Token::Hosted =>
+        {
+            Ok(None)
+        }
+        // On our page he is asked, and not through the merchant.
+        (Operation::Challenge { .. }, Status::ChallengeRequired) if payment.token == Token::Hosted => {
+            Err(Refusal::UnknownChallenge)
+        }
         (
             Operation::Authorize,
             Status::ChallengeRequired | Status::Authorized | Status::Declined | Status::Captured | Status::Refunded,
@@ -249,7 +282,9 @@ pub fn decide(payment: &Payment, operation: &Operation, new_challenge: &str) -> 
         }
         (Operation::Capture, Status::Authorized) => Ok(Some(Fact::Captured)),
         (Operation::Capture, Status::Captured | Status::Refunded) => Ok(None),
-        (Operation::Void, Status::Created | Status::ChallengeRequired | Status::Authorized) => Ok(Some(Fact::Voided)),
+        (Operation::Void, Status::Created | Status::ChallengeRequired | Status::Approved | Status::Authorized) => {
+            Ok(Some(Fact::Voided))
+        }
         (Operation::Void, Status::Voided) => Ok(None),
         (Operation::Refund { amount_minor, refund_reference }, Status::Captured | Status::Refunded) => {
             refund(payment, *amount_minor, refund_reference.as_deref())
@@ -257,6 +292,7 @@ pub fn decide(payment: &Payment, operation: &Operation, new_challenge: &str) -> 
         (
             Operation::Authorize
             | Operation::Challenge { .. }
+            | Operation::Answer { .. }
             | Operation::Capture
             | Operation::Void
             | Operation::Refund { .. },
@@ -269,7 +305,7 @@ fn ask_the_bank(token: Token, new_challenge: &str) -> Fact {
     match token {
         Token::Success | Token::Foreign | Token::Timeout | Token::Late => Fact::Authorized,
         Token::Decline => Fact::Declined { reason: "the card was declined".to_owned() },
-        Token::Challenge => Fact::Challenged { challenge_id: new_challenge.to_owned() },
+        Token::Challenge | Token::Hosted => Fact::Challenged { challenge_id: new_challenge.to_owned() },
     }
 }
 
@@ -293,6 +329,7 @@ pub fn apply(state: &State, fact: &Fact, amount: Money) -> State {
     match fact {
         Fact::Created { .. } => {}
         Fact::Authorized => next.status = Status::Authorized,
+        Fact::Approved => next.status = Status::Approved,
         Fact::Challenged { challenge_id } => {
             next.status = Status::ChallengeRequired;
             next.challenge_id = Some(challenge_id.clone());
@@ -328,6 +365,7 @@ mod tests {
             merchant_reference: "order".to_owned(),
             amount: Money::new(1000, Currency::GBP).unwrap(),
             token,
+            return_url: None,
             state: State::new(),
         }
     }
@@ -385,6 +423,25 @@ mod tests {
         assert_eq!(decide(&asked, &Operation::Capture, ""), Err(Refusal::State(Status::ChallengeRequired)));
         assert_eq!(after(asked.clone(), &[answer("chl_1", true)]).state.status, Status::Authorized);
         assert_eq!(after(asked, &[answer("chl_1", false)]).state.status, Status::Declined);
+    }
+
+    #[test]
+    fn who_agreed_on_our_page_is_authorized_only_when_the_merchant_asks_again() {
+        let answer = |agreed| Operation::Answer { agreed };
+        let asked = after(payment(Token::Hosted), &[Operation::Authorize]);
+        let passed = Operation::Challenge { challenge_id: "chl_1".to_owned(), passed: true };
+        assert_eq!(decide(&asked, &passed, ""), Err(Refusal::UnknownChallenge), "the merchant answered for him");
+        let agreed = after(asked.clone(), &[answer(true)]);
+        assert_eq!(decide(&agreed, &Operation::Capture, ""), Err(Refusal::State(Status::Approved)));
+        assert_eq!(decide(&agreed, &answer(false), ""), Err(Refusal::State(Status::Approved)));
+        assert_eq!(after(agreed.clone(), &[answer(true), Operation::Authorize]).state.status, Status::Authorized);
+        assert_eq!(after(agreed, &[Operation::Void]).state.status, Status::Voided);
+        let declined = after(asked.clone(), &[answer(false), answer(false)]);
+        assert_eq!(declined.state.status, Status::Declined);
+        let voided = after(asked, &[Operation::Void]);
+        assert_eq!(decide(&voided, &answer(true), ""), Err(Refusal::State(Status::Voided)));
+        let other = after(payment(Token::Challenge), &[Operation::Authorize]);
+        assert_eq!(decide(&other, &answer(true), ""), Err(Refusal::State(Status::ChallengeRequired)));
     }
 
     #[test]

@@ -64,6 +64,7 @@ impl Sandbox {
         let app = App {
             clerk,
             mischief: Mischief::default(),
+            origin: format!("http://{address}"),
             late: options.late,
             silence: options.silence,
             shutdown: CancellationToken::new(),

@@ -1,9 +1,11 @@
-//! The provider that the configuration names.
+//! The providers that the configuration names.
 
 use http::HeaderMap;
+use shared::api::order::PaymentMethod;
 use shared::{Money, PaymentId, RefundId};
 
 use crate::notice::{Notice, NoticeError};
+use crate::paypal::PayPal;
 use crate::provider::{NewPayment, NewRefund, Provider, ProviderError, ProviderPayment, ProviderRefund, Shown};
 use crate::sandbox::Sandbox;
 use crate::stripe::Stripe;
@@ -15,6 +17,8 @@ pub enum AnyProvider {
     Sandbox(Sandbox),
     /// Stripe.
     Stripe(Stripe),
+    /// PayPal.
+    PayPal(PayPal),
 }
 
 macro_rules! ask {
@@ -22,6 +26,7 @@ macro_rules! ask {
         match $provider {
             AnyProvider::Sandbox(sandbox) => sandbox.$call($($argument),*).await,
             AnyProvider::Stripe(stripe) => stripe.$call($($argument),*).await,
+            AnyProvider::PayPal(paypal) => paypal.$call($($argument),*).await,
         }
     };
 }
@@ -31,6 +36,23 @@ impl Provider for AnyProvider {
         match self {
             Self::Sandbox(sandbox) => sandbox.name(),
             Self::Stripe(stripe) => stripe.name(),
+            Self::PayPal(paypal) => paypal.name(),
+        }
+    }
+
+    fn is_local(&self) -> bool {
+        match self {
+            Self::Sandbox(sandbox) => sandbox.is_local(),
+            Self::Stripe(stripe) => stripe.is_local(),
+            Self::PayPal(paypal) => paypal.is_local(),
+        }
+    }
+
+    fn payment_methods(&self, returns: bool) -> Vec<PaymentMethod> {
+        match self {
+            Self::Sandbox(sandbox) => sandbox.payment_methods(returns),
+            Self::Stripe(stripe) => stripe.payment_methods(returns),
+            Self::PayPal(paypal) => paypal.payment_methods(returns),
         }
     }
 
@@ -74,10 +96,7 @@ impl Provider for AnyProvider {
         ask!(self, find(payment))
     }
 
-    fn notice(&self, headers: &HeaderMap, body: &[u8], now_seconds: u64) -> Result<Option<Notice>, NoticeError> {
-        match self {
-            Self::Sandbox(sandbox) => sandbox.notice(headers, body, now_seconds),
-            Self::Stripe(stripe) => stripe.notice(headers, body, now_seconds),
-        }
+    async fn notice(&self, headers: &HeaderMap, body: &[u8], now_seconds: u64) -> Result<Option<Notice>, NoticeError> {
+        ask!(self, notice(headers, body, now_seconds))
     }
 }

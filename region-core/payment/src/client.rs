@@ -8,8 +8,8 @@ pub use region_core_outbound::http::Deadlines;
 
 use crate::provider::ProviderError;
 
-/// Longest answer read.
-const ANSWER_BYTES: usize = 64 * 1024;
+/// Longest answer read: an order at PayPal shows all of its refunds.
+const ANSWER_BYTES: usize = 256 * 1024;
 /// Idle connections kept: as many as the exchanges of some shards at once, or they are opened and closed all the time.
 const IDLE_CONNECTIONS: usize = 256;
 

@@ -22,7 +22,7 @@ use crate::exchange::exchange;
 use crate::handover::{Handover, Leased, Places};
 use crate::provider::Provider;
 use crate::risk::Judge;
-use crate::rules::{self, Answer, Payment, Said};
+use crate::rules::{self, Answer, Payment, Said, State};
 use crate::store::{self, Change};
 
 /// How often the backlog is measured.
@@ -62,6 +62,8 @@ pub(crate) struct Driver<P> {
     desk: Desk,
     provider: Arc<P>,
     judge: Option<Judge>,
+    /// Where the shop's pages are.
+    shop: Option<Arc<str>>,
     handover: Handover,
     /// Told when something may have become due.
     wake: Wake,
@@ -96,12 +98,17 @@ impl<P: Provider> Driver<P> {
         events: Wake,
     ) -> Self {
         let desk = Desk { shard, provider: provider.name(), mint, settings };
-        Self { desk, provider, judge: None, handover, wake, events }
+        Self { desk, provider, judge: None, shop: None, handover, wake, events }
     }
 
     /// The same, judging orders.
     pub(crate) fn judged_by(self, judge: Option<Judge>) -> Self {
         Self { judge, ..self }
+    }
+
+    /// The same, of a shop whose pages are there.
+    pub(crate) fn returning_to(self, shop: Option<Arc<str>>) -> Self {
+        Self { shop, ..self }
     }
 
     /// Runs until `shutdown`; the exchanges under way are finished and committed.
@@ -130,8 +137,9 @@ impl<P: Provider> Driver<P> {
         match measured.await {
             Ok((count, oldest)) => {
                 let count = i32::try_from(count).map_or(f64::MAX, f64::from);
-                metrics::gauge!("payment_backlog", "shard" => shard.clone()).set(count);
-                metrics::gauge!("payment_oldest_seconds", "shard" => shard).set(oldest);
+                let provider = self.desk.provider;
+                metrics::gauge!("payment_backlog", "shard" => shard.clone(), "provider" => provider).set(count);
+                metrics::gauge!("payment_oldest_seconds", "shard" => shard, "provider" => provider).set(oldest);
             }
             Err(error) => tracing::debug!(%error, "the payment backlog was not measured"),
         }
@@ -226,9 +234,10 @@ impl<P: Provider> Shift<P> {
 
     fn ask(&self, leased: Leased) {
         let (provider, judge) = (Arc::clone(&self.driver.provider), self.driver.judge.clone());
+        let shop = self.driver.shop.clone();
         self.exchanges.push(
             async move {
-                let answer = exchange(provider.as_ref(), &leased.payment).await;
+                let answer = exchange(provider.as_ref(), &leased.payment, shop.as_deref()).await;
                 let assessment = assess(judge.as_ref(), &leased.payment, &answer).await;
                 (leased, Outcome { answer, assessment })
             }
@@ -333,6 +342,9 @@ impl Desk {
     }
 
     fn change(&self, mut payment: Payment, progress: bool, go_on: bool) -> Change {
+        if payment.state == State::ChallengeRequired {
+            return Change { pause: self.settings.look, ..Change::now(payment) }; // the shopper takes his time
+        }
         if !progress {
             let pause = rules::pause(payment.attempts, self.settings.first_pause, self.settings.longest_pause);
             tracing::warn!(

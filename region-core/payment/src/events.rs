@@ -14,7 +14,8 @@ use shared::{EventId, Money, OrderId, PaymentId, RefundId, ShardId};
 use shared_clock::{Clock, Entropy};
 use sqlx::PgConnection;
 
-use crate::handover::{Handover, Handovers, Place};
+use crate::counters::Sign;
+use crate::handover::Place;
 use crate::rules::{self, Payment, Said};
 use crate::store::{self, Change};
 
@@ -71,10 +72,9 @@ impl Mint {
 /// Hears what became of orders and sets their payments to what is to be done next.
 #[derive(Clone, Debug)]
 pub struct OrderNews {
-    pub(crate) provider: &'static str,
+    pub(crate) sign: Sign,
     pub(crate) mint: Mint,
     pub(crate) lease: Duration,
-    pub(crate) handovers: Handovers,
     pub(crate) wakes: Wakes,
 }
 
@@ -94,7 +94,7 @@ impl Consumer for OrderNews {
         events: &'a [Event],
     ) -> BoxFuture<'a, Result<AfterCommit, HandleError>> {
         Box::pin(async move {
-            let mut due = Due { handover: self.handovers.of(shard), leased: BTreeMap::new(), waiting: false };
+            let mut due = Due { sign: self.sign.clone(), shard, leased: BTreeMap::new(), waiting: false };
             self.take_orders(conn, events, &mut due).await?;
             self.follow_orders(conn, events, &mut due).await?;
             let wake = self.wakes.of(shard);
@@ -105,7 +105,8 @@ impl Consumer for OrderNews {
 
 /// Payments that are to be asked about once the transaction is committed.
 struct Due {
-    handover: Handover,
+    sign: Sign,
+    shard: ShardId,
     leased: BTreeMap<PaymentId, (Place, Payment)>,
     /// Whether there are others, for which the driver has no place now.
     waiting: bool,
@@ -115,10 +116,10 @@ impl Due {
     /// Leases the payment if the driver of this process has a place for it and something is to be asked. Whether it did.
     fn lease(&mut self, payment: &mut Payment) -> bool {
         let before = self.leased.remove(&payment.payment_id);
-        if payment.call().is_none() {
-            return false;
-        }
-        let Some(place) = before.map(|(place, _)| place).or_else(|| self.handover.place()) else {
+        // Nobody here may ask about a payment of a provider that is not configured: it waits for one who may.
+        let handover = self.sign.handover(&payment.provider, self.shard);
+        let Some(handover) = handover.filter(|_| payment.call().is_some()) else { return false };
+        let Some(place) = before.map(|(place, _)| place).or_else(|| handover.place()) else {
             self.waiting = true;
             return false;
         };
@@ -141,14 +142,15 @@ impl OrderNews {
         let mut new = Vec::new();
         for event in events {
             if let Some(OrderCreated { order_id, total, payment_token, facts, .. }) = event.read()? {
-                let payment = Payment::new(self.mint.payment(order_id), order_id, total, payment_token);
+                let (provider, payment_id) = (self.sign.of_token(&payment_token), self.mint.payment(order_id));
+                let payment = Payment::new(provider, payment_id, order_id, total, payment_token);
                 let mut payment = Payment { facts: facts.map(Box::new), ..payment };
                 due.lease(&mut payment);
                 new.push(payment);
             }
         }
         if !new.is_empty() {
-            let kept = store::insert(conn, self.provider, &new, self.lease).await?;
+            let kept = store::insert(conn, &new, self.lease).await?;
             due.leased.retain(|payment, _| kept.contains(payment));
         }
         Ok(())

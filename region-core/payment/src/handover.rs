@@ -116,7 +116,7 @@ mod tests {
     fn payment(number: u8) -> Payment {
         let slot = Slot::new(7).unwrap();
         let (payment, order) = (PaymentId::mint(1, slot, [number; 8]), OrderId::mint(1, slot, [number; 8]));
-        Payment::new(payment, order, Money::new(1250, Currency::GBP).unwrap(), "tok".to_owned())
+        Payment::new("bank", payment, order, Money::new(1250, Currency::GBP).unwrap(), "tok".to_owned())
     }
 
     #[test]

@@ -10,17 +10,23 @@
 //! Who keeps the store gives parts of a captured payment back (`refund.rs`). Whatever moves is entered into a ledger of money
 //! (`money_entries`) by the statement that moves the payment's sums, once for each effect at the provider.
 //!
-//! Deliberately absent: card numbers, hosted pages.
+//! Where the shopper must answer on the provider's own page, its address is kept while he is to (`page.rs`), and the payment is read
+//! when he comes back, which proves nothing, and now and then until its order ends.
+//!
+//! Deliberately absent: card numbers.
 
 mod any;
 mod client;
 mod confirm;
+mod counters;
 mod driver;
 mod events;
 mod exchange;
 mod handover;
 
 mod notice;
+mod page;
+mod paypal;
 pub mod provider;
 mod refund;
 pub mod risk;
@@ -28,6 +34,7 @@ mod routes;
 pub mod rules;
 mod sandbox;
 mod store;
+mod stranded;
 mod stripe;
 
 use std::sync::Arc;
@@ -35,11 +42,13 @@ use std::time::Duration;
 
 use http::HeaderMap;
 use region_core_events::Wakes;
-use region_core_store::{Shard, Shards};
+use region_core_store::{Shard, Shards, StoreError};
 use region_core_web::Peers;
+use shared::api::order::{NextAction, PaymentMethod};
 use shared::api::refund::{NewRefund, Refunds};
 use shared::{IdempotencyKey, OrderId, UserId};
 use shared_clock::{Clock, Entropy};
+use sqlx::PgConnection;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -48,14 +57,16 @@ pub use client::Deadlines;
 pub use confirm::ConfirmError;
 pub use events::OrderNews;
 pub use notice::{News, Notice, NoticeError};
+pub use page::shop_origin;
+pub use paypal::{PAYPAL_URL, PayPal, PayPalApp, PayPalError};
 pub use refund::{Asked, RefundError};
 pub use routes::{FindOrder, internal_router, router};
 pub use sandbox::{Sandbox, SandboxError};
 pub use stripe::{Account, STRIPE_URL, Stripe, StripeError};
 
+use crate::counters::{Counter, Counters};
 use crate::driver::Driver;
 use crate::events::Mint;
-use crate::handover::Handovers;
 use crate::provider::Provider;
 use crate::refund::RefundDriver;
 use crate::risk::Judge;
@@ -75,6 +86,9 @@ pub struct Settings {
     pub first_pause: Duration,
     /// Longest such pause.
     pub longest_pause: Duration,
+    /// Pause between two looks at a payment whose shopper is on the provider's own page. He mostly comes back and has it looked at
+    /// at once; this is for those who do not.
+    pub look: Duration,
 }
 
 impl Default for Settings {
@@ -85,22 +99,24 @@ impl Default for Settings {
             lease: Duration::from_secs(20),
             first_pause: Duration::from_millis(250),
             longest_pause: Duration::from_secs(30),
+            look: Duration::from_secs(15),
         }
     }
 }
 
-/// The payments of this region's shards, at one provider. Cheap to clone.
+/// The payments of this region's shards, at one provider, or at more. Cheap to clone.
 #[derive(Debug)]
 pub struct Payments<P = Sandbox> {
     shards: Shards,
-    provider: Arc<P>,
+    counters: Counters<P>,
     events: Wakes,
     wakes: Wakes,
     refunds: Wakes,
-    handovers: Handovers,
     mint: Mint,
     peers: Peers,
     judge: Option<Judge>,
+    /// The origin of the shop's pages.
+    shop: Option<Arc<str>>,
     settings: Settings,
 }
 
@@ -108,14 +124,14 @@ impl<P> Clone for Payments<P> {
     fn clone(&self) -> Self {
         Self {
             shards: self.shards.clone(),
-            provider: Arc::clone(&self.provider),
+            counters: self.counters.clone(),
             events: self.events.clone(),
             wakes: self.wakes.clone(),
             refunds: self.refunds.clone(),
-            handovers: self.handovers.clone(),
             mint: self.mint.clone(),
             peers: self.peers.clone(),
             judge: self.judge.clone(),
+            shop: self.shop.clone(),
             settings: self.settings.clone(),
         }
     }
@@ -127,10 +143,17 @@ impl<P: Provider> Payments<P> {
     pub fn new(shards: Shards, events: Wakes, provider: Arc<P>, clock: Clock, entropy: Entropy) -> Self {
         let wakes = Wakes::new(shards.all().map(Shard::id));
         let refunds = Wakes::new(shards.all().map(Shard::id));
-        let handovers = Handovers::new(shards.all().map(Shard::id));
+        let counters = Counters { main: Counter::new(&shards, provider), beside: Vec::new() };
         let mint = Mint { clock, entropy };
         let (peers, settings) = (Peers::none(), Settings::default());
-        Self { shards, provider, events, wakes, refunds, handovers, mint, peers, judge: None, settings }
+        Self { shards, counters, events, wakes, refunds, mint, peers, judge: None, shop: None, settings }
+    }
+
+    /// The same with another provider beside the main one: what is paid with a token that is its name is paid there.
+    #[must_use]
+    pub fn beside(mut self, provider: Arc<P>) -> Self {
+        self.counters.beside.push(Counter::new(&self.shards, provider));
+        self
     }
 
     /// The same with a way to the cores of other regions, to whose payments a provider's notices are passed on.
@@ -145,6 +168,19 @@ impl<P: Provider> Payments<P> {
         Self { judge: Some(judge), ..self }
     }
 
+    /// The same; who pays on the provider's own page comes back to the order's page at this [origin](shop_origin).
+    #[must_use]
+    pub fn returning_to(self, shop: Option<String>) -> Self {
+        Self { shop: shop.map(Arc::from), ..self }
+    }
+
+    /// The ways to pay that shoppers choose from.
+    #[must_use]
+    pub fn methods(&self) -> Vec<PaymentMethod> {
+        let of = |counter: &Counter<P>| counter.provider.payment_methods(self.shop.is_some());
+        self.counters.all().flat_map(of).collect()
+    }
+
     /// The same under other bounds.
     #[must_use]
     pub fn bounded_by(self, settings: Settings) -> Self {
@@ -155,10 +191,9 @@ impl<P: Provider> Payments<P> {
     #[must_use]
     pub fn news(&self) -> OrderNews {
         OrderNews {
-            provider: self.provider.name(),
+            sign: self.counters.sign(),
             mint: self.mint.clone(),
             lease: self.settings.lease,
-            handovers: self.handovers.clone(),
             wakes: self.wakes.clone(),
         }
     }
@@ -170,18 +205,11 @@ impl<P: Provider> Payments<P> {
     pub async fn drive(self, shutdown: CancellationToken) {
         let mut drivers = JoinSet::new();
         for shard in self.shards.all() {
-            let driver = Driver::new(
-                shard.clone(),
-                Arc::clone(&self.provider),
-                self.mint.clone(),
-                self.settings.clone(),
-                self.handovers.of(shard.id()),
-                self.wakes.of(shard.id()),
-                self.events.of(shard.id()),
-            )
-            .judged_by(self.judge.clone());
-            drivers.spawn(driver.run(shutdown.clone()));
-            drivers.spawn(self.refund_driver(shard).run(shutdown.clone()));
+            for counter in self.counters.all() {
+                drivers.spawn(self.driver(shard, counter).run(shutdown.clone()));
+                drivers.spawn(self.refund_driver(shard, counter).run(shutdown.clone()));
+            }
+            drivers.spawn(stranded::watch(shard.clone(), self.counters.names(), shutdown.clone()));
         }
         while let Some(ended) = drivers.join_next().await {
             if let Err(error) = ended {
@@ -190,16 +218,30 @@ impl<P: Provider> Payments<P> {
         }
     }
 
-    fn refund_driver(&self, shard: &Shard) -> RefundDriver<P> {
+    fn driver(&self, shard: &Shard, counter: &Counter<P>) -> Driver<P> {
+        Driver::new(
+            shard.clone(),
+            Arc::clone(&counter.provider),
+            self.mint.clone(),
+            self.settings.clone(),
+            counter.handovers.of(shard.id()),
+            self.wakes.of(shard.id()),
+            self.events.of(shard.id()),
+        )
+        .judged_by(self.judge.clone())
+        .returning_to(self.shop.clone())
+    }
+
+    fn refund_driver(&self, shard: &Shard, counter: &Counter<P>) -> RefundDriver<P> {
         let desk = refund::Desk {
             shard: shard.clone(),
-            provider: self.provider.name(),
+            provider: counter.provider.name(),
             mint: self.mint.clone(),
             settings: self.settings.clone(),
         };
         RefundDriver {
             desk,
-            provider: Arc::clone(&self.provider),
+            provider: Arc::clone(&counter.provider),
             wake: self.refunds.of(shard.id()),
             events: self.events.of(shard.id()),
             payments: self.wakes.of(shard.id()),
@@ -249,22 +291,34 @@ impl<P: Provider> Payments<P> {
     /// # Errors
     /// [`NoticeError`]; nothing is changed then, and the provider should say it again.
     pub async fn take_notice(&self, provider: &str, headers: &HeaderMap, body: &[u8]) -> Result<(), NoticeError> {
-        if provider != self.provider.name() {
-            return Err(NoticeError::NotSent);
+        let asked = &self.counters.find(provider).ok_or(NoticeError::NotSent)?.provider;
+        let Some(notice) = asked.notice(headers, body, self.mint.clock.unix_seconds()).await? else { return Ok(()) };
+        if notice::pass_on(&self.shards, &self.peers, provider, &notice).await? {
+            return Ok(());
         }
-        let Some(notice) = self.provider.notice(headers, body, self.mint.clock.unix_seconds())? else { return Ok(()) };
-        if notice::pass_on(&self.shards, &self.peers, &notice).await? { Ok(()) } else { self.hear(notice).await }
+        self.hear(Some(provider), notice).await
     }
 
-    /// Has a payment of this region looked at.
+    /// Has a payment of this region looked at; of the main provider, if nobody says whose it is.
     ///
     /// # Errors
     /// [`NoticeError`].
-    async fn hear(&self, notice: Notice) -> Result<(), NoticeError> {
-        let (shard, _) = notice::hear(&self.shards, self.provider.name(), notice).await?;
+    async fn hear(&self, provider: Option<&str>, notice: Notice) -> Result<(), NoticeError> {
+        let counter = provider.map_or(Some(&self.counters.main), |name| self.counters.find(name));
+        let name = counter.ok_or(NoticeError::NotSent)?.provider.name();
+        let (shard, _) = notice::hear(&self.shards, name, notice).await?;
         self.wakes.of(shard.id()).notify();
         Ok(())
     }
+}
+
+/// What the order's shopper is to do for its payment, while he is to: for him alone.
+///
+/// # Errors
+/// Those of the store.
+pub async fn find_next_action(conn: &mut PgConnection, order: OrderId) -> Result<Option<NextAction>, StoreError> {
+    let asked = store::find_question(conn, order).await?;
+    Ok(asked.map(|page| page.map_or(NextAction::Confirm, |url| NextAction::RedirectToUrl { url })))
 }
 
 #[cfg(test)]

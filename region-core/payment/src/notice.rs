@@ -55,6 +55,9 @@ pub enum NoticeError {
     /// It does not prove to be from the provider, or not of now.
     #[error("{0}")]
     Forged(String),
+    /// Nobody could say just now whether it is from the provider.
+    #[error("the notice could not be proved: {0}")]
+    Unproven(String),
     /// From the provider, but out of shape.
     #[error("the notice cannot be read: {0}")]
     Unreadable(String),
@@ -73,7 +76,12 @@ impl HasStoreError for NoticeError {
     fn store_error(&self) -> Option<&StoreError> {
         match self {
             Self::Store(error) => Some(error),
-            Self::NotSent | Self::Forged(_) | Self::Unreadable(_) | Self::UnknownPayment | Self::Elsewhere(_) => None,
+            Self::NotSent
+            | Self::Forged(_)
+            | Self::Unproven(_)
+            | Self::Unreadable(_)
+            | Self::UnknownPayment
+            | Self::Elsewhere(_) => None,
         }
     }
 }
@@ -85,6 +93,7 @@ impl From<NoticeError> for Problem {
             NoticeError::Forged(_) | NoticeError::Unreadable(_) => {
                 Self::new(ProblemKind::Malformed).detail(error.to_string())
             }
+            NoticeError::Unproven(_) => Self::new(ProblemKind::Unavailable),
             NoticeError::Elsewhere(problem) => problem,
             NoticeError::Store(error) => error.into(),
         }
@@ -115,14 +124,30 @@ impl Heard {
     }
 }
 
+/// A notice on its way between cores.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Passed {
+    /// Whose it is; a core of before there were several does not say, and means the main one.
+    #[serde(default)]
+    pub(crate) provider: Option<String>,
+    #[serde(flatten)]
+    pub(crate) notice: Notice,
+}
+
 /// Passes the notice on to the region of its payment, if that is not this one. Whether it did.
-pub(crate) async fn pass_on(shards: &Shards, peers: &Peers, notice: &Notice) -> Result<bool, NoticeError> {
+pub(crate) async fn pass_on(
+    shards: &Shards,
+    peers: &Peers,
+    provider: &str,
+    notice: &Notice,
+) -> Result<bool, NoticeError> {
     let map = shards.map();
     let region = map.region_of(notice.payment_id.slot());
     if region == shards.region() {
         return Ok(false);
     }
-    let passed = peers.call::<_, ()>(region, Method::POST, PATH, notice).await;
+    let passed = Passed { provider: Some(provider.to_owned()), notice: notice.clone() };
+    let passed = peers.call::<_, ()>(region, Method::POST, PATH, &passed).await;
     passed.map(|()| true).map_err(NoticeError::Elsewhere)
 }
 
@@ -164,7 +189,7 @@ async fn transaction(conn: &mut PgConnection, provider: &str, notice: &Notice) -
             Ok(Heard::Looking)
         }
         Told::Look(payment) => {
-            store::update(conn, &[Change::now(payment)], Duration::ZERO).await?;
+            store::update(conn, &[Change::now(*payment)], Duration::ZERO).await?;
             Ok(Heard::Looking)
         }
     }
@@ -209,8 +234,8 @@ mod tests {
         sqlx::raw_sql(store::AN_ORDER).execute(&mut *conn).await.unwrap();
         let order_id = OrderId::from_uuid("00000000-0000-7000-8000-000000000001".parse().unwrap());
         let amount = Money::new(1250, Currency::GBP).unwrap();
-        let new = Payment::new(payment_id(), order_id, amount, "tok".to_owned());
-        store::insert(&mut conn, "bank", std::slice::from_ref(&new), Duration::ZERO).await.unwrap();
+        let new = Payment::new("bank", payment_id(), order_id, amount, "tok".to_owned());
+        store::insert(&mut conn, std::slice::from_ref(&new), Duration::ZERO).await.unwrap();
         let provider_reference = (state != State::Abandoned).then(|| "pi_1".to_owned());
         let payment = Payment { state, provider_reference, ..new };
         let pause = Duration::from_secs(3600);
@@ -272,14 +297,26 @@ mod tests {
         assert_eq!(due(&shards).await, [(State::ToVoid, 2)]);
     }
 
+    #[test]
+    fn a_notice_passed_on_says_whose_it_is_and_one_of_an_older_core_still_reads() {
+        let (provider, notice) = (Some("paypal".to_owned()), notice("evt_1", News::Money));
+        let older = serde_json::to_value(&notice).unwrap();
+        let read: Passed = serde_json::from_value(older).unwrap();
+        assert_eq!((read.provider, &read.notice), (None, &notice));
+        let passed = serde_json::to_value(Passed { provider: provider.clone(), notice: notice.clone() }).unwrap();
+        let read: Passed = serde_json::from_value(passed.clone()).unwrap();
+        assert_eq!((read.provider, read.notice), (provider, notice.clone()));
+        assert_eq!(serde_json::from_value::<Notice>(passed).unwrap(), notice, "an older core reads it, too");
+    }
+
     #[tokio::test]
     async fn what_another_region_owns_is_passed_on_or_sent_again() {
         let shards = shards(State::Authorized).await;
-        assert!(!pass_on(&shards, &Peers::none(), &notice("evt_1", News::Money)).await.unwrap());
+        assert!(!pass_on(&shards, &Peers::none(), "bank", &notice("evt_1", News::Money)).await.unwrap());
         let there: shared::RegionName = "us".parse().unwrap();
         let map = shared::SlotMap::even(2, [(shared::ShardId::try_from(2).unwrap(), there)].into()).unwrap();
         shards.adopt(map);
-        let away = pass_on(&shards, &Peers::none(), &notice("evt_1", News::Money)).await.unwrap_err();
+        let away = pass_on(&shards, &Peers::none(), "bank", &notice("evt_1", News::Money)).await.unwrap_err();
         assert_eq!(Problem::from(away).status, 503);
     }
 }

@@ -4,6 +4,7 @@ use std::future::Future;
 
 use http::HeaderMap;
 use serde::Deserialize;
+use shared::api::order::PaymentMethod;
 use shared::{Money, PaymentId, RefundId};
 
 use crate::notice::{Notice, NoticeError};
@@ -16,6 +17,8 @@ pub enum ProviderStatus {
     Created,
     /// The shopper must answer first.
     ChallengeRequired,
+    /// The shopper agreed on the provider's own page; nothing is kept ready, and only we can have it kept.
+    Approved,
     /// The amount is kept ready.
     Authorized,
     /// The bank said no.
@@ -33,6 +36,7 @@ impl ProviderStatus {
     pub const ALL: &'static [Self] = &[
         Self::Created,
         Self::ChallengeRequired,
+        Self::Approved,
         Self::Authorized,
         Self::Declined,
         Self::Captured,
@@ -63,6 +67,9 @@ pub struct ProviderPayment {
     pub status: ProviderStatus,
     /// The question to the shopper, once there was one.
     pub challenge_id: Option<String>,
+    /// The provider's page on which the shopper answers, with [`ProviderStatus::ChallengeRequired`]. Without one he answers us.
+    #[serde(default)]
+    pub next_action: Option<String>,
     /// Why the bank said no.
     pub decline_reason: Option<String>,
     /// Minor units that moved to us.
@@ -83,6 +90,8 @@ pub struct NewPayment<'a> {
     pub amount: Money,
     /// Names a way to pay.
     pub payment_token: &'a str,
+    /// Where the provider's own page leads the shopper back to, however it went. Without one he cannot be sent there.
+    pub return_url: Option<&'a str>,
 }
 
 /// A part of a payment to move back.
@@ -136,7 +145,19 @@ pub trait Provider: Send + Sync + 'static {
     /// Makes a payment known; nothing moves.
     fn create(&self, new: NewPayment<'_>, key: &str) -> impl Future<Output = Shown> + Send;
 
-    /// Has the amount kept ready.
+    /// Whether it stands on this machine, to practise: then its pages may be plain HTTP on loopback.
+    fn is_local(&self) -> bool {
+        false
+    }
+
+    /// The ways to pay that shoppers choose from; with `returns`, those on its own page too, for the shop has an address to come
+    /// back to.
+    fn payment_methods(&self, returns: bool) -> Vec<PaymentMethod> {
+        let _ = returns;
+        Vec::new()
+    }
+
+    /// Has the amount kept ready. Asked again under another key after the shopper has [agreed](ProviderStatus::Approved).
     fn authorize(&self, reference: &str, key: &str) -> impl Future<Output = Shown> + Send;
 
     /// Passes on that the shopper answered the question.
@@ -145,7 +166,8 @@ pub trait Provider: Send + Sync + 'static {
     /// Moves the money.
     fn capture(&self, reference: &str, key: &str) -> impl Future<Output = Shown> + Send;
 
-    /// Lets the amount go.
+    /// Lets the amount go. What cannot be ended at the provider is shown as [`ProviderStatus::Voided`] while the shopper has not
+    /// agreed, and as [`ProviderStatus::Approved`] once he has.
     fn void(&self, reference: &str, key: &str) -> impl Future<Output = Shown> + Send;
 
     /// Moves money back.
@@ -176,9 +198,14 @@ pub trait Provider: Send + Sync + 'static {
     /// What the provider has told us by itself, if the sender proves to be the provider; `None` if it is nothing to us.
     ///
     /// # Errors
-    /// [`NoticeError::Forged`], [`NoticeError::Unreadable`], [`NoticeError::NotSent`].
-    fn notice(&self, headers: &HeaderMap, body: &[u8], now_seconds: u64) -> Result<Option<Notice>, NoticeError> {
+    /// [`NoticeError::Forged`], [`NoticeError::Unproven`], [`NoticeError::Unreadable`], [`NoticeError::NotSent`].
+    fn notice(
+        &self,
+        headers: &HeaderMap,
+        body: &[u8],
+        now_seconds: u64,
+    ) -> impl Future<Output = Result<Option<Notice>, NoticeError>> + Send {
         let _ = (headers, body, now_seconds);
-        Err(NoticeError::NotSent)
+        std::future::ready(Err(NoticeError::NotSent))
     }
 }

@@ -18,7 +18,7 @@ use shared::api::refund::{NewRefund, Refunds};
 use shared::idempotency::IDEMPOTENCY_REPLAYED;
 use shared::{OrderId, Problem, ProblemKind, UserId};
 
-use crate::notice::{self, Notice};
+use crate::notice::{self, Passed};
 use crate::provider::Provider;
 use crate::{NoticeError, Payments};
 
@@ -91,7 +91,7 @@ async fn webhook<P: Provider>(
 ) -> Result<StatusCode, Problem> {
     let body = body.map_err(|rejection| unread(rejection.status()))?;
     let taken = payments.take_notice(&provider, &headers, &body).await;
-    if let Err(error @ (NoticeError::Forged(_) | NoticeError::Unreadable(_))) = &taken {
+    if let Err(error @ (NoticeError::Forged(_) | NoticeError::Unproven(_) | NoticeError::Unreadable(_))) = &taken {
         tracing::warn!(payment.provider = provider, %error, "a notice was refused");
     }
     Ok(taken.map(|()| StatusCode::OK)?)
@@ -104,8 +104,8 @@ fn unread(status: StatusCode) -> Problem {
 
 async fn passed_on<P: Provider>(
     State(payments): State<Payments<P>>,
-    Json(notice): Json<Notice>,
+    Json(Passed { provider, notice }): Json<Passed>,
 ) -> Result<Json<()>, Problem> {
-    payments.hear(notice).await?;
+    payments.hear(provider.as_deref(), notice).await?;
     Ok(Json(()))
 }

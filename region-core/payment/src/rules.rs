@@ -12,6 +12,10 @@ use shared::{Money, OrderId, PaymentId, RefundId};
 use crate::notice::News;
 use crate::provider::{ProviderPayment, ProviderStatus};
 
+/// Attempts to void what the shopper had agreed to before nothing can be under way any more that keeps the amount ready: with the
+/// usual pauses they take longer than the longest exchange.
+const ATTEMPTS_BEFORE_APPROVED_IS_OVER: i32 = 8;
+
 macro_rules! states {
     ($($(#[$doc:meta])* $name:ident = $text:literal;)*) => {
         /// Where a payment stands; `To…` says what is to be done next.
@@ -75,10 +79,14 @@ pub struct Payment {
     pub payment_id: PaymentId,
     /// What it pays for.
     pub order_id: OrderId,
+    /// Who it is at: the provider's name.
+    pub provider: String,
     /// The provider's name for it, once committed here.
     pub provider_reference: Option<String>,
     /// The provider's question to the shopper.
     pub challenge_id: Option<String>,
+    /// The provider's page on which the shopper is to answer, while he is to.
+    pub next_action: Option<String>,
     /// Names a way to pay.
     pub payment_token: String,
     /// What is to be paid.
@@ -107,7 +115,12 @@ pub enum Call {
     /// Take note of it.
     Create,
     /// Keep the amount ready.
-    Authorize,
+    Authorize {
+        /// How many times the shopper had to be asked before.
+        asked: i64,
+    },
+    /// See whether the shopper has answered on the provider's own page.
+    Look,
     /// Hear the shopper's answer.
     Confirm {
         /// The question.
@@ -130,7 +143,8 @@ impl Call {
     pub const fn verb(&self) -> &'static str {
         match self {
             Self::Create => "create",
-            Self::Authorize => "authorize",
+            Self::Authorize { .. } => "authorize",
+            Self::Look => "look",
             Self::Confirm { .. } => "confirm",
             Self::Capture => "capture",
             Self::Void => "void",
@@ -138,10 +152,20 @@ impl Call {
         }
     }
 
-    /// The key of this effect on this payment: the same for ever, so that no repeat has a second effect.
+    /// The key of this effect on this payment: the same for ever, so that no repeat has a second effect. What the provider kept
+    /// under the key of an authorization, that the shopper was to be asked first, must not answer the one after he was.
     #[must_use]
     pub fn key(&self, payment: PaymentId) -> String {
-        format!("{payment}:{}", self.verb())
+        match self {
+            Self::Authorize { asked } if *asked > 0 => format!("{payment}:authorize:{asked}"),
+            Self::Create
+            | Self::Authorize { .. }
+            | Self::Look
+            | Self::Confirm { .. }
+            | Self::Capture
+            | Self::Void
+            | Self::Refund { .. } => format!("{payment}:{}", self.verb()),
+        }
     }
 }
 
@@ -196,12 +220,14 @@ pub struct Settled {
 impl Payment {
     /// A payment that the provider does not know yet.
     #[must_use]
-    pub fn new(payment_id: PaymentId, order_id: OrderId, amount: Money, payment_token: String) -> Self {
+    pub fn new(provider: &str, payment_id: PaymentId, order_id: OrderId, amount: Money, payment_token: String) -> Self {
         Self {
             payment_id,
             order_id,
+            provider: provider.to_owned(),
             provider_reference: None,
             challenge_id: None,
+            next_action: None,
             payment_token,
             amount,
             captured_minor: 0,
@@ -220,15 +246,16 @@ impl Payment {
     pub fn call(&self) -> Option<Call> {
         match self.state {
             State::ToCreate => Some(Call::Create),
-            State::ToAuthorize => Some(Call::Authorize),
+            // Until the amount is kept ready, nothing is said of a payment but that its shopper is asked.
+            State::ToAuthorize => Some(Call::Authorize { asked: self.version }),
+            State::ChallengeRequired => self.next_action.as_ref().map(|_| Call::Look),
             State::ToConfirm => Some(Call::Confirm { challenge_id: self.challenge_id.clone().unwrap_or_default() }),
             State::ToCapture => Some(Call::Capture),
             State::ToVoid => Some(Call::Void),
             // How much is left is known only once the parts that are asked for are through.
             State::ToRefund if self.refunding_minor > 0 => None,
             State::ToRefund => Some(Call::Refund { amount_minor: self.captured_minor - self.refunded_minor }),
-            State::ChallengeRequired
-            | State::Authorized
+            State::Authorized
             | State::Captured
             | State::Declined
             | State::Voided
@@ -238,7 +265,7 @@ impl Payment {
     }
 
     fn moved_to(&self, state: State) -> Self {
-        Self { state, attempts: 0, last_error: None, ..self.clone() }
+        Self { state, attempts: 0, last_error: None, next_action: None, ..self.clone() }
     }
 }
 
@@ -248,10 +275,15 @@ pub fn claimed(payment: &Payment) -> Option<Payment> {
     (payment.state == State::Authorized).then(|| payment.moved_to(State::ToCapture))
 }
 
-/// The shopper says that he answered the provider. `None` if nothing was asked.
+/// The shopper says that he answered the provider. `None` if nothing was asked. Who came back from the provider's own page proves
+/// nothing by that, and may go there again: it is read how he answered.
 #[must_use]
 pub fn confirmed(payment: &Payment) -> Option<Payment> {
-    (payment.state == State::ChallengeRequired).then(|| payment.moved_to(State::ToConfirm))
+    match (payment.state, &payment.next_action) {
+        (State::ChallengeRequired, Some(_)) => Some(Payment { attempts: 0, ..payment.clone() }),
+        (State::ChallengeRequired, None) => Some(payment.moved_to(State::ToConfirm)),
+        _ => None,
+    }
 }
 
 /// The order was cancelled: whatever was paid or is kept ready goes back. `None` if that changes nothing.
@@ -286,7 +318,7 @@ pub enum Told {
     /// The call that the payment waits for is due now; it reads before it asks.
     Due,
     /// This is to be kept, and asked about now.
-    Look(Payment),
+    Look(Box<Payment>),
 }
 
 /// The provider tells of the payment that it calls `reference`. What it tells is not believed; it is read.
@@ -305,11 +337,12 @@ pub fn told(payment: &Payment, reference: &str, news: News) -> Told {
         | State::ToCapture
         | State::ToVoid
         | State::ToRefund => Told::Due,
-        State::ChallengeRequired => Told::Look(payment.moved_to(State::ToConfirm)),
+        State::ChallengeRequired if payment.next_action.is_some() => Told::Due,
+        State::ChallengeRequired => Told::Look(Box::new(payment.moved_to(State::ToConfirm))),
         // Claims and cancellations ask, and then find what there is.
         State::Authorized | State::Captured | State::Refunded => Told::Known,
         State::Declined | State::Voided | State::Abandoned => match news {
-            News::Money => Told::Look(reopened(payment, reference)),
+            News::Money => Told::Look(Box::new(reopened(payment, reference))),
             News::Over => Told::Known,
         },
     }
@@ -343,17 +376,15 @@ fn settle_shown(payment: &Payment, shown: &ProviderPayment) -> Settled {
         ..payment.clone()
     };
     match payment.state {
-        State::ToCreate | State::ToAuthorize | State::ToConfirm => settle_authorizing(payment, shown),
+        State::ToCreate | State::ToAuthorize | State::ChallengeRequired | State::ToConfirm => {
+            settle_authorizing(payment, shown)
+        }
         State::ToCapture => settle_capturing(payment, shown),
         State::ToVoid => settle_voiding(payment, shown),
         State::ToRefund => settle_refunding(payment, shown),
-        State::ChallengeRequired
-        | State::Authorized
-        | State::Captured
-        | State::Declined
-        | State::Voided
-        | State::Refunded
-        | State::Abandoned => Settled { payment: payment.clone(), said: None, progress: true },
+        State::Authorized | State::Captured | State::Declined | State::Voided | State::Refunded | State::Abandoned => {
+            Settled { payment: payment.clone(), said: None, progress: true }
+        }
     }
 }
 
@@ -361,11 +392,9 @@ fn settle_authorizing(payment: &Payment, shown: &ProviderPayment) -> Settled {
     match shown.status {
         ProviderStatus::Created if payment.state == State::ToCreate => to(payment, State::ToAuthorize, None),
         ProviderStatus::Created => again(payment, "not authorized yet"),
-        ProviderStatus::ChallengeRequired if payment.state == State::ToConfirm => again(payment, "not confirmed yet"),
-        ProviderStatus::ChallengeRequired => {
-            let challenge = shown.challenge_id.clone().unwrap_or_default();
-            to(payment, State::ChallengeRequired, Some(Said::ChallengeRequired(challenge)))
-        }
+        ProviderStatus::ChallengeRequired => settle_asking(payment, shown),
+        ProviderStatus::Approved if payment.state == State::ToAuthorize => again(payment, "not authorized yet"),
+        ProviderStatus::Approved => to(payment, State::ToAuthorize, None),
         ProviderStatus::Authorized => to(payment, State::Authorized, Some(Said::Authorized)),
         ProviderStatus::Declined => fail(payment, shown.decline_reason.as_deref().unwrap_or("declined")),
         ProviderStatus::Voided => fail(payment, "voided at the provider"),
@@ -381,6 +410,20 @@ fn settle_authorizing(payment: &Payment, shown: &ProviderPayment) -> Settled {
     }
 }
 
+/// The shopper is to answer. Where his page leads to another address, that is told as the question was.
+fn settle_asking(payment: &Payment, shown: &ProviderPayment) -> Settled {
+    match payment.state {
+        State::ToConfirm if shown.next_action.is_none() => return again(payment, "not confirmed yet"),
+        State::ChallengeRequired if payment.next_action == shown.next_action => {
+            return again(payment, "not answered yet");
+        }
+        _ => {}
+    }
+    let challenge = shown.challenge_id.clone().unwrap_or_default();
+    let asked = to(payment, State::ChallengeRequired, Some(Said::ChallengeRequired(challenge)));
+    Settled { payment: Payment { next_action: shown.next_action.clone(), ..asked.payment }, ..asked }
+}
+
 fn settle_capturing(payment: &Payment, shown: &ProviderPayment) -> Settled {
     match shown.status {
         ProviderStatus::Captured => to(&with_capture(payment), State::Captured, Some(Said::Captured)),
@@ -389,7 +432,9 @@ fn settle_capturing(payment: &Payment, shown: &ProviderPayment) -> Settled {
             to(&with_refund(payment), State::Refunded, Some(Said::Failed("refunded".to_owned())))
         }
         ProviderStatus::Voided | ProviderStatus::Declined => fail(payment, "the authorization is gone"),
-        ProviderStatus::Created | ProviderStatus::ChallengeRequired => fail(payment, "there was no authorization"),
+        ProviderStatus::Created | ProviderStatus::ChallengeRequired | ProviderStatus::Approved => {
+            fail(payment, "there was no authorization")
+        }
     }
 }
 
@@ -399,6 +444,12 @@ fn settle_voiding(payment: &Payment, shown: &ProviderPayment) -> Settled {
         ProviderStatus::Created | ProviderStatus::ChallengeRequired | ProviderStatus::Authorized => {
             again(payment, "not voided yet")
         }
+        // Nothing is kept ready, and nobody but us could have it kept: there is nothing to void. Yet an authorization that was
+        // under way when the order ended may still come through, until it cannot any more.
+        ProviderStatus::Approved if payment.attempts < ATTEMPTS_BEFORE_APPROVED_IS_OVER => {
+            again(payment, "not voided yet")
+        }
+        ProviderStatus::Approved => to(payment, State::Voided, Some(Said::Voided)),
         ProviderStatus::Captured => to(&with_capture(payment), State::ToRefund, None),
         ProviderStatus::Refunded => to(&with_refund(payment), State::Refunded, Some(Said::Refunded(left(payment)))),
     }
@@ -410,6 +461,7 @@ fn settle_refunding(payment: &Payment, shown: &ProviderPayment) -> Settled {
         ProviderStatus::Captured => again(payment, "not refunded yet"),
         ProviderStatus::Created
         | ProviderStatus::ChallengeRequired
+        | ProviderStatus::Approved
         | ProviderStatus::Authorized
         | ProviderStatus::Declined
         | ProviderStatus::Voided => again(payment, "the provider has forgotten the capture"),
@@ -474,8 +526,10 @@ mod tests {
         Payment {
             payment_id: PaymentId::mint(1_800_000_000_000, slot, [1; 8]),
             order_id: OrderId::mint(1_800_000_000_000, slot, [2; 8]),
+            provider: "bank".to_owned(),
             provider_reference: (state != State::ToCreate).then(|| "pay_1".to_owned()),
             challenge_id: Some("chl_1".to_owned()),
+            next_action: None,
             payment_token: "tok".to_owned(),
             amount: Money::new(1250, Currency::GBP).unwrap(),
             captured_minor: if captured { 1250 } else { 0 },
@@ -497,6 +551,7 @@ mod tests {
             amount: Money::new(1250, Currency::GBP).unwrap(),
             status,
             challenge_id: Some("chl_1".to_owned()),
+            next_action: None,
             decline_reason: Some("no".to_owned()),
             captured_minor: if moved { 1250 } else { 0 },
             refunded_minor: if status == ProviderStatus::Refunded { 1250 } else { 0 },
@@ -571,6 +626,67 @@ mod tests {
         for state in State::ALL.iter().filter(|state| **state != State::ToCreate) {
             assert_eq!(told(&payment(*state), "pay_2", News::Money), Told::Stranger, "{state:?}");
         }
+    }
+
+    const PAGE: &str = "https://pay.example/hosted/1";
+
+    /// What the provider shows while its own page waits for the shopper.
+    fn asked_there(url: &str) -> Answer {
+        let Answer::Shown(shown) = shown(ProviderStatus::ChallengeRequired) else { unreachable!() };
+        Answer::Shown(ProviderPayment { next_action: Some(url.to_owned()), ..shown })
+    }
+
+    #[test]
+    fn a_shopper_who_agreed_on_the_providers_page_is_authorized_under_a_key_of_its_own() {
+        let first = payment(State::ToAuthorize);
+        let asked = settle(&Payment { version: 0, ..first.clone() }, &asked_there(PAGE));
+        assert_eq!((asked.payment.state, asked.payment.next_action.as_deref()), (State::ChallengeRequired, Some(PAGE)));
+        assert_eq!(
+            (asked.said, asked.payment.call()),
+            (Some(Said::ChallengeRequired("chl_1".into())), Some(Call::Look))
+        );
+        let counted = Payment { version: 1, ..asked.payment };
+        let agreed = settle(&counted, &shown(ProviderStatus::Approved));
+        assert_eq!((agreed.payment.state, &agreed.payment.next_action, agreed.said), (State::ToAuthorize, &None, None));
+        let (before, now) = (Call::Authorize { asked: 0 }, agreed.payment.call().unwrap());
+        assert_ne!(now.key(first.payment_id), before.key(first.payment_id));
+        let ready = settle(&agreed.payment, &shown(ProviderStatus::Authorized));
+        assert_eq!((ready.payment.state, ready.said), (State::Authorized, Some(Said::Authorized)));
+    }
+
+    #[test]
+    fn who_comes_back_has_the_payment_read_and_may_go_to_the_page_again() {
+        let there = Payment { next_action: Some(PAGE.to_owned()), ..payment(State::ChallengeRequired) };
+        let back = confirmed(&there).unwrap();
+        assert_eq!((back.state, back.next_action.as_deref(), back.call()), (there.state, Some(PAGE), Some(Call::Look)));
+        let again = settle(&back, &asked_there(PAGE));
+        assert_eq!((again.payment.next_action.as_deref(), again.said, again.progress), (Some(PAGE), None, false));
+        let moved = settle(&back, &asked_there("https://pay.example/hosted/2"));
+        assert!(moved.said.is_some() && moved.payment.next_action.as_deref() == Some("https://pay.example/hosted/2"));
+        assert_eq!(told(&there, "pay_1", News::Money), Told::Due);
+    }
+
+    #[test]
+    fn what_a_shopper_agreed_to_too_late_moves_nothing() {
+        let there = Payment { next_action: Some(PAGE.to_owned()), ..payment(State::ChallengeRequired) };
+        let (voiding, _) = cancelled(&there).unwrap();
+        assert_eq!((voiding.state, &voiding.next_action), (State::ToVoid, &None));
+        let after = |attempts| settle(&Payment { attempts, ..voiding.clone() }, &shown(ProviderStatus::Approved));
+        assert!(!after(1).progress, "an authorization may be under way");
+        let over = after(ATTEMPTS_BEFORE_APPROVED_IS_OVER);
+        assert_eq!((over.payment.state, over.said), (State::Voided, Some(Said::Voided)));
+        // A page that captures by itself: what it took goes back.
+        assert_eq!(settle(&there, &shown(ProviderStatus::Captured)).payment.state, State::ToRefund);
+        assert_eq!(settle(&voiding, &shown(ProviderStatus::Captured)).payment.state, State::ToRefund);
+        assert_eq!(settle(&payment(State::ToCapture), &shown(ProviderStatus::Approved)).payment.state, State::Declined);
+    }
+
+    #[test]
+    fn no_authorization_is_under_way_any_more_when_what_was_agreed_to_counts_as_let_go() {
+        let settings = crate::Settings::default();
+        let attempts = 1..ATTEMPTS_BEFORE_APPROVED_IS_OVER;
+        let waited: Duration = attempts.map(|tried| pause(tried, settings.first_pause, settings.longest_pause)).sum();
+        assert!(waited > settings.lease, "{waited:?}");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use region_core_outbound::http::Http;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use shared::api::order::PaymentMethod;
 use shared::idempotency::IDEMPOTENCY_KEY;
 use shared::{Money, PaymentId, RefundId};
 use url::Url;
@@ -15,6 +16,18 @@ use crate::client::{DEADLINES, Deadlines, client};
 use crate::provider::{
     NewPayment, NewRefund, Provider, ProviderError, ProviderPayment, ProviderRefund, RefundStanding, Shown,
 };
+
+/// Paid on the sandbox's own page.
+const HOSTED: &str = "tok_hosted";
+/// What its pretend bank can do: token, name, description.
+const METHODS: [(&str, &str, &str); 6] = [
+    ("tok_success", "The bank says yes", "The usual case: paid within a moment."),
+    (HOSTED, "You pay on the bank's own page", "We send you there, and it leads you back."),
+    ("tok_challenge", "The bank asks you to confirm", "You confirm on the next page."),
+    ("tok_decline", "The bank says no", "The order is cancelled and the items go back."),
+    ("tok_timeout", "The bank does not answer", "We keep asking until it is certain."),
+    ("tok_late", "The bank answers late", "It takes some seconds; the items stay held for you."),
+];
 
 /// The address is not one, or no client can be made.
 #[derive(Debug, thiserror::Error)]
@@ -84,9 +97,25 @@ impl Provider for Sandbox {
         "sandbox"
     }
 
+    fn is_local(&self) -> bool {
+        true
+    }
+
+    fn payment_methods(&self, returns: bool) -> Vec<PaymentMethod> {
+        let offered = |(token, _, _): &&(&str, &str, &str)| returns || *token != HOSTED;
+        let method = |&(token, name, description): &(&str, &str, &str)| PaymentMethod {
+            token: token.to_owned(),
+            name: name.to_owned(),
+            description: description.to_owned(),
+        };
+        METHODS.iter().filter(offered).map(method).collect()
+    }
+
     async fn create(&self, new: NewPayment<'_>, key: &str) -> Shown {
-        let NewPayment { payment_id, amount, payment_token } = new;
-        let body = json!({ "merchant_reference": payment_id, "amount": amount, "payment_token": payment_token });
+        let NewPayment { payment_id, amount, payment_token, return_url } = new;
+        let body = json!({
+            "merchant_reference": payment_id, "amount": amount, "payment_token": payment_token, "return_url": return_url,
+        });
         self.post(&[], key, Some(body)).await
     }
 
@@ -95,7 +124,7 @@ impl Provider for Sandbox {
     }
 
     async fn confirm(&self, reference: &str, challenge_id: &str, key: &str) -> Shown {
-        // The sandbox has no page of its own: who comes back to us has passed.
+        // Of a question without a page of its own: who says that he answered has passed.
         let body = json!({ "challenge_id": challenge_id, "passed": true });
         self.post(&[reference, "challenge"], key, Some(body)).await
     }

@@ -38,12 +38,12 @@ impl Change {
 /// Tells which were new.
 pub(crate) async fn insert(
     conn: &mut PgConnection,
-    provider: &str,
     new: &[Payment],
     lease: Duration,
 ) -> Result<HashSet<PaymentId>, StoreError> {
     let ids: Vec<_> = new.iter().map(|payment| payment.payment_id.as_uuid()).collect();
     let orders: Vec<_> = new.iter().map(|payment| payment.order_id.as_uuid()).collect();
+    let providers: Vec<_> = new.iter().map(|payment| payment.provider.as_str()).collect();
     let tokens: Vec<_> = new.iter().map(|payment| payment.payment_token.as_str()).collect();
     let currencies: Vec<_> = new.iter().map(|payment| payment.amount.currency().code()).collect();
     let amounts: Vec<_> = new.iter().map(|payment| payment.amount.minor()).collect();
@@ -53,14 +53,14 @@ pub(crate) async fn insert(
         r#"
         INSERT INTO payments (payment_id, order_id, provider, payment_token, currency, amount_minor, state, attempts,
                               leased_until, facts)
-        SELECT payment_id, order_id, $1, payment_token, currency, amount_minor, 'to_create', attempts,
+        SELECT payment_id, order_id, provider, payment_token, currency, amount_minor, 'to_create', attempts,
                CASE WHEN attempts > 0 THEN shard_now() + make_interval(secs => $8) END, facts
-        FROM UNNEST($2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::bigint[], $7::integer[], $9::jsonb[])
-            AS new (payment_id, order_id, payment_token, currency, amount_minor, attempts, facts)
+        FROM UNNEST($2::uuid[], $3::uuid[], $1::text[], $4::text[], $5::text[], $6::bigint[], $7::integer[], $9::jsonb[])
+            AS new (payment_id, order_id, provider, payment_token, currency, amount_minor, attempts, facts)
         ON CONFLICT (order_id) DO NOTHING
         RETURNING payment_id
         "#,
-        provider,
+        &providers as &[&str],
         &ids,
         &orders,
         &tokens as &[&str],
@@ -81,7 +81,7 @@ pub(crate) async fn lock_of_orders(conn: &mut PgConnection, orders: &[OrderId]) 
     sqlx::query_as!(
         PaymentRow,
         r#"
-        SELECT payment_id, order_id, provider_reference, challenge_id, payment_token, currency, amount_minor,
+        SELECT payment_id, order_id, provider, provider_reference, challenge_id, next_action_url, payment_token, currency, amount_minor,
                captured_minor, refunded_minor, refunding_minor, state, attempts, version, last_error, facts
         FROM payments WHERE order_id = ANY ($1) ORDER BY payment_id FOR UPDATE
         "#,
@@ -99,7 +99,7 @@ pub(crate) async fn find_of_order(conn: &mut PgConnection, order: OrderId) -> Re
     sqlx::query_as!(
         PaymentRow,
         r#"
-        SELECT payment_id, order_id, provider_reference, challenge_id, payment_token, currency, amount_minor,
+        SELECT payment_id, order_id, provider, provider_reference, challenge_id, next_action_url, payment_token, currency, amount_minor,
                captured_minor, refunded_minor, refunding_minor, state, attempts, version, last_error, facts
         FROM payments WHERE order_id = $1
         "#,
@@ -117,7 +117,7 @@ pub(crate) async fn lock(conn: &mut PgConnection, payments: &[PaymentId]) -> Res
     sqlx::query_as!(
         PaymentRow,
         r#"
-        SELECT payment_id, order_id, provider_reference, challenge_id, payment_token, currency, amount_minor,
+        SELECT payment_id, order_id, provider, provider_reference, challenge_id, next_action_url, payment_token, currency, amount_minor,
                captured_minor, refunded_minor, refunding_minor, state, attempts, version, last_error, facts
         FROM payments WHERE payment_id = ANY ($1) ORDER BY payment_id FOR UPDATE
         "#,
@@ -143,13 +143,15 @@ pub(crate) async fn lease(
         UPDATE payments SET leased_until = shard_now() + make_interval(secs => $3), attempts = attempts + 1
         WHERE payment_id IN (
             SELECT payment_id FROM payments
-            WHERE is_open AND state IN ('to_create', 'to_authorize', 'to_confirm', 'to_capture', 'to_void', 'to_refund')
-              AND refunding_minor = 0 AND next_attempt_at <= (SELECT shard_now())
+            WHERE is_open AND (
+                state IN ('to_create', 'to_authorize', 'to_confirm', 'to_capture', 'to_void', 'to_refund')
+                OR next_action_url IS NOT NULL
+              ) AND refunding_minor = 0 AND next_attempt_at <= (SELECT shard_now())
               AND (leased_until IS NULL OR leased_until < (SELECT shard_now()))
               AND provider = $1
             ORDER BY created_at LIMIT $2 FOR UPDATE SKIP LOCKED
         )
-        RETURNING payment_id, order_id, provider_reference, challenge_id, payment_token, currency, amount_minor,
+        RETURNING payment_id, order_id, provider, provider_reference, challenge_id, next_action_url, payment_token, currency, amount_minor,
                   captured_minor, refunded_minor, refunding_minor, state, attempts, version, last_error, facts
         "#,
         provider,
@@ -173,6 +175,7 @@ pub(crate) async fn update(conn: &mut PgConnection, changes: &[Change], lease: D
     let ids: Vec<_> = payments().map(|payment| payment.payment_id.as_uuid()).collect();
     let references: Vec<_> = payments().map(|payment| payment.provider_reference.clone()).collect();
     let challenges: Vec<_> = payments().map(|payment| payment.challenge_id.clone()).collect();
+    let actions: Vec<_> = payments().map(|payment| payment.next_action.clone()).collect();
     let captured: Vec<_> = payments().map(|payment| payment.captured_minor).collect();
     let refunded: Vec<_> = payments().map(|payment| payment.refunded_minor).collect();
     let refunding: Vec<_> = payments().map(|payment| payment.refunding_minor).collect();
@@ -187,9 +190,9 @@ pub(crate) async fn update(conn: &mut PgConnection, changes: &[Change], lease: D
         r#"
         WITH new AS MATERIALIZED (
             SELECT * FROM UNNEST($1::uuid[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::text[], $7::integer[],
-                                 $8::text[], $9::bigint[], $10::float8[], $11::boolean[], $13::bigint[], $14::uuid[])
+                                 $8::text[], $9::bigint[], $10::float8[], $11::boolean[], $13::bigint[], $14::uuid[], $15::text[])
                 AS new (payment_id, provider_reference, challenge_id, captured_minor, refunded_minor, state, attempts,
-                        last_error, version, pause, leased, refunding_minor, refund_id)
+                        last_error, version, pause, leased, refunding_minor, refund_id, next_action_url)
         ), moved AS (
             INSERT INTO money_entries (payment_id, cause, order_id, debit, credit, amount_minor, currency)
             SELECT payments.payment_id, cause, order_id, debit, credit, minor, currency
@@ -201,6 +204,7 @@ pub(crate) async fn update(conn: &mut PgConnection, changes: &[Change], lease: D
         )
         UPDATE payments SET
             provider_reference = new.provider_reference, challenge_id = new.challenge_id,
+            next_action_url = new.next_action_url,
             captured_minor = new.captured_minor, refunded_minor = new.refunded_minor,
             refunding_minor = new.refunding_minor, state = new.state,
             attempts = new.attempts, last_error = new.last_error, version = new.version,
@@ -224,10 +228,23 @@ pub(crate) async fn update(conn: &mut PgConnection, changes: &[Change], lease: D
         lease.as_secs_f64(),
         &refunding,
         &refunds as &[Option<Uuid>],
+        &actions as &[Option<String>],
     )
     .execute(conn)
     .await?;
     expect_rows("payments", done.rows_affected(), ids.len() as u64)
+}
+
+/// Whether the order's shopper is to answer the provider, and on which page of the provider's, if on one.
+pub(crate) async fn find_question(
+    conn: &mut PgConnection,
+    order: OrderId,
+) -> Result<Option<Option<String>>, StoreError> {
+    let page = sqlx::query_scalar!(
+        "SELECT next_action_url FROM payments WHERE order_id = $1 AND state = 'challenge_required'",
+        order.as_uuid(),
+    );
+    Ok(page.fetch_optional(conn).await?)
 }
 
 /// How many payments wait for their provider, and for how many seconds the oldest has waited in its state.
@@ -247,12 +264,26 @@ pub(crate) async fn backlog(conn: &mut PgConnection, provider: &str) -> Result<(
     Ok((row.count, row.oldest_seconds))
 }
 
+/// How many payments and refunds wait for a provider that is none of these.
+pub(crate) async fn stranded(conn: &mut PgConnection, providers: &[&str]) -> Result<i64, StoreError> {
+    let count = sqlx::query_scalar!(
+        r#"
+        SELECT (SELECT count(*) FROM payments WHERE is_open AND provider <> ALL ($1))
+             + (SELECT count(*) FROM refunds WHERE is_open AND provider <> ALL ($1)) AS "count!"
+        "#,
+        providers as &[&str],
+    );
+    Ok(count.fetch_one(conn).await?)
+}
+
 /// A payments row as read.
 struct PaymentRow {
     payment_id: Uuid,
     order_id: Uuid,
+    provider: String,
     provider_reference: Option<String>,
     challenge_id: Option<String>,
+    next_action_url: Option<String>,
     payment_token: String,
     currency: String,
     amount_minor: i64,
@@ -280,8 +311,10 @@ impl TryFrom<PaymentRow> for Payment {
         Ok(Self {
             payment_id: PaymentId::from_uuid(row.payment_id),
             order_id: OrderId::from_uuid(row.order_id),
+            provider: row.provider,
             provider_reference: row.provider_reference,
             challenge_id: row.challenge_id,
+            next_action: row.next_action_url,
             payment_token: row.payment_token,
             amount,
             captured_minor: row.captured_minor,
@@ -320,8 +353,8 @@ mod tests {
         let payment_id = PaymentId::mint(MS, Slot::new(9).unwrap(), [1; 8]);
         let order_id = OrderId::from_uuid("00000000-0000-7000-8000-000000000001".parse().unwrap());
         let amount = Money::new(1250, Currency::GBP).unwrap();
-        let new = Payment::new(payment_id, order_id, amount, "tok_success".to_owned());
-        let kept = insert(conn, "bank", &[new], Duration::ZERO).await.unwrap();
+        let new = Payment::new("bank", payment_id, order_id, amount, "tok_success".to_owned());
+        let kept = insert(conn, &[new], Duration::ZERO).await.unwrap();
         assert!(kept.contains(&payment_id));
         payment_id
     }
@@ -337,6 +370,19 @@ mod tests {
 
     fn entry(cause: &str, [debit, credit]: [&str; 2], minor: i64) -> (String, String, String, i64) {
         (cause.to_owned(), debit.to_owned(), credit.to_owned(), minor)
+    }
+
+    #[tokio::test]
+    async fn what_waits_for_a_provider_that_is_not_configured_is_counted() {
+        let database = shard_database().await;
+        let mut conn = database.pool.acquire().await.unwrap();
+        let payment_id = a_payment(&mut conn).await;
+        assert_eq!(stranded(&mut conn, &["sandbox", "bank"]).await.unwrap(), 0);
+        assert_eq!(stranded(&mut conn, &["sandbox"]).await.unwrap(), 1);
+        let payment = lock(&mut conn, &[payment_id]).await.unwrap().remove(0);
+        assert_eq!(payment.provider, "bank");
+        keep(&mut conn, Payment { state: State::Abandoned, ..payment }).await;
+        assert_eq!(stranded(&mut conn, &["sandbox"]).await.unwrap(), 0, "it waits for nobody");
     }
 
     #[tokio::test]

@@ -153,7 +153,7 @@ impl Provider for Stripe {
     }
 
     async fn create(&self, new: NewPayment<'_>, key: &str) -> Shown {
-        let NewPayment { payment_id, amount, payment_token } = new;
+        let NewPayment { payment_id, amount, payment_token, return_url: _ } = new;
         let (payment_id, units) = (payment_id.to_string(), units(amount)?);
         let currency = amount.currency().code().to_ascii_lowercase();
         let metadata = format!("metadata[{METADATA}]");
@@ -223,7 +223,7 @@ impl Provider for Stripe {
         Ok(None)
     }
 
-    fn notice(&self, headers: &HeaderMap, body: &[u8], now_seconds: u64) -> Result<Option<Notice>, NoticeError> {
+    async fn notice(&self, headers: &HeaderMap, body: &[u8], now_seconds: u64) -> Result<Option<Notice>, NoticeError> {
         let header = headers.get(signature::HEADER).and_then(|value| value.to_str().ok()).unwrap_or_default();
         signature::verify(&self.webhook_secrets, header, body, now_seconds)
             .map_err(|forged| NoticeError::Forged(forged.to_string()))?;
@@ -249,7 +249,7 @@ fn units(amount: Money) -> Result<String, ProviderError> {
 }
 
 /// A secret goes over TLS, or stays on this machine.
-fn base(text: &str) -> Option<Url> {
+pub(crate) fn base(text: &str) -> Option<Url> {
     let url = Url::parse(text).ok()?;
     let loopback = match url.host()? {
         Host::Domain(name) => name == "localhost",

@@ -213,6 +213,7 @@ fn payments(shards: &Shards, wakes: &Wakes, bank: &Bank, entropy: &Entropy) -> P
         lease: Duration::from_secs(2),
         first_pause: Duration::from_millis(20),
         longest_pause: Duration::from_millis(200),
+        look: Duration::from_millis(50),
     };
     Payments::new(shards.clone(), wakes.clone(), sandbox, Clock::system(), entropy.clone()).bounded_by(settings)
 }

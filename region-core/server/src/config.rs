@@ -110,7 +110,8 @@ pub(crate) struct Token {
     pub(crate) signing_key: PathBuf,
 }
 
-/// The payment provider. Payments stay with the provider they were begun at, and wait while another one is configured.
+/// The payment provider, and PayPal beside it. Payments stay with the provider they were begun at, and wait while another one is
+/// configured.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Payment {
@@ -118,6 +119,8 @@ pub(crate) struct Payment {
     /// The sandbox's origin.
     pub(crate) url: Option<String>,
     pub(crate) stripe: Option<Stripe>,
+    /// Orders with the payment token `paypal` are paid there; without it nobody pays with PayPal.
+    pub(crate) paypal: Option<PayPal>,
 }
 
 /// The providers that there are.
@@ -141,6 +144,22 @@ pub(crate) struct Stripe {
 
 fn stripe_url() -> String {
     region_core_payment::STRIPE_URL.to_owned()
+}
+
+/// An app at PayPal.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PayPal {
+    #[serde(default = "paypal_url")]
+    pub(crate) url: String,
+    pub(crate) client_id: String,
+    pub(crate) secret: SecretString,
+    /// Of the webhook that PayPal posts events to.
+    pub(crate) webhook_id: String,
+}
+
+fn paypal_url() -> String {
+    region_core_payment::PAYPAL_URL.to_owned()
 }
 
 /// An account at EasyPost, or at the carrier sandbox, which speaks as EasyPost does.
@@ -367,6 +386,8 @@ impl Config {
             ProviderKind::Sandbox => ensure!(self.payment.url.is_some(), "payment.url: where is the sandbox?"),
             ProviderKind::Stripe => ensure!(self.payment.stripe.is_some(), "payment.stripe: which account?"),
         }
+        let leads_back = self.payment.paypal.is_none() || !self.store.public_url.is_empty();
+        ensure!(leads_back, "store.public_url: where do shoppers come back to from PayPal?");
         self.risk.as_ref().map_or(Ok(()), Risk::check)?;
         ensure!((1..=86_400).contains(&self.order.reservation_seconds), "order.reservation_seconds: 1 to 86400");
         ensure!(!self.peers.contains_key(&self.region), "peers.{}: this is the process's own region", self.region);
@@ -507,6 +528,18 @@ mod tests {
     }
 
     #[test]
+    fn paypal_stands_beside_the_provider_and_needs_an_address_to_come_back_to() {
+        assert!(read(GOOD).unwrap().payment.paypal.is_none());
+        let paypal = "[payment.paypal]\nclient_id = \"AZDx\"\nsecret = \"EOjEJigcs\"\nwebhook_id = \"8PT5\"";
+        let nowhere = format!("{:#}", read(&format!("{GOOD}\n{paypal}")).unwrap_err());
+        assert!(nowhere.contains("store.public_url"), "{nowhere}");
+        let config = read(&format!("{GOOD}\n{paypal}\n[store]\npublic_url = \"https://shop.example\"")).unwrap();
+        assert_eq!(config.payment.paypal.as_ref().unwrap().url, "https://api-m.paypal.com");
+        assert!(matches!(config.payment.provider, ProviderKind::Sandbox));
+        assert!(!format!("{config:?}").contains("EOjEJigcs"));
+    }
+
+    #[test]
     fn labels_are_bought_where_an_account_and_an_address_to_leave_from_are_named() {
         assert!(read(GOOD).unwrap().shipping.is_none());
         let from = "[shipping.from]\nname = \"Meridian\"\nline1 = \"1 Quay\"\ncity = \"Hull\"\ncountry = \"GB\"";
@@ -531,6 +564,7 @@ mod tests {
             (GOOD.replace("url = \"http://127.0.0.1:1\"", ""), "payment.url"),
             (GOOD.replace("\"sandbox\"", "\"stripe\""), "payment.stripe"),
             (format!("{GOOD}\n[payment.stripe]\nsecret_key = \"sk_1\""), "webhook_secrets"),
+            (format!("{GOOD}\n[payment.paypal]\nclient_id = \"a\"\nsecret = \"b\""), "webhook_id"),
             (format!("{GOOD}\n[order]\nreservation_seconds = 0"), "order.reservation_seconds"),
             (format!("{GOOD}\n[order]\ncurrency = \"POUNDS\""), "order.currency"),
             (

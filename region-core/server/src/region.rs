@@ -20,7 +20,7 @@ use region_core_notification::{Notifications, Preferences};
 use region_core_order::{Orders, OriginNews, PaymentNews, PriceList};
 use region_core_outbound::target::Guard;
 use region_core_payment::risk::Judge;
-use region_core_payment::{Account, AnyProvider, FindOrder, Payments, Sandbox, Stripe};
+use region_core_payment::{Account, AnyProvider, FindOrder, PayPal, PayPalApp, Payments, Sandbox, Stripe};
 use region_core_search::Search;
 use region_core_shipping::{Departures, EasyPost, Shipping};
 use region_core_store::redis::Redis;
@@ -42,7 +42,7 @@ use crate::config::{Bus, BusKind, Config, Payment, ProviderKind, ShardAddress};
 use crate::mail::{Post, address_of, link_keys};
 use crate::peers::LinkedPeers;
 use crate::prices::CatalogPrices;
-use crate::{directory, refresh, webhooks};
+use crate::{config, directory, refresh, webhooks};
 
 /// How often the region's copy of the catalog is asked for a newer version.
 const CATALOG_PERIOD: Duration = Duration::from_millis(250);
@@ -201,7 +201,7 @@ impl Region {
             .merge(self.ledger.router())
             .merge(region_core_account::router(self.accounts.clone()))
             .merge(region_core_cart::router(self.carts.clone()))
-            .merge(region_core_order::router(self.orders.clone()))
+            .merge(region_core_order::router(self.orders.clone(), self.payments.methods()))
             .merge(region_core_payment::router(self.payments.clone(), find_order(&self.orders)))
             .merge(self.notifications.clone().map(region_core_notification::router).unwrap_or_default())
             .merge(region_core_notification::preferences_router(self.preferences.clone(), address_of(&self.accounts)))
@@ -398,11 +398,40 @@ fn payments(
     entropy: &Entropy,
 ) -> anyhow::Result<Payments<AnyProvider>> {
     let provider = Arc::new(provider(&config.payment)?);
-    let payments = Payments::new(shards.clone(), wakes.clone(), provider, clock.clone(), entropy.clone());
+    let payments = Payments::new(shards.clone(), wakes.clone(), provider, clock.clone(), entropy.clone())
+        .returning_to(shop(&config.store.public_url)?);
+    let payments = match &config.payment.paypal {
+        Some(paypal) => payments.beside(Arc::new(AnyProvider::PayPal(beside(paypal)?))),
+        None => payments,
+    };
     Ok(match &config.risk {
         Some(risk) => payments.judged_by(Judge::new(risk.rules(), redis.clone(), clock.clone())),
         None => payments,
     })
+}
+
+/// PayPal, beside the provider. Its own words name the key that is wrong.
+fn beside(paypal: &config::PayPal) -> anyhow::Result<PayPal> {
+    let app = PayPalApp {
+        url: paypal.url.clone(),
+        client_id: paypal.client_id.clone(),
+        secret: paypal.secret.clone(),
+        webhook_id: paypal.webhook_id.clone(),
+    };
+    Ok(PayPal::new(&app)?)
+}
+
+/// Where shoppers come back to from the provider's own page.
+fn shop(public_url: &str) -> anyhow::Result<Option<String>> {
+    if public_url.is_empty() {
+        tracing::info!(
+            "without store.public_url nobody pays on the payment provider's own page: it could not lead back"
+        );
+        return Ok(None);
+    }
+    let origin = region_core_payment::shop_origin(public_url);
+    let wrong = || format!("store.public_url: {public_url:?} is not an https origin; http is taken on loopback only");
+    origin.map(Some).with_context(wrong)
 }
 
 /// The provider's own words name the key that is wrong.

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
 
 use crate::{EmailAddress, Money, OrderId, Quantity, RegionName, ReturnId, ShipmentId, Sku, UserId};
@@ -135,6 +136,18 @@ pub struct ChosenDelivery {
     pub weight_grams: u64,
 }
 
+/// A way to pay that a shopper can choose.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct PaymentMethod {
+    /// What an order names as its `payment_token`: letters, digits, `_` and `-`.
+    pub token: String,
+    /// What it is called.
+    pub name: String,
+    /// What happens, in a sentence.
+    pub description: String,
+}
+
 /// What an order would cost now.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -156,6 +169,9 @@ pub struct Quote {
     /// The id of the one that `shipping` is for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delivery_option: Option<String>,
+    /// The ways to pay that a shopper can choose; in a refusal's quote none are named.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub payment_methods: Vec<PaymentMethod>,
 }
 
 /// Place an order: `POST /v1/orders` with `Idempotency-Key`.
@@ -225,7 +241,8 @@ pub enum OrderStatus {
 pub enum PaymentStatus {
     /// Under way.
     Processing,
-    /// The shopper must confirm it: `POST /v1/orders/{order_id}/payment/confirm`.
+    /// The shopper must do something first, which his order's `next_action` names until he has. Back from the provider's page, he
+    /// has it looked at by `POST /v1/orders/{order_id}/payment/confirm`.
     ChallengeRequired,
     /// The money is ours.
     Captured,
@@ -252,6 +269,20 @@ impl PaymentStatus {
     }
 }
 
+/// What the shopper must do next for his payment.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum NextAction {
+    /// Say that he confirms it: `POST /v1/orders/{order_id}/payment/confirm`.
+    Confirm,
+    /// Go to this page of the payment provider, which leads back. Whoever has the address may pay there.
+    RedirectToUrl {
+        /// Where it is.
+        url: String,
+    },
+}
+
 /// An order: `GET /v1/orders/{order_id}` and the answer to `POST /v1/orders`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -266,6 +297,9 @@ pub struct Order {
     pub cancel_reason: Option<String>,
     /// Where its payment stands.
     pub payment: PaymentStatus,
+    /// What its shopper must do for it, while it is `challenge_required`; told to him alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_action: Option<NextAction>,
     /// By SKU.
     pub lines: Vec<LineItem>,
     /// Sum of the lines, tax included.
@@ -309,16 +343,25 @@ impl Order {
         let looked_at = self.returns.iter().filter(|back| back.inspected_at.is_some());
         let said = [self.shipments.len(), arrived.count(), self.returns.len(), looked_at.count()];
         let said_of_goods = said.into_iter().fold(0, usize::saturating_add);
-        state_tag(self.version, self.payment, u64::try_from(said_of_goods).unwrap_or(u64::MAX))
+        let said_of_goods = u64::try_from(said_of_goods).unwrap_or(u64::MAX);
+        state_tag(self.version, self.payment, said_of_goods, self.next_action.as_ref())
     }
 }
 
 /// [`Order::state_tag`], for who has read no more of an order than this. What was said of its goods is how many parcels were
 /// sent and how many of them arrived, how many returns were registered and how many of them looked at, in one sum: each only
-/// grows.
+/// grows. What the shopper must do names itself by a digest: it may change while nothing else does.
 #[must_use]
-pub fn state_tag(version: u64, payment: PaymentStatus, said_of_goods: u64) -> String {
-    format!("\"{version}-{}-{said_of_goods}\"", payment.code())
+pub fn state_tag(version: u64, payment: PaymentStatus, said_of_goods: u64, asked: Option<&NextAction>) -> String {
+    let payment = payment.code();
+    match asked {
+        None => format!("\"{version}-{payment}-{said_of_goods}\""),
+        Some(NextAction::Confirm) => format!("\"{version}-{payment}-{said_of_goods}-confirm\""),
+        Some(NextAction::RedirectToUrl { url }) => {
+            let digest = Sha256::digest(url.as_bytes());
+            format!("\"{version}-{payment}-{said_of_goods}-{}\"", hex::encode(&digest[..8]))
+        }
+    }
 }
 
 /// A parcel that left, for who keeps the store: `POST /v1/orders/{order_id}/shipments` with `Idempotency-Key`. With `label`, it
@@ -555,8 +598,9 @@ mod tests {
         let all = ["processing", "challenge_required", "captured", "declined", "voided", "refunded"];
         let read = |code: &str| serde_json::from_value::<PaymentStatus>(code.into()).unwrap();
         assert_eq!(all.map(|code| read(code).code()), all);
-        let tags = all.map(|code| state_tag(1, read(code), 1));
-        let others = [state_tag(11, PaymentStatus::Processing, 1), state_tag(1, PaymentStatus::Processing, 11)];
+        let tags = all.map(|code| state_tag(1, read(code), 1, None));
+        let others =
+            [(11, 1), (1, 11)].map(|(version, said)| state_tag(version, PaymentStatus::Processing, said, None));
         let every: std::collections::BTreeSet<_> = tags.into_iter().chain(others).collect();
         assert_eq!(every.len(), 8);
         assert!(every.contains("\"1-captured-1\""));

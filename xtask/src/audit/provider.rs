@@ -57,7 +57,7 @@ struct Part {
     of: u64,
 }
 
-/// A payment as we have it.
+/// A payment at the sandbox as we have it: the log is its own, and other providers have none that we could read.
 #[derive(Debug, sqlx::FromRow)]
 struct Ours {
     payment_id: Uuid,
@@ -81,7 +81,7 @@ const OURS: &str = "
            coalesce(sum(entry.amount_minor) FILTER (WHERE debit = 'provider'), 0)::bigint AS captured_entries,
            coalesce(sum(entry.amount_minor) FILTER (WHERE credit = 'provider'), 0)::bigint AS refunded_entries
     FROM payments LEFT JOIN money_entries AS entry USING (payment_id)
-    WHERE provider_reference IS NOT NULL GROUP BY payment_id";
+    WHERE provider = 'sandbox' AND provider_reference IS NOT NULL GROUP BY payment_id";
 
 impl Provider {
     /// Marks the log's present end.

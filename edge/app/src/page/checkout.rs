@@ -13,7 +13,9 @@ use axum::{Extension, Json};
 use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 use shared::api::cart::Cart;
-use shared::api::order::{Address, DeliveryOption, Order, OrderItem, PlaceOrder, Quote, QuoteRequest};
+use shared::api::order::{
+    Address, DeliveryOption, NextAction, Order, OrderItem, PaymentMethod, PlaceOrder, Quote, QuoteRequest,
+};
 use shared::{Currency, EmailAddress, IdempotencyKey, Money, Problem, ProblemKind, Quantity};
 
 use super::country::{self, COUNTRIES};
@@ -73,7 +75,10 @@ struct CheckoutPage {
     problem: Option<Trouble>,
     guest: bool,
     countries: &'static [(&'static str, &'static str)],
-    ways: &'static [Way],
+    /// The ways to pay; perhaps only the one that was chosen before, where no core can be asked.
+    ways: Vec<PaymentMethod>,
+    /// Whether they are those of the payment sandbox.
+    practice: bool,
 }
 
 /// What went wrong, for a person.
@@ -92,25 +97,6 @@ pub(super) struct Trouble {
 
 const TO_CART: Option<(&str, &str)> = Some(("/cart", "Back to the basket"));
 const TO_ORDERS: Option<(&str, &str)> = Some(("/orders", "Look at your orders"));
-
-/// A way to pay at the sandbox.
-struct Way {
-    token: &'static str,
-    name: &'static str,
-    text: &'static str,
-}
-
-const WAYS: &[Way] = &[
-    Way { token: "tok_success", name: "The bank says yes", text: "The usual case: paid within a moment." },
-    Way { token: "tok_challenge", name: "The bank asks you to confirm", text: "You confirm on the next page." },
-    Way { token: "tok_decline", name: "The bank says no", text: "The order is cancelled and the items go back." },
-    Way { token: "tok_timeout", name: "The bank does not answer", text: "We keep asking until it is certain." },
-    Way {
-        token: "tok_late",
-        name: "The bank answers late",
-        text: "It takes some seconds; the items stay held for you.",
-    },
-];
 
 /// A line of the address form.
 struct Field<'a> {
@@ -188,7 +174,6 @@ impl CheckoutForm {
             items: items.join(","),
             cart_version: cart.version.to_string(),
             country: "GB".to_owned(),
-            payment: "tok_success".to_owned(),
             ..Self::default()
         }
     }
@@ -235,8 +220,9 @@ impl CheckoutForm {
                 .map_err(|_| errors.push(("email", "Enter an e-mail address like name@example.org")))
                 .ok(),
         };
-        if !WAYS.iter().any(|way| way.token == self.payment) {
-            errors.push(("tok_success", "Choose how the pretend bank shall answer"));
+        // Whether it is offered, the core knows; what it does not know ends in a payment that is declined.
+        if self.payment.is_empty() {
+            errors.push(("payment", "Choose how to pay"));
         }
         let typed = [&self.name, &self.line1, &self.line2, &self.city, &self.region, &self.postal_code];
         if typed.into_iter().any(|text| shared::text::holds_card_number(text)) {
@@ -342,12 +328,28 @@ pub(crate) async fn show<P: Platform>(
     }
     let mut form = CheckoutForm::for_cart(&cart);
     let Some(request) = form.quote_request() else { return empty(&app, &visit).await };
-    let quote = deliverable(&app, &visit, &mut form, request, &user.token).await?;
-    afresh(&app, &visit, form, Some(quote), None).await
+    let offer = Offer::from(deliverable(&app, &visit, &mut form, request, &user.token).await?);
+    if let Some(usual) = offer.ways.first() {
+        form.payment.clone_from(&usual.token);
+    }
+    afresh(&app, &visit, form, offer, None).await
 }
 
 async fn empty<P: Platform>(app: &App<P>, visit: &Visit) -> Result<Response, Problem> {
-    page(app, visit, CheckoutForm::default(), None, None).await
+    page(app, visit, CheckoutForm::default(), Offer::default(), None).await
+}
+
+/// What the form stands beside: what is bought, and how it can be paid.
+#[derive(Default)]
+struct Offer {
+    quote: Option<Quote>,
+    ways: Vec<PaymentMethod>,
+}
+
+impl From<Quote> for Offer {
+    fn from(quote: Quote) -> Self {
+        Self { ways: quote.payment_methods.clone(), quote: Some(quote) }
+    }
 }
 
 /// The form with a new key, promising the quote's total.
@@ -355,27 +357,32 @@ async fn afresh<P: Platform>(
     app: &App<P>,
     visit: &Visit,
     mut form: CheckoutForm,
-    quote: Option<Quote>,
+    offer: Offer,
     problem: Option<Trouble>,
 ) -> Result<Response, Problem> {
-    if let Some(quote) = &quote {
+    if let Some(quote) = &offer.quote {
         form.promise(quote);
     }
     form.new_key(app);
-    page(app, visit, form, quote, problem).await
+    page(app, visit, form, offer, problem).await
 }
 
 async fn page<P: Platform>(
     app: &App<P>,
     visit: &Visit,
     form: CheckoutForm,
-    quote: Option<Quote>,
+    Offer { quote, mut ways }: Offer,
     problem: Option<Trouble>,
 ) -> Result<Response, Problem> {
+    if ways.is_empty() && !form.payment.is_empty() {
+        let (name, description) = ("As you chose before".to_owned(), String::new());
+        ways.push(PaymentMethod { token: form.payment.clone(), name, description });
+    }
+    let practice = ways.iter().any(|way| way.token.starts_with("tok_"));
     let shell = Shell::personal(app, visit, "Checkout").await;
     let guest = visit.member().is_none();
     let failed = problem.is_some();
-    let page = CheckoutPage { shell, form, quote, problem, guest, countries: COUNTRIES, ways: WAYS };
+    let page = CheckoutPage { shell, form, quote, problem, guest, countries: COUNTRIES, ways, practice };
     let mut response = answer(&page)?;
     if failed {
         *response.status_mut() = StatusCode::UNPROCESSABLE_ENTITY;
@@ -398,7 +405,8 @@ pub(crate) async fn place<P: Platform>(
             let said = quote.as_ref().map(|quote| Json(Said::of(&form, quote)));
             return said.map(IntoResponse::into_response).ok_or(ProblemKind::Unavailable.into());
         }
-        return page(&app, &visit, form, quote, None).await;
+        let offer = quote.map(Offer::from).unwrap_or_default();
+        return page(&app, &visit, form, offer, None).await;
     }
     let order = match form.order() {
         Ok(order) => order,
@@ -406,10 +414,11 @@ pub(crate) async fn place<P: Platform>(
         Err(fields) => {
             let quote = quoted_anew(&app, &visit, &mut form, &user.token).await;
             form.errors.extend(&fields);
+            let offer = quote.map(Offer::from).unwrap_or_default();
             let title = "Please look at these fields again";
             let text = "We need them to go on.".to_owned();
             let trouble = Trouble { title, text, fields, way_out: None, again: false };
-            return page(&app, &visit, form, quote, Some(trouble)).await;
+            return page(&app, &visit, form, offer, Some(trouble)).await;
         }
     };
     let Ok(key) = form.key.parse::<IdempotencyKey>() else { return Ok(Redirect::to("/checkout").into_response()) };
@@ -418,7 +427,9 @@ pub(crate) async fn place<P: Platform>(
         Ok(placed) => {
             // The cart is another one now; which version, the next look at it says.
             visit.forget_cart();
-            Ok(Redirect::to(&format!("/orders/{}", placed.order_id)).into_response())
+            let pay = matches!(placed.next_action, Some(NextAction::RedirectToUrl { .. }));
+            let notice = if pay { "?notice=pay" } else { "" };
+            Ok(Redirect::to(&format!("/orders/{}{notice}", placed.order_id)).into_response())
         }
         Err(problem) if problem.status == 401 => Err(problem),
         Err(problem) => refused(&app, &visit, form, &user.token, &problem).await,
@@ -471,10 +482,13 @@ async fn quoted_anew<P: Platform>(app: &App<P>, visit: &Visit, form: &mut Checko
     Some(quote)
 }
 
-async fn requote<P: Platform>(app: &App<P>, visit: &Visit, form: &CheckoutForm, token: &str) -> Option<Quote> {
-    let quote = quote(app, visit, &form.quote_request()?, token).await.ok()?;
+/// What a new quote says, as far as one can be had.
+async fn requote<P: Platform>(app: &App<P>, visit: &Visit, form: &CheckoutForm, token: &str) -> Offer {
+    let Some(request) = form.quote_request() else { return Offer::default() };
+    let Ok(quote) = quote(app, visit, &request, token).await else { return Offer::default() };
+    let ways = quote.payment_methods.clone();
     // A summary that disagrees with the form would promise two totals.
-    (Some(quote.total) == form.money()).then_some(quote)
+    Offer { quote: Some(quote).filter(|quote| Some(quote.total) == form.money()), ways }
 }
 
 async fn refused<P: Platform>(
@@ -485,16 +499,17 @@ async fn refused<P: Platform>(
     problem: &Problem,
 ) -> Result<Response, Problem> {
     let new_quote = problem.members.get("quote").and_then(|quote| serde_json::from_value::<Quote>(quote.clone()).ok());
-    let quote = match new_quote {
-        Some(quote) => Some(quote),
-        None if keeps_key(problem) => requote(app, visit, &form, token).await,
-        None => quoted_anew(app, visit, &mut form, token).await,
+    let mut offer = if new_quote.is_some() || keeps_key(problem) {
+        requote(app, visit, &form, token).await
+    } else {
+        quoted_anew(app, visit, &mut form, token).await.map(Offer::from).unwrap_or_default()
     };
-    let trouble = trouble(problem, quote.as_ref());
+    offer.quote = new_quote.or(offer.quote);
+    let trouble = trouble(problem, offer.quote.as_ref());
     if keeps_key(problem) {
-        return page(app, visit, form, quote, Some(trouble)).await;
+        return page(app, visit, form, offer, Some(trouble)).await;
     }
-    afresh(app, visit, form, quote, Some(trouble)).await
+    afresh(app, visit, form, offer, Some(trouble)).await
 }
 
 /// Whether the next try is this one again: an order may have come of this form's key, so that a new key could order twice;

@@ -8,7 +8,9 @@ use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use serde::{Deserialize, Serialize};
 use shared::api::cart::CartChange;
-use shared::api::order::{Address, Order, OrderItem, OrderPage, OrderStatus, OrderSummary, PaymentStatus, Shipment};
+use shared::api::order::{
+    Address, NextAction, Order, OrderItem, OrderPage, OrderStatus, OrderSummary, PaymentStatus, Shipment,
+};
 use shared::{Money, OrderId, Problem, ProblemKind};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -34,6 +36,9 @@ struct OrderDetail {
     notice: Option<&'static str>,
     /// Whether it asks for itself again where no script runs.
     reloads: bool,
+    /// The payment provider's page, if the browser is to go there at once. Not by a redirect: whoever came by a form may be
+    /// redirected only where the policy's `form-action` lets forms go, and providers' pages have many addresses.
+    leads_to: Option<String>,
     address: Vec<String>,
     placed: String,
     placed_machine: String,
@@ -57,11 +62,13 @@ struct Progress {
     parcels: Vec<Parcel>,
 }
 
-/// What the shopper is asked to do, or may, by a button.
+/// What the shopper is asked to do, or may, by a button or by a link.
 #[derive(Serialize)]
 struct Act {
     action: String,
     label: String,
+    /// Whether it is a link to the payment provider's page.
+    leaves: bool,
 }
 
 #[derive(Serialize)]
@@ -153,10 +160,15 @@ pub(crate) async fn show<P: Platform>(
     Path(id): Path<String>,
     Query(led): Query<Led>,
 ) -> Result<Response, Problem> {
-    let order = find(&app, &visit, &id).await?.1;
+    let (user, order) = find(&app, &visit, &id).await?;
     let shell = Shell::personal(&app, &visit, &format!("Order {}", order.order_id.short())).await;
     // The bank's answer to a confirmation takes a moment; asking again meanwhile would look like a failure.
-    let confirmed = led.notice == "confirmed";
+    let led_back = led.notice == "back";
+    let confirmed = led.notice == "confirmed" || led_back;
+    if led_back && order.next_action.is_some() {
+        look_at_payment(&app, &visit, &user, order.order_id).await;
+    }
+    let leads_to = provider_page(&order).filter(|_| led.notice == "pay").map(str::to_owned);
     let cancelled = order.status == OrderStatus::Cancelled;
     let notice = match led.notice.as_str() {
         "state" => Some("There was nothing to confirm any more."),
@@ -165,7 +177,15 @@ pub(crate) async fn show<P: Platform>(
         "busy" => Some("We could not reach the bank just now. Please try again."),
         _ => None,
     };
-    answer(&detail(shell, order, notice, confirmed, app.platform.now_ms()))
+    let page = detail(shell, order, notice, confirmed, app.platform.now_ms());
+    answer(&OrderDetail { leads_to, ..page })
+}
+
+/// Has the core look how the shopper answered on the provider's page. That he came back from there proves nothing and changes
+/// nothing; if it cannot be done now, the core looks by itself a little later.
+async fn look_at_payment<P: Platform>(app: &App<P>, visit: &Visit, user: &User, order: OrderId) {
+    let call = Call::post(&format!("/v1/orders/{order}/payment/confirm"), &serde_json::Map::new()).bearer(&user.token);
+    let _ = call.send(&app.platform, visit.client).await;
 }
 
 /// `GET /orders/{order_id}/status`: what the page's script shows where it is not told.
@@ -253,13 +273,14 @@ pub(crate) async fn again<P: Platform>(
 
 fn detail(shell: Shell, order: Order, notice: Option<&'static str>, confirmed: bool, now_ms: u64) -> OrderDetail {
     let moves = order.status == OrderStatus::Pending || money_goes_back(&order);
-    let challenge = asks_to_confirm(&order, confirmed);
+    let challenge = asks_to_confirm(&order, confirmed) || (provider_page(&order).is_some() && !confirmed);
     OrderDetail {
         shell,
         short_id: order.order_id.short(),
         now: Progress::of(&order, confirmed, now_ms),
         notice,
         reloads: moves && !challenge && is_in_time(&order, now_ms),
+        leads_to: None,
         address: lines_of(&order.shipping_address),
         placed: moment(order.created_at),
         placed_machine: order.created_at.format(&Rfc3339).unwrap_or_default(),
@@ -288,8 +309,12 @@ impl Progress {
 }
 
 fn act_of(order: &Order, confirmed: bool) -> Option<Act> {
-    let act = |what: &str, label: String| Some(Act { action: format!("/orders/{}/{what}", order.order_id), label });
-    if asks_to_confirm(order, confirmed) {
+    let act = |what: &str, label: String| {
+        Some(Act { action: format!("/orders/{}/{what}", order.order_id), label, leaves: false })
+    };
+    if let Some(page) = provider_page(order) {
+        Some(Act { action: page.to_owned(), label: "Continue to payment".to_owned(), leaves: true })
+    } else if asks_to_confirm(order, confirmed) {
         act("confirm", format!("Confirm payment of {}", order.total))
     } else if order.status == OrderStatus::Cancelled {
         act("again", "Put these items back in the basket".to_owned())
@@ -299,7 +324,15 @@ fn act_of(order: &Order, confirmed: bool) -> Option<Act> {
 }
 
 fn asks_to_confirm(order: &Order, confirmed: bool) -> bool {
-    order.status == OrderStatus::Pending && order.payment == PaymentStatus::ChallengeRequired && !confirmed
+    order.status == OrderStatus::Pending && order.next_action == Some(NextAction::Confirm) && !confirmed
+}
+
+/// The payment provider's page on which the shopper is to pay.
+fn provider_page(order: &Order) -> Option<&str> {
+    match &order.next_action {
+        Some(NextAction::RedirectToUrl { url }) if order.status == OrderStatus::Pending => Some(url),
+        Some(NextAction::RedirectToUrl { .. } | NextAction::Confirm) | None => None,
+    }
 }
 
 /// Whether money of a cancelled order may still be on its way back.
@@ -328,7 +361,16 @@ fn may_change(order: &Order, now_ms: u64) -> bool {
 
 fn words(order: &Order, confirmed: bool) -> (&'static str, String) {
     match (order.status, order.payment) {
-        (OrderStatus::Pending, PaymentStatus::ChallengeRequired) if !confirmed => {
+        (OrderStatus::Pending, _) if provider_page(order).is_some() && confirmed => (
+            "Looking at the payment",
+            "We ask the payment provider how it went. If you have not finished there, go on with it.".to_owned(),
+        ),
+        (OrderStatus::Pending, _) if provider_page(order).is_some() => (
+            "One more step",
+            "You pay on our payment provider's page, which leads you back here. Your items are held meanwhile."
+                .to_owned(),
+        ),
+        (OrderStatus::Pending, _) if asks_to_confirm(order, confirmed) => {
             ("One more step", "Your bank asks you to confirm this payment. Your items are held meanwhile.".to_owned())
         }
         (OrderStatus::Pending, _) => {
@@ -444,7 +486,7 @@ pub(super) const fn status_name(status: OrderStatus) -> &'static str {
 const fn payment_name(payment: PaymentStatus) -> &'static str {
     match payment {
         PaymentStatus::Processing => "Under way",
-        PaymentStatus::ChallengeRequired => "Waits for you to confirm",
+        PaymentStatus::ChallengeRequired => "Waits for you",
         PaymentStatus::Captured => "Paid",
         PaymentStatus::Declined => "Declined",
         PaymentStatus::Voided => "Not taken",

@@ -30,8 +30,8 @@ use shared::api::desk::{
 };
 use shared::api::order::{
     CancelOrder, ChosenDelivery, DeliveryDays, DeliveryOption, Inspection, Label, LabelAsked, LabelState, Labels,
-    LineItem, NewLabel, NewReturn, NewShipment, Order, OrderItem, OrderPage, OrderStatus, OrderSummary, PaymentStatus,
-    PlaceOrder, Quote, QuoteRequest, Return, ReturnedItem, Shipment,
+    LineItem, NewLabel, NewReturn, NewShipment, NextAction, Order, OrderItem, OrderPage, OrderStatus, OrderSummary,
+    PaymentMethod, PaymentStatus, PlaceOrder, Quote, QuoteRequest, Return, ReturnedItem, Shipment,
 };
 use shared::api::origin::{Origin, Origins};
 use shared::api::refund::{NewRefund, Refund, RefundStatus, Refunds};
@@ -655,7 +655,9 @@ impl Core {
                     return Err(ProblemKind::OrderState.into());
                 }
                 order.status = OrderStatus::Confirmed;
+                // On a page of the bank's he has answered by then.
                 order.payment = PaymentStatus::Captured;
+                order.next_action = None;
                 order.version += 1;
                 ok(&order.clone())
             }
@@ -988,9 +990,16 @@ impl Core {
             });
         }
         let subtotal = Money::sum(Currency::GBP, lines.iter().map(|line| line.line_total)).unwrap();
-        let shipping = Money::zero(Currency::GBP);
-        let (delivery_options, delivery_option) = (Vec::new(), None);
-        Ok(Quote { lines, subtotal, shipping, total: subtotal, catalog_version: 1, delivery_options, delivery_option })
+        Ok(Quote {
+            lines,
+            subtotal,
+            shipping: Money::zero(Currency::GBP),
+            total: subtotal,
+            catalog_version: 1,
+            delivery_options: Vec::new(),
+            delivery_option: None,
+            payment_methods: methods(),
+        })
     }
 
     fn delivered(
@@ -1065,7 +1074,7 @@ impl Core {
         let (status, payment) = match asked.payment_token.as_str() {
             "tok_success" => (OrderStatus::Confirmed, PaymentStatus::Captured),
             "tok_decline" => (OrderStatus::Cancelled, PaymentStatus::Declined),
-            "tok_challenge" => (OrderStatus::Pending, PaymentStatus::ChallengeRequired),
+            "tok_challenge" | "tok_hosted" => (OrderStatus::Pending, PaymentStatus::ChallengeRequired),
             _ => (OrderStatus::Pending, PaymentStatus::Processing),
         };
         let number = self.number();
@@ -1077,6 +1086,7 @@ impl Core {
             status,
             cancel_reason: (status == OrderStatus::Cancelled).then(|| "the payment was declined".to_owned()),
             payment,
+            next_action: next_action(&asked.payment_token),
             lines: quote.lines,
             subtotal: quote.subtotal,
             shipping: quote.shipping,
@@ -1169,6 +1179,24 @@ impl Core {
         };
         let items = self.users[at].orders.iter().rev().map(|(_, order)| item(order)).collect();
         ok(&OrderPage { items, next_cursor: None })
+    }
+}
+
+/// The ways to pay.
+fn methods() -> Vec<PaymentMethod> {
+    let method = |token: &str| {
+        let (name, description) = (token.replace("tok_", "The bank: "), "In a moment.".to_owned());
+        PaymentMethod { token: token.to_owned(), name, description }
+    };
+    ["tok_success", "tok_hosted", "tok_challenge", "tok_decline", "tok_timeout"].map(method).into()
+}
+
+/// What the shopper is to do where the bank asks him.
+fn next_action(token: &str) -> Option<NextAction> {
+    match token {
+        "tok_challenge" => Some(NextAction::Confirm),
+        "tok_hosted" => Some(NextAction::RedirectToUrl { url: "https://bank.example/pay/1?a=1&b=2".to_owned() }),
+        _ => None,
     }
 }
 

@@ -31,6 +31,7 @@ fn order(status: OrderStatus, payment: PaymentStatus) -> Order {
         status,
         cancel_reason: None,
         payment,
+        next_action: None,
         lines: vec![line("MUG", "Red mug", 2, 250), line("LAMP", "A lamp, <b>bold</b> & bright", 1, 123_400)],
         subtotal: gbp(123_900),
         shipping: gbp(0),

@@ -143,6 +143,7 @@ impl Shop {
             status: OrderStatus::Confirmed,
             cancel_reason: None,
             payment: PaymentStatus::Captured,
+            next_action: None,
             lines: Vec::new(),
             subtotal: total,
             shipping: Money::zero(Currency::GBP),

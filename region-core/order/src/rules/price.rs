@@ -108,7 +108,8 @@ impl From<PricedOrder> for Quote {
     fn from(order: PricedOrder) -> Self {
         let PricedOrder { lines, subtotal, shipping, total, catalog_version, delivery, delivery_options } = order;
         let delivery_option = delivery.map(|delivery| delivery.id);
-        Self { lines, subtotal, shipping, total, catalog_version, delivery_options, delivery_option }
+        let payment_methods = Vec::new();
+        Self { lines, subtotal, shipping, total, catalog_version, delivery_options, delivery_option, payment_methods }
     }
 }
 

@@ -75,6 +75,9 @@ async fn find_for(
     let currency = currency(&row.currency)?;
     let lines = kept.of(conn, order, currency).await?;
     let mut found = row.into_order(currency, lines)?;
+    if caller.is_some() && waits_for_shopper(found.status, found.payment) {
+        found.next_action = region_core_payment::find_next_action(conn, order).await?;
+    }
     if has_parcels(found.status) {
         found.shipments = region_core_shipping::list(conn, order).await?;
         found.returns = region_core_shipping::returns::list(conn, order).await?;
@@ -101,10 +104,20 @@ pub(crate) async fn state(
     .fetch_optional(&mut *conn)
     .await?;
     let Some(row) = row else { return Ok(None) };
-    let has_parcels = has_parcels(status(&row.status)?);
-    let said_of_goods = if has_parcels { region_core_shipping::count_said(conn, order).await? } else { 0 };
+    let (status, payment) = (status(&row.status)?, payment(&row.payment)?);
+    let said_of_goods = if has_parcels(status) { region_core_shipping::count_said(conn, order).await? } else { 0 };
+    let asked = if owner.is_some() && waits_for_shopper(status, payment) {
+        region_core_payment::find_next_action(conn, order).await?
+    } else {
+        None
+    };
     let version = u64::try_from(row.version).map_err(|_| StoreError::corrupt("orders.version", row.version))?;
-    Ok(Some(state_tag(version, payment(&row.payment)?, said_of_goods.unsigned_abs())))
+    Ok(Some(state_tag(version, payment, said_of_goods.unsigned_abs(), asked.as_ref())))
+}
+
+/// Whether its shopper is to do something for its payment: that is told to him alone.
+fn waits_for_shopper(status: OrderStatus, payment: PaymentStatus) -> bool {
+    status == OrderStatus::Pending && payment == PaymentStatus::ChallengeRequired
 }
 
 /// Whether some of it has left.
@@ -161,6 +174,7 @@ impl OrderRow {
             status: status(&self.status)?,
             cancel_reason: self.cancel_reason,
             payment: payment(&self.payment)?,
+            next_action: None,
             lines,
             subtotal: money("orders.subtotal_minor", self.subtotal_minor, currency)?,
             shipping: money("orders.shipping_minor", self.shipping_minor, currency)?,

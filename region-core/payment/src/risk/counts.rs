@@ -78,7 +78,7 @@ mod tests {
     fn order(dice: &Entropy) -> Payment {
         let (slot, amount) = (Slot::new(3).unwrap(), Money::new(1_250, Currency::GBP).unwrap());
         let payment_id = PaymentId::mint(USER_EPOCH_MS, slot, dice.bytes());
-        Payment::new(payment_id, OrderId::mint(USER_EPOCH_MS, slot, dice.bytes()), amount, "tok".to_owned())
+        Payment::new("bank", payment_id, OrderId::mint(USER_EPOCH_MS, slot, dice.bytes()), amount, "tok".to_owned())
     }
 
     fn own(dice: &Entropy) -> (OrderFacts, Card) {

@@ -185,8 +185,13 @@ mod tests {
 
     fn captured() -> Payment {
         let slot = Slot::new(7).unwrap();
-        let new =
-            Payment::new(PaymentId::mint(MS, slot, [1; 8]), OrderId::mint(MS, slot, [2; 8]), gbp(1250), "t".into());
+        let new = Payment::new(
+            "bank",
+            PaymentId::mint(MS, slot, [1; 8]),
+            OrderId::mint(MS, slot, [2; 8]),
+            gbp(1250),
+            "t".into(),
+        );
         Payment { state: State::Captured, captured_minor: 1250, ..new }
     }
 

@@ -27,7 +27,7 @@ pub(crate) async fn lock(
     sqlx::query_as!(
         PaymentRow,
         r#"
-        SELECT payment_id, order_id, provider_reference, challenge_id, payment_token, currency, amount_minor,
+        SELECT payment_id, order_id, provider, provider_reference, challenge_id, next_action_url, payment_token, currency, amount_minor,
                captured_minor, refunded_minor, refunding_minor, state, attempts, version, last_error, facts
         FROM payments WHERE payment_id = $1 AND provider = $2 FOR UPDATE
         "#,

@@ -107,6 +107,7 @@ fn shown(intent: Intent) -> Shown {
         // Whoever asks Stripe about the question names the payment itself.
         challenge_id: (status == ProviderStatus::ChallengeRequired).then(|| intent.id.clone()),
         reference: intent.id,
+        next_action: None,
         decline_reason: intent.last_payment_error.map(|reason| reason.word()),
         captured_minor,
         refunded_minor,

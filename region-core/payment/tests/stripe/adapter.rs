@@ -23,7 +23,7 @@ pub(crate) async fn the_same_key_twice_is_one_payment(fake: Arc<Fake>) {
     let world = fake.world().await;
     let (stripe, card) = (world.stripe(), world.card("tok_visa").await);
     let (payment_id, amount) = (payment_id(), pounds(1250));
-    let new = || NewPayment { payment_id, amount, payment_token: &card };
+    let new = || NewPayment { payment_id, amount, payment_token: &card, return_url: None };
     let first = stripe.create(new(), "a key").await.unwrap();
     assert_eq!((first.status, first.amount, first.captured_minor), (ProviderStatus::Created, amount, 0));
     assert_eq!(first.merchant_reference, payment_id.to_string());
@@ -84,7 +84,7 @@ pub(crate) async fn a_part_given_back(fake: Arc<Fake>) {
 pub(crate) async fn a_declined_card(fake: Arc<Fake>) {
     let world = fake.world().await;
     let (stripe, card) = (world.stripe(), world.card("tok_visa_chargeDeclinedInsufficientFunds").await);
-    let new = NewPayment { payment_id: payment_id(), amount: pounds(1250), payment_token: &card };
+    let new = NewPayment { payment_id: payment_id(), amount: pounds(1250), payment_token: &card, return_url: None };
     let created = stripe.create(new, "create").await.unwrap();
     let cause = refused(stripe.authorize(&created.reference, "authorize").await);
     assert!(cause.contains("insufficient_funds"), "{cause}");
@@ -96,7 +96,8 @@ pub(crate) async fn a_declined_card(fake: Arc<Fake>) {
 
 pub(crate) async fn an_unknown_way_to_pay(fake: Arc<Fake>) {
     let stripe = fake.world().await.stripe();
-    let new = NewPayment { payment_id: payment_id(), amount: pounds(1250), payment_token: "pm_of_nobody" };
+    let new =
+        NewPayment { payment_id: payment_id(), amount: pounds(1250), payment_token: "pm_of_nobody", return_url: None };
     let cause = refused(stripe.create(new, "create").await);
     assert!(cause.contains("resource_missing"), "{cause}");
     refused(stripe.get("pi_of_nobody").await);
@@ -118,7 +119,7 @@ pub(crate) async fn yen(fake: Arc<Fake>) {
     let world = fake.world().await;
     let (stripe, card) = (world.stripe(), world.card("tok_visa").await);
     let amount = Money::new(500, "JPY".parse().unwrap()).unwrap();
-    let new = NewPayment { payment_id: payment_id(), amount, payment_token: &card };
+    let new = NewPayment { payment_id: payment_id(), amount, payment_token: &card, return_url: None };
     let created = stripe.create(new, "create").await.unwrap();
     assert_eq!(created.amount, amount);
     let there = world.get(&format!("/v1/payment_intents/{}", created.reference)).await;
@@ -135,7 +136,7 @@ pub(crate) async fn a_key_that_is_not_taken(_: Arc<Fake>) {
     let server = tokio::spawn(async move { axum::serve(listener, answer).await });
     assert_ne!(url, STRIPE_URL);
     let account = Account { url, secret_key: secret("sk_test_old"), webhook_secrets: vec![secret(WEBHOOK_SECRET)] };
-    let new = NewPayment { payment_id: payment_id(), amount: pounds(1250), payment_token: "pm_1" };
+    let new = NewPayment { payment_id: payment_id(), amount: pounds(1250), payment_token: "pm_1", return_url: None };
     let answer = Stripe::new(&account).unwrap().create(new, "create").await;
     assert!(matches!(answer, Err(ProviderError::Unknown(_))), "{answer:?}");
     server.abort();

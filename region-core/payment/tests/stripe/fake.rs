@@ -129,7 +129,7 @@ pub(crate) fn payment_id() -> PaymentId {
 /// Creates a payment of 12.50 and has the amount kept ready.
 pub(crate) async fn authorized(stripe: &Stripe, card: &str) -> ProviderPayment {
     let payment_id = payment_id();
-    let new = NewPayment { payment_id, amount: pounds(1250), payment_token: card };
+    let new = NewPayment { payment_id, amount: pounds(1250), payment_token: card, return_url: None };
     let created = stripe.create(new, &format!("{payment_id}:create")).await.unwrap();
     stripe.authorize(&created.reference, &format!("{payment_id}:authorize")).await.unwrap()
 }

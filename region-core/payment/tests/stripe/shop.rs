@@ -95,6 +95,7 @@ impl Shop {
             poll: Duration::from_millis(50),
             first_pause: Duration::from_millis(20),
             longest_pause: Duration::from_secs(1),
+            look: Duration::from_millis(50),
             // Longer than the fakes may take; nobody dies here.
             lease: Duration::from_secs(100),
             ..Settings::default()

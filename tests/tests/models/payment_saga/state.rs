@@ -163,8 +163,10 @@ pub(crate) fn payment(row: Row) -> rules::Payment {
     rules::Payment {
         payment_id: payment_id(),
         order_id: OrderId::mint(1_800_000_000_000, Slot::new(7).unwrap(), [2; 8]),
+        provider: "bank".to_owned(),
         provider_reference: row.has_reference.then(|| REFERENCE.to_owned()),
         challenge_id: None,
+        next_action: None,
         payment_token: "tok".to_owned(),
         amount: amount(),
         captured_minor: moved(row.captured),
@@ -206,6 +208,7 @@ pub(crate) fn shown(standing: Standing) -> Answer {
         amount: amount(),
         status,
         challenge_id: None,
+        next_action: None,
         decline_reason: None,
         captured_minor: moved(matches!(standing, Standing::Captured | Standing::Refunded)),
         refunded_minor: moved(standing == Standing::Refunded),

@@ -67,7 +67,7 @@ impl Model {
             Call::Create => {
                 book.standing.get_or_insert(Standing::Created);
             }
-            Call::Authorize if book.standing == Some(Standing::Created) => {
+            Call::Authorize { .. } if book.standing == Some(Standing::Created) => {
                 book.standing = Some(if declines { Standing::Declined } else { Standing::Authorized });
             }
             Call::Capture => self.capture(book, asked.attempt),
@@ -81,7 +81,7 @@ impl Model {
                 book.standing = Some(Standing::Refunded);
                 book.refunded = true;
             }
-            Call::Authorize | Call::Confirm { .. } | Call::Void | Call::Refund { .. } => {}
+            Call::Authorize { .. } | Call::Look | Call::Confirm { .. } | Call::Void | Call::Refund { .. } => {}
         }
         book.standing.map(|standing| Message::CallAnswer(asked, standing))
     }

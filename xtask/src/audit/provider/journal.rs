@@ -39,6 +39,7 @@ enum Fact {
     Created,
     Authorized,
     Challenged,
+    Approved,
     Declined,
     Captured,
     Voided,
@@ -96,7 +97,7 @@ impl Account {
         let once = u32::from(before);
         match fact {
             Fact::Created | Fact::Voided => return,
-            Fact::Authorized | Fact::Challenged | Fact::Declined => {}
+            Fact::Authorized | Fact::Challenged | Fact::Approved | Fact::Declined => {}
             Fact::Captured => {
                 self.captures += 1;
                 self.captures_before += once;

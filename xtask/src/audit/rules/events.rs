@@ -91,7 +91,7 @@ pub(super) const RULES: &[LocalRule] = &[
                       WHERE (kind IS NOT NULL OR created_at > $2 - interval '3 days')
                         AND (payments.version <> coalesce(last.version, 0) OR NOT CASE state
                             WHEN 'to_create' THEN kind IS NULL
-                            WHEN 'to_authorize' THEN kind IS NULL
+                            WHEN 'to_authorize' THEN kind IS NULL OR kind = 'PaymentChallengeRequired'
                             WHEN 'challenge_required' THEN kind = 'PaymentChallengeRequired'
                             WHEN 'authorized' THEN kind = 'PaymentAuthorized'
                             WHEN 'to_capture' THEN kind = 'PaymentAuthorized'
@@ -105,7 +105,7 @@ pub(super) const RULES: &[LocalRule] = &[
             Check {
                 table: "outbox",
                 sql: "SELECT format('order %s', aggregate_id) AS key, format('%s was said %s times', kind, count(*)) AS problem
-                      FROM outbox WHERE topic IN ('order_events', 'payment_events') AND kind <> 'RefundIssued'
+                      FROM outbox WHERE topic IN ('order_events', 'payment_events') AND kind NOT IN ('RefundIssued', 'PaymentChallengeRequired')
                       GROUP BY aggregate_id, kind HAVING count(*) > 1",
             },
         ],

@@ -172,6 +172,7 @@ mod tests {
             catalog_version: 2,
             delivery_options: Vec::new(),
             delivery_option: None,
+            payment_methods: Vec::new(),
         };
         let changed = Problem::new(ProblemKind::QuoteChanged).with("quote", serde_json::to_value(quote).unwrap());
         let mut patience = Patience::default();
