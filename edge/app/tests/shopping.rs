@@ -814,6 +814,7 @@ async fn only_our_own_pages_may_post() {
         "/desk/orders/x/shipments",
         "/desk/orders/x/shipments/y/delivered",
         "/desk/orders/x/shipments/y/void",
+        "/desk/orders/x/shipments/y/write-off",
         "/desk/orders/x/release",
         "/desk/orders/x/cancel",
         "/desk/orders/x/notifications/y/resend",

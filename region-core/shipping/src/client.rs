@@ -8,8 +8,11 @@ use http::{Request, StatusCode};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::dns::GaiResolver;
+use hyper_util::client::legacy::connect::{Connect, HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use region_core_outbound::resolver::Resolver;
+use region_core_outbound::target::Guard;
 
 use crate::carrier::CarrierError;
 
@@ -35,8 +38,8 @@ impl Default for Deadlines {
 
 /// A client for one carrier. Clones share its connections.
 #[derive(Clone, Debug)]
-pub(crate) struct Http {
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+pub(crate) struct Http<R = GaiResolver> {
+    client: Client<HttpsConnector<HttpConnector<R>>, Full<Bytes>>,
     total: Duration,
 }
 
@@ -44,7 +47,27 @@ impl Http {
     /// # Errors
     /// If TLS cannot be set up.
     pub(crate) fn new(deadlines: Deadlines) -> Result<Self, rustls::Error> {
-        let mut tcp = HttpConnector::new();
+        Self::over(HttpConnector::new(), deadlines, IDLE_CONNECTIONS)
+    }
+}
+
+impl Http<Resolver> {
+    /// Leads to what the guard allows and nowhere else; a connection that was kept would lead where its name led then. Written
+    /// addresses are for whoever calls to judge.
+    ///
+    /// # Errors
+    /// If TLS cannot be set up.
+    pub(crate) fn guarded(guard: Guard, deadlines: Deadlines) -> Result<Self, rustls::Error> {
+        Self::over(HttpConnector::new_with_resolver(Resolver(guard)), deadlines, 0)
+    }
+}
+
+impl<R> Http<R>
+where
+    R: Clone,
+    HttpsConnector<HttpConnector<R>>: Connect + Clone + Send + Sync + 'static,
+{
+    fn over(mut tcp: HttpConnector<R>, deadlines: Deadlines, idle: usize) -> Result<Self, rustls::Error> {
         tcp.set_connect_timeout(Some(deadlines.connect));
         tcp.set_nodelay(true);
         tcp.enforce_http(false);
@@ -56,7 +79,7 @@ impl Http {
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE)
-            .pool_max_idle_per_host(IDLE_CONNECTIONS)
+            .pool_max_idle_per_host(idle)
             .build(connector);
         Ok(Self { client, total: deadlines.total })
     }

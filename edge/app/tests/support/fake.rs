@@ -545,6 +545,7 @@ impl Core {
                         cost: Some(Money::new(320, Currency::GBP).unwrap()),
                         way: Some("pre_transit".to_owned()),
                         problem: None,
+                        strayed_at: None,
                         created_at,
                     });
                     return ok(&LabelAsked { shipment_id });
