@@ -135,7 +135,7 @@ fn tell(asked: &Asked, answer: &Answer) {
         }
         Answer::Shown(way) if label::came_to_nothing(asked.state) && way.has_left() => {
             metrics::counter!("labels_strayed_total").increment(1);
-            tracing::warn!(shipment.id = %shipment_id, order.id = %order_id, way = way.name(), "a parcel has left although its label was given back or written off");
+            tracing::warn!(shipment.id = %shipment_id, order.id = %order_id, way = way.name(), "a parcel has left although its label had come to nothing");
         }
         Answer::Named(_) | Answer::Shown(_) | Answer::NothingBought => {}
     }

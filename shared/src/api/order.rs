@@ -314,7 +314,7 @@ pub struct Label {
     pub way: Option<String>,
     /// Why it was refused, or could not be given back.
     pub problem: Option<String>,
-    /// When it was seen that its parcel had left although the label had been given back or written off.
+    /// When it was seen that its parcel had left although the label had been refused, given back or written off.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "time::serde::rfc3339::option")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = "date-time"))]
     pub strayed_at: Option<OffsetDateTime>,

@@ -23,7 +23,7 @@ pub(crate) struct Figures {
     /// Events that wait for another try, and those that were set aside.
     pub(crate) retries: u64,
     pub(crate) dead_letters: u64,
-    /// Parcels that left although their labels had been given back or written off.
+    /// Parcels that left although their labels had come to nothing.
     pub(crate) strayed: u64,
 }
 
@@ -60,7 +60,7 @@ impl Display for Figures {
             f,
             "{} shards, {} orders ({} pending, {} confirmed, {} cancelled), {} units of {} SKUs received = {} free \
              + {} reserved + {} sold + {} in flight, {} captured and {} refunded (minor units), {} dead letters, \
-             {} parcels under labels that were given back",
+             {} parcels under labels that came to nothing",
             self.shards,
             self.orders,
             self.pending,

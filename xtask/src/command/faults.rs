@@ -88,7 +88,7 @@ pub(crate) async fn run(workspace: &Workspace, options: &Options) -> Judged {
     if !report.audit.is_clean() {
         eprintln!("{}", report.audit);
     }
-    eprintln!("history, acknowledged orders and schedule: {}", report.folder.display());
+    eprintln!("history, acknowledged orders, deeds and schedule: {}", report.folder.display());
     console::show(&report, options.json)?;
     if report.is_green() {
         return Ok(());

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::client::{Answer, Next, Outcome, Patience, TOO_LONG};
 use super::goods::{Goods, Paying, Wish};
-use super::hands::{Basket, Sold};
+use super::hands::{Basket, Fate, Sold};
 use super::history::{Asked, History};
 
 /// Longer than the PoP's own deadline, so that its answer is heard.
@@ -165,6 +165,7 @@ impl Load<'_> {
             let key = format!("{}{number:06}", self.prefix);
             if let Outcome::Ok { order_id, total } = self.door.place(&guest, &key, &wish, self.history).await
                 && let Some(basket) = &self.basket
+                && Fate::of(self.seed, number) != Fate::Waits
             {
                 let sold = Sold { number, region, guest: guest.clone(), order_id, items: wish.items, total };
                 // What finds no room is left alone.

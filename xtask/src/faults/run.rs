@@ -112,6 +112,8 @@ impl Run<'_> {
         };
         tokio::try_join!(load.run(), breaking, keeping)?;
         let deeds = hands.as_ref().map(Hands::deeds).unwrap_or_default();
+        let told: String = deeds.iter().map(|deed| format!("{deed:?}\n")).collect();
+        std::fs::write(self.folder.join("deeds.txt"), told).context("what was done by hand cannot be written down")?;
         let (faults, surprises) = (chaos.faults, std::mem::take(&mut chaos.surprises));
         let seconds = begun.elapsed().as_secs_f64();
         let first = shards.quiet(QUIET_WITHIN).await?;

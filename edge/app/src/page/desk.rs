@@ -422,7 +422,7 @@ fn happened(entry: TimelineEntry) -> Happened {
         Happening::Returned => "Goods came back",
         Happening::Inspected => "Looked at what came back",
         Happening::Reviewed => "Something spoke against it",
-        Happening::Strayed => "A parcel left although its label was given back",
+        Happening::Strayed => "A parcel left although its label had come to nothing",
         Happening::Desk => "Desk",
     };
     let by = entry.actor.map(|actor| format!("by {actor}"));

@@ -219,17 +219,12 @@ pub fn settle(asked: LabelState, now: Standing, answer: &Answer, pauses: &Pauses
     }
 }
 
-/// Whether a label was given back or given up, so that no parcel should leave under it.
+/// Whether a label was refused, given back or given up, so that no parcel should leave under it.
 #[must_use]
 pub const fn came_to_nothing(state: LabelState) -> bool {
     match state {
-        LabelState::Voided | LabelState::WrittenOff => true,
-        LabelState::ToBuy
-        | LabelState::Bought
-        | LabelState::Refused
-        | LabelState::ToVoid
-        | LabelState::Sent
-        | LabelState::Arrived => false,
+        LabelState::Refused | LabelState::Voided | LabelState::WrittenOff => true,
+        LabelState::ToBuy | LabelState::Bought | LabelState::ToVoid | LabelState::Sent | LabelState::Arrived => false,
     }
 }
 
@@ -307,7 +302,7 @@ mod tests {
     #[test]
     fn a_label_that_came_to_nothing_is_watched_for_a_while_and_stays_what_it_is() {
         let pauses = Pauses::default();
-        for state in [LabelState::Voided, LabelState::WrittenOff] {
+        for state in [LabelState::Refused, LabelState::Voided, LabelState::WrittenOff] {
             let left = after(state, &Answer::Shown(Way::InTransit));
             assert_eq!((left.state, left.strayed, left.problem), (state, true, None));
             for answer in
