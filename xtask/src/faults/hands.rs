@@ -197,7 +197,9 @@ impl<'a> Hands<'a> {
                 let both = [self.send(sold, "hand", &by_hand), self.send(sold, "hand", &by_hand)];
                 let parcel = join_all(both).await.into_iter().flatten().next();
                 if let Some(parcel) = parcel {
-                    self.arrives_and_comes_back(sold, &parcel).await;
+                    join_all([self.on_parcel(sold, &parcel, "delivered"), self.on_parcel(sold, &parcel, "delivered")])
+                        .await;
+                    self.comes_back(sold).await;
                 }
             }
             Fate::ByLabel => {
@@ -206,7 +208,12 @@ impl<'a> Hands<'a> {
                 if self.reached(sold, |status| status != OrderStatus::Confirmed).await.is_none() {
                     self.on_parcel(sold, &parcel, "left").await;
                 }
-                self.arrives_and_comes_back(sold, &parcel).await;
+                self.carry(&parcel).await;
+                self.carry(&parcel).await;
+                if self.reached(sold, |status| status == OrderStatus::Delivered).await.is_none() {
+                    self.on_parcel(sold, &parcel, "delivered").await;
+                }
+                self.comes_back(sold).await;
             }
             Fate::LabelGivenBack => self.given_back(sold, "Standard", false).await,
             Fate::LabelWrittenOff => self.given_back(sold, "Letter", true).await,
@@ -217,13 +224,8 @@ impl<'a> Hands<'a> {
         }
     }
 
-    /// A parcel arrives, one unit comes back and is looked at, and two at once want to give back more than half of the money.
-    async fn arrives_and_comes_back(&self, sold: &Sold, parcel: &str) {
-        self.carry(parcel).await;
-        self.carry(parcel).await;
-        if self.reached(sold, |status| status == OrderStatus::Delivered).await.is_none() {
-            self.on_parcel(sold, parcel, "delivered").await;
-        }
+    /// One unit comes back and is looked at, and two at once want to give back more than half of the money.
+    async fn comes_back(&self, sold: &Sold) {
         let Some(OrderItem { sku, .. }) = sold.items.first() else { return };
         let one = json!([{ "sku": sku, "quantity": 1 }]);
         let (returns, key) = (format!("/v1/orders/{}/returns", sold.order_id), self.key(sold, "return"));

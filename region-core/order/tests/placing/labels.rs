@@ -143,6 +143,10 @@ async fn the_shard_keeps_no_bought_label_without_its_name_and_its_print_and_none
     let printless =
         "UPDATE labels SET state = 'sent', reference = shipment_id::text, carrier = 'Post', tracking_code = '1'";
     assert_eq!(refused(printless).await, whole);
+    let nobody = "UPDATE labels SET state = 'written_off'";
+    assert_eq!(refused(nobody).await, Some("labels_written_off_whole".to_owned()));
+    let strayed = "UPDATE labels SET strayed_at = shard_now()";
+    assert_eq!(refused(strayed).await, Some("labels_strayed_after_its_end".to_owned()));
     assert_eq!(refused("UPDATE labels SET reference = 'shp_1'").await, Some("labels_reference_once".to_owned()));
     assert_eq!(refused("UPDATE labels SET key = 'a'").await, Some("labels_key_once".to_owned()));
 }

@@ -210,6 +210,10 @@ pub fn settle(asked: LabelState, now: Standing, answer: &Answer, pauses: &Pauses
     match answer {
         Answer::Named(_) => Settled::to(now.state, Duration::ZERO),
         Answer::Bought { .. } => Settled::to(LabelState::Bought, pauses.look),
+        // It was asked to be given back while it was looked at: that is not to wait for the next look.
+        Answer::Shown(_) if now.state != asked && now.state == LabelState::ToVoid => {
+            Settled::to(now.state, Duration::ZERO)
+        }
         Answer::Shown(_) => Settled::to(now.state, pauses.look),
         Answer::Voided => Settled::to(LabelState::Voided, Duration::ZERO),
         Answer::NothingBought if now.since < pauses.quiet => Settled::to(now.state, pauses.quiet),
@@ -351,5 +355,13 @@ mod tests {
         let sent =
             settle(LabelState::Bought, standing(LabelState::Sent), &Answer::Shown(Way::InTransit), &Pauses::default());
         assert_eq!((sent.state, sent.pause), (LabelState::Sent, Pauses::default().look));
+        // And to give it back does not wait for the next look.
+        let voided = settle(
+            LabelState::Bought,
+            standing(LabelState::ToVoid),
+            &Answer::Shown(Way::PreTransit),
+            &Pauses::default(),
+        );
+        assert_eq!((voided.state, voided.pause), (LabelState::ToVoid, Duration::ZERO));
     }
 }

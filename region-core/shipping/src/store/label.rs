@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::{Known, sku};
 use crate::carrier::Way;
-use crate::rules::label::{Answer, Asked, Settled, Standing, came_to_nothing};
+use crate::rules::label::{Answer, Asked, Settled, Standing};
 
 /// For how long after it was asked for a parcel is looked at: whatever becomes of it later, a person finds out.
 const LOOKED_AFTER: Duration = Duration::from_secs(60 * 24 * 3600);
@@ -354,7 +354,7 @@ pub(crate) async fn settle(
     let done = sqlx::query!(
         "UPDATE labels SET
             state = $2::text, failures = $3::integer, leased_until = NULL,
-            problem = CASE WHEN $15 AND failures = 0 THEN problem ELSE $4 END,
+            problem = CASE WHEN failures = 0 AND ($15 OR state IN ('refused', 'voided', 'written_off')) THEN problem ELSE $4 END,
             next_attempt_at = CASE WHEN told = $14 THEN shard_now() + make_interval(secs => $5) ELSE shard_now() END,
             changed_at = CASE WHEN state = $2 THEN changed_at ELSE shard_now() END,
             reference = coalesce(reference, $6), carrier = coalesce(carrier, $7),
@@ -378,7 +378,7 @@ pub(crate) async fn settle(
         pdf,
         asked.told,
         // That it is seen again is no answer to why it could not be given back, nor is what is said of it after its end.
-        matches!(answer, Answer::Shown(_)) || came_to_nothing(settled.state),
+        matches!(answer, Answer::Shown(_)),
         settled.strayed,
     );
     expect_rows("labels", done.execute(conn).await?.rows_affected(), 1)
