@@ -14,6 +14,7 @@
 //! log and the client's own list of acknowledged orders are heard.
 
 mod acknowledged;
+mod carrier;
 mod cut;
 mod delivery;
 mod figures;
@@ -36,6 +37,7 @@ use futures::future::try_join_all;
 use serde::Serialize;
 
 use self::acknowledged::Acknowledged;
+use self::carrier::Carrier;
 use self::cut::Cut;
 use self::provider::Provider;
 use self::report::Findings;
@@ -77,6 +79,7 @@ pub(crate) async fn run(layout: &Layout, demand: Demand) -> anyhow::Result<Repor
         Some(log) => Some(Provider::up_to_now(log).await?),
         None => None,
     };
+    let carrier = layout.carrier.as_deref().map(Carrier::up_to_now).transpose()?;
     let mut cut = Cut::take(layout, demand).await?;
     let mut findings = Findings::new();
     // One shard's rules follow each other on its one snapshot; shards go side by side.
@@ -91,6 +94,7 @@ pub(crate) async fn run(layout: &Layout, demand: Demand) -> anyhow::Result<Repor
     prices::check(&mut cut, &mut findings).await?;
     delivery::check(&mut cut, &mut findings).await?;
     provider::check(provider, &mut cut, &mut findings).await?;
+    carrier::check(carrier, &mut cut, &mut findings).await?;
     ownership::check(&mut cut, &mut findings).await?;
     let figures = figures::count(&mut cut, units).await?;
     Ok(Report::of(demand, cut.looks, figures, findings))

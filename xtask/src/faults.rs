@@ -2,10 +2,11 @@
 //! books compared with what the clients were told.
 //!
 //! What happens when is decided from a seed before anything starts (`schedule`, `goods`); `chaos` carries it out on the
-//! running parts while `load` places orders through the front door and `history` keeps what each client was told. When the
+//! running parts while `load` places orders through the front door, `hands` send them, take them back and call them off as who keeps
+//! the store does, and `history` keeps what each client was told. When the
 //! faults are over the store must become quiet by itself; then `verdict` compares, and the audit looks at every row.
 //!
-//! Deliberately absent: privileges. Orders are placed through the PoP with the users' own tokens; only the comparison
+//! Deliberately absent: privileges. Everything is asked for through the PoP with the users' and an operator's own tokens; only the comparison
 //! reads the databases, directly, not through the links that were made bad.
 
 mod books;
@@ -15,6 +16,7 @@ mod ci;
 mod client;
 mod failpoint;
 mod goods;
+mod hands;
 mod history;
 mod load;
 mod report;

@@ -145,6 +145,7 @@ fn personal<P: Platform>(app: &App<P>) -> Router<App<P>> {
         .route("/desk/orders/{order_id}/shipments", post(desk::send::<P>))
         .route("/desk/orders/{order_id}/notifications/{notification_id}/resend", post(desk::resend::<P>))
         .route("/desk/orders/{order_id}/shipments/{shipment_id}/label", get(desk::label::<P>))
+        .route("/desk/orders/{order_id}/shipments/{shipment_id}/write-off", post(desk::write_off::<P>))
         .route("/desk/orders/{order_id}/shipments/{shipment_id}/{what}", post(desk::change::<P>))
         .route("/desk/orders/{order_id}/release", post(desk::release::<P>))
         .route("/desk/orders/{order_id}/cancel", post(desk::cancel::<P>))

@@ -629,6 +629,40 @@ async fn the_desk_proposes_a_parcel_from_each_region_and_its_shopper_sees_where_
 }
 
 #[tokio::test]
+async fn a_label_that_nobody_takes_back_is_written_off_at_the_desk_with_a_reason() {
+    let (_platform, router) = shop();
+    let mut ada = Browser::new(&router);
+    add(&mut ada, TAPE, "1").await;
+    let order = check_out(&mut ada, &[("payment", "tok_success")]).await.1.location().to_owned();
+    let desk = format!("/desk{order}");
+    let mut keeper = Browser::new(&router);
+    let up = [("email", "keeper@example.org"), ("password", "correct horse"), ("name", "Bo"), ("next", "desk")];
+    keeper.post_pairs("/sign-up", &up).await;
+    let form = keeper.get(&desk).await.form(&format!("{desk}/shipments"));
+    let label = [("by", "label"), ("weight_grams", "450"), ("service", "Letter")];
+    keeper.post(&format!("{desk}/shipments"), &with(form, &label)).await;
+    let action = async |keeper: &mut Browser, end: &str| {
+        let page = keeper.get(&desk).await;
+        let mut actions = page.body.split("action=\"").map(|rest| rest.split('"').next().unwrap());
+        actions.find(|path| path.ends_with(end)).map(str::to_owned)
+    };
+    assert_eq!(action(&mut keeper, "/write-off").await, None, "the carrier is asked first");
+    let void = action(&mut keeper, "/void").await.unwrap();
+    keeper.post(&void, &[]).await;
+    let write_off = action(&mut keeper, "/write-off").await.unwrap();
+    let form = keeper.get(&desk).await.form(&write_off);
+    let unsaid = keeper.post(&write_off, &form).await;
+    assert_eq!((unsaid.status.as_u16(), unsaid.text("[role=alert]").as_str()), (422, "reason: 1 to 200 characters."));
+    assert_eq!(keeper.post(&write_off, &with(form, &[("reason", "lost")])).await.location(), desk);
+    let page = keeper.get(&desk).await;
+    let told = page.text("section[aria-labelledby=labels]");
+    assert!(told.contains("written off · its parcel left all the same"), "{told}");
+    assert!(
+        page.body.contains(&format!("action=\"{desk}/cancel\"")) && action(&mut keeper, "/write-off").await.is_none()
+    );
+}
+
+#[tokio::test]
 async fn who_keeps_the_store_sees_what_a_shopper_was_told_and_has_it_sent_again() {
     let (platform, router) = shop();
     let mut ada = Browser::new(&router);
@@ -978,6 +1012,7 @@ async fn only_our_own_pages_may_post() {
         "/desk/orders/x/shipments",
         "/desk/orders/x/shipments/y/delivered",
         "/desk/orders/x/shipments/y/void",
+        "/desk/orders/x/shipments/y/write-off",
         "/desk/orders/x/release",
         "/desk/orders/x/cancel",
         "/desk/orders/x/notifications/y/resend",

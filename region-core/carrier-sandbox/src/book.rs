@@ -10,7 +10,10 @@ const MOST_PARCELS: usize = 100_000;
 /// What this carrier calls itself.
 pub const CARRIER: &str = "SandboxPost";
 /// What it sells, for how many pounds.
-pub const SERVICES: [(&str, &str); 3] = [("Standard", "3.20"), ("Tracked", "4.45"), ("Express", "9.90")];
+pub const SERVICES: [(&str, &str); 4] =
+    [("Standard", "3.20"), ("Tracked", "4.45"), ("Express", "9.90"), ("Letter", "1.35")];
+/// Which of [`SERVICES`] is a stamp: what was sold of it is never taken back.
+const STAMP: usize = 3;
 /// Where it does not go.
 const NOWHERE: &str = "AQ";
 
@@ -124,7 +127,7 @@ pub enum Refusal {
     #[error("Postage already exists for this shipment.")]
     PostageExists,
     /// There is nothing to take back, or not any more.
-    #[error("Refund not possible: the shipment is not bought, or was scanned.")]
+    #[error("Refund not possible: the shipment is not bought, was scanned, or has a stamp.")]
     NoRefund,
     /// Nothing more fits in.
     #[error("The sandbox is full.")]
@@ -197,19 +200,20 @@ impl Book {
     /// [`Refusal`].
     pub fn refund(&self, id: &str) -> Result<Option<Fact>, Refusal> {
         let parcel = self.find(id).ok_or(Refusal::Unknown)?;
-        if parcel.bought.is_none() || parcel.way != Way::PreTransit {
+        let taken_back = parcel.bought.as_ref().is_some_and(|(service, _)| *service != STAMP);
+        if !taken_back || parcel.way != Way::PreTransit {
             return Err(Refusal::NoRefund);
         }
         Ok((!parcel.refunded).then_some(Fact::Refunded))
     }
 
-    /// Whether the parcel may go on; `None` if it has arrived.
+    /// Whether the parcel may go on; `None` if it has arrived. Who hands in a parcel may do so under a label that was taken back.
     ///
     /// # Errors
     /// [`Refusal`].
     pub fn go_on(&self, name: &str) -> Result<Option<Fact>, Refusal> {
         let parcel = self.find(name).ok_or(Refusal::Unknown)?;
-        if parcel.bought.is_none() || parcel.refunded {
+        if parcel.bought.is_none() {
             return Err(Refusal::Unknown);
         }
         Ok(parcel.way.next().map(|way| Fact::Moved { way }))
@@ -338,6 +342,19 @@ mod tests {
         let moved = book.go_on("T1").unwrap().unwrap();
         take(&mut book, moved);
         assert_eq!(book.refund("shp_1"), Err(Refusal::NoRefund));
+    }
+
+    #[test]
+    fn a_stamp_is_never_taken_back_and_a_label_that_was_can_still_be_handed_in() {
+        let mut book = Book::default();
+        let created = book.create(consignment("GB")).unwrap();
+        take(&mut book, created);
+        let bought = book.buy("ours", "rate_1_3", "T1".to_owned()).unwrap();
+        take(&mut book, bought);
+        assert_eq!(book.refund("shp_1"), Err(Refusal::NoRefund));
+        take(&mut book, Fact::Refunded);
+        assert_eq!(book.due(9), Vec::<String>::new(), "it does not go on by itself");
+        assert_eq!(book.go_on("T1"), Ok(Some(Fact::Moved { way: Way::InTransit })));
     }
 
     #[test]

@@ -177,6 +177,7 @@ const fn label_word(state: LabelState) -> &'static str {
         LabelState::Refused => "one that the carrier refused",
         LabelState::ToVoid => "being given back",
         LabelState::Voided => "given back",
+        LabelState::WrittenOff => "written off",
         LabelState::Sent => "on a parcel that has left",
         LabelState::Arrived => "on a parcel that has arrived",
     }

@@ -16,7 +16,7 @@ use shared::api::desk::{
 };
 use shared::api::order::{
     CancelOrder, Inspection, LabelAsked, NewReturn, NewShipment, Order, OrderPage, PaymentMethod, PlaceOrder, Quote,
-    QuoteRequest, Return, Shipment,
+    QuoteRequest, Return, Shipment, WriteOff,
 };
 use shared::api::origin::Origins;
 use shared::idempotency::IDEMPOTENCY_REPLAYED;
@@ -48,6 +48,7 @@ pub fn router(orders: Orders, methods: Vec<PaymentMethod>) -> Router {
         .route("/v1/orders/{order_id}/shipments", post(ship))
         .route("/v1/orders/{order_id}/shipments/{shipment_id}/left", post(leave))
         .route("/v1/orders/{order_id}/shipments/{shipment_id}/void", post(void_label))
+        .route("/v1/orders/{order_id}/shipments/{shipment_id}/write-off", post(write_off))
         .route("/v1/orders/{order_id}/shipments/{shipment_id}/delivered", post(deliver))
         .route("/v1/orders/{order_id}/returns", post(take_back))
         .route("/v1/orders/{order_id}/returns/{return_id}/inspection", post(inspect))
@@ -271,6 +272,19 @@ async fn void_label(
 ) -> Result<(StatusCode, Json<LabelAsked>), Problem> {
     orders.void_label(order_id, shipment_id, keeper.claims.sub).await?;
     Ok((StatusCode::ACCEPTED, Json(LabelAsked { shipment_id })))
+}
+
+/// 200 once it is written off; a repeat under its key is harmless.
+async fn write_off(
+    State(orders): State<Orders>,
+    keeper: StoreKeeper,
+    Path((order_id, shipment_id)): Path<(OrderId, ShipmentId)>,
+    IdempotencyKeyHeader(key): IdempotencyKeyHeader,
+    Json(WriteOff { reason }): Json<WriteOff>,
+) -> Result<impl IntoResponse, Problem> {
+    let replayed = orders.write_off_label(order_id, shipment_id, key, keeper.claims.sub, &reason).await?;
+    let replayed = replayed.then_some([(HeaderName::from_static(IDEMPOTENCY_REPLAYED), "true")]);
+    Ok((replayed.map(AppendHeaders), Json(LabelAsked { shipment_id })))
 }
 
 /// Answers with the order as it is now: repeats are harmless.

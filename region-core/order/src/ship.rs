@@ -16,7 +16,7 @@ use sqlx::PgConnection;
 
 use crate::error::OrderError;
 use crate::orders::Orders;
-use crate::rules::{By, CheckedShipment, InvalidField};
+use crate::rules::{By, CheckedShipment, InvalidField, checked_reason};
 use crate::store::desk::{self, Action};
 use crate::store::{progress, read};
 
@@ -45,6 +45,15 @@ struct Wanted {
     key: IdempotencyKey,
     by: UserId,
     checked: CheckedShipment,
+}
+
+/// A label that is written off.
+struct WrittenOff {
+    order: OrderId,
+    shipment: ShipmentId,
+    key: IdempotencyKey,
+    by: UserId,
+    reason: String,
 }
 
 impl Orders {
@@ -122,6 +131,31 @@ impl Orders {
         shard
             .write("order.void_label", async move |conn: &mut PgConnection| void_in(conn, order, shipment, by).await)
             .await
+    }
+
+    /// Writes a label off that the carrier does not take back, or that nobody can ask it about, once under its key: its units may
+    /// be sent otherwise, and its order may be called off. Tells whether it was before.
+    ///
+    /// # Errors
+    /// [`OrderError::Invalid`] for a reason that says nothing or too much, [`OrderError::NotFound`], [`OrderError::KeyReused`],
+    /// [`OrderError::Label`] unless it was bought or is being given back; nothing is changed then.
+    #[tracing::instrument(name = "order.write_off_label", skip_all, fields(order.id = %order))]
+    pub async fn write_off_label(
+        &self,
+        order: OrderId,
+        shipment: ShipmentId,
+        key: IdempotencyKey,
+        by: UserId,
+        reason: &str,
+    ) -> Result<bool, OrderError> {
+        let wanted = WrittenOff { order, shipment, key, by, reason: checked_reason(reason)? };
+        let shard = self.parts().shards.here(order.slot())?;
+        let work = async move |conn: &mut PgConnection| write_off_in(conn, &wanted).await;
+        let replayed = shard.write("order.write_off_label", work).await?;
+        if !replayed {
+            metrics::counter!("labels_written_off_total").increment(1);
+        }
+        Ok(replayed)
     }
 
     /// Notes that a parcel has arrived; with the last one of a whole order it is DELIVERED. Repeats are harmless.
@@ -249,7 +283,7 @@ async fn leave_in(
     own_slot(conn, order.slot()).await?;
     let status = progress::lock_one(conn, order).await?.ok_or(OrderError::NotFound)?;
     let label = region_core_shipping::lock_label(conn, order, shipment).await?.ok_or(OrderError::NotFound)?;
-    let HeldLabel { state, key, request_hash, carrier: Some(carrier), tracking_code, tracking_url, units } = label
+    let HeldLabel { state, key, request_hash, carrier: Some(carrier), tracking_code, tracking_url, units, .. } = label
     else {
         return Err(OrderError::Label(label.state));
     };
@@ -258,7 +292,7 @@ async fn leave_in(
         LabelState::Bought => {}
         LabelState::ToVoid if by.is_none() => {}
         LabelState::Sent | LabelState::Arrived => return Ok(false),
-        LabelState::ToBuy | LabelState::Refused | LabelState::ToVoid | LabelState::Voided => {
+        LabelState::ToBuy | LabelState::Refused | LabelState::ToVoid | LabelState::Voided | LabelState::WrittenOff => {
             return Err(OrderError::Label(state));
         }
     }
@@ -297,8 +331,37 @@ async fn void_in(conn: &mut PgConnection, order: OrderId, shipment: ShipmentId, 
             Ok(())
         }
         LabelState::ToVoid | LabelState::Voided => Ok(()),
-        LabelState::Refused | LabelState::Sent | LabelState::Arrived => Err(OrderError::Label(label.state)),
+        LabelState::Refused | LabelState::WrittenOff | LabelState::Sent | LabelState::Arrived => {
+            Err(OrderError::Label(label.state))
+        }
     }
+}
+
+/// Whether it was written off under that key before.
+async fn write_off_in(conn: &mut PgConnection, wanted: &WrittenOff) -> Result<bool, OrderError> {
+    let WrittenOff { order, shipment, key, by, reason } = wanted;
+    own_slot(conn, order.slot()).await?;
+    progress::lock_one(conn, *order).await?.ok_or(OrderError::NotFound)?;
+    let label = region_core_shipping::lock_label(conn, *order, *shipment).await?.ok_or(OrderError::NotFound)?;
+    if let Some((known, meant)) = &label.written_off
+        && known == key
+    {
+        return if meant == reason { Ok(true) } else { Err(OrderError::KeyReused) };
+    }
+    match label.state {
+        LabelState::Bought | LabelState::ToVoid => {}
+        // What may still be bought is asked to be given back first.
+        LabelState::ToBuy
+        | LabelState::Refused
+        | LabelState::Voided
+        | LabelState::WrittenOff
+        | LabelState::Sent
+        | LabelState::Arrived => return Err(OrderError::Label(label.state)),
+    }
+    region_core_shipping::release_label(conn, *shipment).await?;
+    region_core_shipping::write_off_label(conn, *shipment, key, reason).await?;
+    desk::note(conn, *order, *by, Action::WriteOff, reason).await?;
+    Ok(false)
 }
 
 pub(crate) async fn lines(

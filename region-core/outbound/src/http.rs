@@ -8,8 +8,12 @@ use http::{Request, StatusCode};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::dns::GaiResolver;
+use hyper_util::client::legacy::connect::{Connect, HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+
+use crate::resolver::Resolver;
+use crate::target::Guard;
 
 /// How long a connection is kept idle.
 const IDLE: Duration = Duration::from_secs(60);
@@ -47,8 +51,8 @@ pub enum Unanswered {
 
 /// A client for one party. Clones share its connections.
 #[derive(Clone, Debug)]
-pub struct Http {
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+pub struct Http<R = GaiResolver> {
+    client: Client<HttpsConnector<HttpConnector<R>>, Full<Bytes>>,
     total: Duration,
     answer_bytes: usize,
 }
@@ -57,8 +61,28 @@ impl Http {
     /// # Errors
     /// If TLS cannot be set up.
     pub fn new(bounds: Bounds) -> Result<Self, rustls::Error> {
+        Self::over(HttpConnector::new(), bounds)
+    }
+}
+
+impl Http<Resolver> {
+    /// Leads to what the guard allows and nowhere else. A connection that is kept leads where its name led then, so none should be
+    /// (`idle_connections` 0); written addresses are for whoever calls to judge ([`Guard::target`]).
+    ///
+    /// # Errors
+    /// If TLS cannot be set up.
+    pub fn guarded(guard: Guard, bounds: Bounds) -> Result<Self, rustls::Error> {
+        Self::over(HttpConnector::new_with_resolver(Resolver(guard)), bounds)
+    }
+}
+
+impl<R> Http<R>
+where
+    R: Clone,
+    HttpsConnector<HttpConnector<R>>: Connect + Clone + Send + Sync + 'static,
+{
+    fn over(mut tcp: HttpConnector<R>, bounds: Bounds) -> Result<Self, rustls::Error> {
         let Bounds { deadlines: Deadlines { connect, total }, answer_bytes, idle_connections } = bounds;
-        let mut tcp = HttpConnector::new();
         tcp.set_connect_timeout(Some(connect));
         tcp.set_nodelay(true);
         tcp.enforce_http(false);

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use region_core_outbound::http::{Bounds, Http, Unanswered};
+use region_core_outbound::resolver::Resolver;
+use region_core_outbound::target::Guard;
 
 pub use region_core_outbound::http::Deadlines;
 
@@ -20,6 +22,18 @@ pub(crate) const DEADLINES: Deadlines = Deadlines { connect: Duration::from_secs
 /// If TLS cannot be set up.
 pub(crate) fn client(deadlines: Deadlines, answer_bytes: usize) -> Result<Http, rustls::Error> {
     Http::new(Bounds { deadlines, answer_bytes, idle_connections: IDLE_CONNECTIONS })
+}
+
+/// A client for what a carrier's answers name, which leads to what the guard allows and nowhere else.
+///
+/// # Errors
+/// If TLS cannot be set up.
+pub(crate) fn guarded(
+    guard: Guard,
+    deadlines: Deadlines,
+    answer_bytes: usize,
+) -> Result<Http<Resolver>, rustls::Error> {
+    Http::guarded(guard, Bounds { deadlines, answer_bytes, idle_connections: 0 })
 }
 
 impl From<Unanswered> for CarrierError {

@@ -102,6 +102,9 @@ impl<C: Carrier> Driver<C> {
 /// Has what the carrier saw done to the order, before it is kept that it was seen: whoever crashes between sees it again.
 async fn follow(departures: &dyn Departures, asked: &Asked, answer: Answer) -> Answer {
     let Answer::Shown(way) = answer else { return answer };
+    if label::came_to_nothing(asked.state) {
+        return Answer::Shown(way);
+    }
     let (order, parcel) = (asked.order_id, asked.shipment_id);
     let followed = async {
         if asked.state == LabelState::Bought && way.has_left() {
@@ -129,6 +132,10 @@ fn tell(asked: &Asked, answer: &Answer) {
         }
         Answer::Unknown(cause) => {
             tracing::warn!(shipment.id = %shipment_id, order.id = %order_id, attempts, cause, "the carrier is asked again");
+        }
+        Answer::Shown(way) if label::came_to_nothing(asked.state) && way.has_left() => {
+            metrics::counter!("labels_strayed_total").increment(1);
+            tracing::warn!(shipment.id = %shipment_id, order.id = %order_id, way = way.name(), "a parcel has left although its label had come to nothing");
         }
         Answer::Named(_) | Answer::Shown(_) | Answer::NothingBought => {}
     }

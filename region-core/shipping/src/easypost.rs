@@ -25,6 +25,8 @@ use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Request, StatusCode};
 use region_core_outbound::http::Http;
+use region_core_outbound::resolver::Resolver;
+use region_core_outbound::target::Guard;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 use shared::ShipmentId;
@@ -32,7 +34,7 @@ use shared::api::order::Address;
 use url::{Host, Url};
 
 use crate::carrier::{Carrier, CarrierError, CarrierParcel, Consignment, Postage, Rate, Shown};
-use crate::client::{DEADLINES, Deadlines, client};
+use crate::client::{DEADLINES, Deadlines, client, guarded};
 use crate::notice::{Notice, NoticeError};
 
 /// Where EasyPost is.
@@ -85,8 +87,9 @@ pub struct EasyPost {
     webhook_secrets: Vec<SecretString>,
     from: Address,
     http: Http,
-    /// Labels are longer than answers.
-    labels: Http,
+    /// Where labels may lie: the carrier's answer says where, and is not believed.
+    guard: Guard,
+    labels: Http<Resolver>,
 }
 
 impl EasyPost {
@@ -109,13 +112,17 @@ impl EasyPost {
         if secrets.iter().any(odd) || !(1..=MOST_WEBHOOK_SECRETS).contains(&secrets.len()) {
             return Err(EasyPostError::WebhookSecrets);
         }
+        let base = base(&account.url).ok_or_else(|| EasyPostError::Url(account.url.clone()))?;
+        // A sandbox on this machine has its labels there, too.
+        let guard = Guard { loopback: is_loopback(&base) };
         Ok(Self {
-            base: base(&account.url).ok_or_else(|| EasyPostError::Url(account.url.clone()))?,
+            base,
             authorization: authorization(&account.api_key).ok_or(EasyPostError::ApiKey)?,
             webhook_secrets: secrets.clone(),
             from: account.from.clone(),
             http: client(deadlines, ANSWER_BYTES)?,
-            labels: client(deadlines, PDF_BYTES)?,
+            guard,
+            labels: guarded(guard, deadlines, PDF_BYTES)?,
         })
     }
 
@@ -181,8 +188,9 @@ impl Carrier for EasyPost {
 
     /// Without the key: labels lie elsewhere, under addresses that nobody guesses.
     async fn pdf(&self, postage: &Postage) -> Result<Bytes, CarrierError> {
-        let url = Url::parse(&postage.pdf_url).ok().filter(|url| url.scheme() == "https" || self.is_own(url));
-        let url = url.ok_or_else(|| CarrierError::Unknown("the label lies at no https address".to_owned()))?;
+        let url = self.guard.target(&postage.pdf_url);
+        let url =
+            url.map_err(|bad| CarrierError::Unknown(format!("the label lies where none is fetched from: {bad}")))?;
         let (status, pdf) = self.labels.send(Request::get(url.as_str()), Bytes::new()).await?;
         if !status.is_success() || !pdf.starts_with(b"%PDF-") {
             return Err(CarrierError::Unknown(format!("{status} and no PDF where the label should be")));
@@ -198,12 +206,6 @@ impl Carrier for EasyPost {
     }
 }
 
-impl EasyPost {
-    fn is_own(&self, url: &Url) -> bool {
-        url.origin() == self.base.origin()
-    }
-}
-
 fn address(address: &Address) -> Value {
     let Address { name, line1, line2, city, region, postal_code, country } = address;
     json!({
@@ -215,15 +217,19 @@ fn address(address: &Address) -> Value {
 /// A secret goes over TLS, or stays on this machine.
 fn base(text: &str) -> Option<Url> {
     let url = Url::parse(text).ok()?;
-    let loopback = match url.host()? {
-        Host::Domain(name) => name == "localhost",
-        Host::Ipv4(address) => address.is_loopback(),
-        Host::Ipv6(address) => address.is_loopback(),
-    };
-    let safe = url.scheme() == "https" || (url.scheme() == "http" && loopback);
+    let safe = url.has_host() && (url.scheme() == "https" || (url.scheme() == "http" && is_loopback(&url)));
     let plain =
         url.username().is_empty() && url.password().is_none() && url.query().is_none() && url.fragment().is_none();
     (safe && plain).then_some(url)
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
 }
 
 /// The key is the name, and there is no password.
@@ -239,6 +245,8 @@ fn authorization(key: &SecretString) -> Option<HeaderValue> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn account(url: &str, key: &str, secrets: &[&str]) -> Account {
@@ -274,6 +282,35 @@ mod tests {
         let good = account("http://127.0.0.1:7411", "EZTK123", &["swordfish"]);
         let shown = format!("{good:?} {:?}", EasyPost::new(&good).unwrap());
         assert!(!shown.contains("EZTK123") && !shown.contains("swordfish"), "{shown}");
+    }
+
+    #[tokio::test]
+    async fn a_label_is_fetched_from_the_public_internet_alone_unless_the_carrier_is_a_sandbox_here() {
+        let postage = |pdf_url: &str| Postage {
+            carrier: "RoyalMail".to_owned(),
+            tracking_code: "RM1".to_owned(),
+            tracking_url: None,
+            pdf_url: pdf_url.to_owned(),
+            cost: None,
+        };
+        let said = async |base: &str, at: &str| {
+            let deadlines = Deadlines { connect: Duration::from_secs(1), total: Duration::from_secs(2) };
+            let carrier = EasyPost::within(&account(base, "k", &["s"]), deadlines).unwrap();
+            carrier.pdf(&postage(at)).await.unwrap_err().to_string()
+        };
+        for inside in [
+            "https://169.254.169.254/1.pdf",
+            "http://127.0.0.1:1/1.pdf",
+            "https://[::1]/1.pdf",
+            "http://files.example/1.pdf",
+        ] {
+            let error = said(EASYPOST_URL, inside).await;
+            assert!(error.contains("where none is fetched from"), "{inside}: {error}");
+        }
+        let error = said("http://127.0.0.1:7411", "http://127.0.0.1:1/1.pdf").await;
+        assert!(!error.contains("where none is fetched from"), "{error}");
+        let error = said("http://127.0.0.1:7411", "https://10.0.0.1/1.pdf").await;
+        assert!(error.contains("where none is fetched from"), "{error}");
     }
 
     #[test]

@@ -46,7 +46,8 @@ pub use routes::{internal_router, router};
 pub use rules::{Line, ParcelError, pack};
 pub use store::label::{
     HeldLabel, NewLabel, find_key as find_label_key, has_live as has_live_label, keep as keep_label,
-    lock as lock_label, release as release_label, set_state as set_label_state,
+    list_strayed as list_strayed_labels, lock as lock_label, release as release_label, set_state as set_label_state,
+    write_off as write_off_label,
 };
 pub use store::{
     Arrival, Known, NewParcel, all_sent, count_events, count_said, deliver, find_key, is_whole, list, send, taken,

@@ -13,6 +13,7 @@ use region_core_carrier_sandbox::{Hook, Options, Sandbox};
 use region_core_shipping::rules::label::Pauses;
 use region_core_shipping::{
     Account, Deadlines, Departures, EasyPost, NewLabel, NoticeError, Settings, Shipping, keep_label, set_label_state,
+    write_off_label,
 };
 use region_core_store::{Shard, Shards, test_support};
 use region_core_web::Peers;
@@ -22,7 +23,7 @@ use shared::api::order::{Address, Label, LabelState};
 use shared::id::Slot;
 use shared::{OrderId, Problem, Quantity, ShipmentId, Sku};
 use shared_clock::{Clock, Entropy};
-use sqlx::Row;
+use sqlx::{PgConnection, Row};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -142,6 +143,10 @@ impl Shop {
     }
 
     async fn ask(&self, number: u8, service: &str, country: &str) {
+        self.ask_in(&mut self.shard.read().await.unwrap(), number, service, country).await;
+    }
+
+    async fn ask_in(&self, conn: &mut PgConnection, number: u8, service: &str, country: &str) {
         let sku: Sku = "MUG".parse().unwrap();
         let units = |units| BTreeMap::from([(sku.clone(), Quantity::new(units).unwrap())]);
         let key = format!("key-{number}").parse().unwrap();
@@ -156,7 +161,7 @@ impl Shop {
             units: &units(1),
             ordered: &units(9),
         };
-        keep_label(&mut self.shard.read().await.unwrap(), &label).await.unwrap();
+        keep_label(conn, &label).await.unwrap();
     }
 
     async fn label(&self, number: u8) -> Label {
@@ -211,6 +216,23 @@ impl Shop {
         let answer = reqwest::Client::new().post(format!("{}{path}", self.origin)).json(&body).send().await.unwrap();
         assert!(answer.status().is_success(), "{}", answer.status());
         serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap_or_default()
+    }
+
+    /// The carrier's name for a label that it sells behind our back.
+    async fn sell(&self, number: u8, service: &str) -> String {
+        let post = async |path: String, body: Value| -> Value {
+            let asked =
+                reqwest::Client::new().post(format!("{}{path}", self.origin)).basic_auth("k", Some("")).json(&body);
+            asked.send().await.unwrap().error_for_status().unwrap().json().await.unwrap()
+        };
+        let at = json!({ "name": "Ada", "street1": "1 Quay", "city": "Hull", "country": "GB" });
+        let shipment =
+            json!({ "reference": parcel(number), "to_address": at, "from_address": at, "parcel": { "weight": 9 } });
+        let known = post("/v2/shipments".to_owned(), json!({ "shipment": shipment })).await;
+        let rate = known["rates"].as_array().unwrap().iter().find(|rate| rate["service"] == service).unwrap();
+        let reference = known["id"].as_str().unwrap().to_owned();
+        post(format!("/v2/shipments/{reference}/buy"), json!({ "rate": { "id": rate["id"] } })).await;
+        reference
     }
 
     async fn go_on(&self, number: u8) -> Value {
@@ -301,6 +323,56 @@ async fn a_label_goes_back_unless_its_parcel_was_scanned() {
     assert!(kept.problem.unwrap().contains("in_transit"));
     shop.told_of("left", 2).await;
     assert_eq!(shop.sold().await, [(parcel(1).to_string(), true), (parcel(2).to_string(), false)]);
+}
+
+#[tokio::test]
+async fn a_parcel_that_leaves_under_a_label_that_was_given_back_is_noticed_and_nobody_is_told_that_it_left() {
+    let shop = Shop::open(true).await;
+    shop.ask(1, "Standard", "GB").await;
+    shop.until(1, LabelState::Bought).await;
+    shop.void(1).await;
+    shop.until(1, LabelState::Voided).await;
+    for _ in 0..3 {
+        shop.go_on(1).await;
+    }
+    let strayed = shop.when(1, |label| label.strayed_at.is_some()).await;
+    assert_eq!((strayed.state, shop.labelled().await), (LabelState::Voided, 0));
+    let open = sqlx::query("SELECT count(*) FROM labels WHERE is_open");
+    let open: i64 = open.fetch_one(&mut *shop.shard.read().await.unwrap()).await.unwrap().get(0);
+    assert_eq!((open, shop.told.0.lock().unwrap().len()), (0, 0));
+}
+
+#[tokio::test]
+async fn a_label_that_the_carrier_keeps_stays_bought_with_its_words_until_it_is_written_off_and_is_watched_then() {
+    let shop = Shop::open(true).await;
+    shop.ask(1, "Letter", "GB").await;
+    shop.until(1, LabelState::Bought).await;
+    shop.void(1).await;
+    let kept = shop.when(1, |label| label.state == LabelState::Bought && label.problem.is_some()).await;
+    assert!(kept.problem.unwrap().contains("Refund not possible"));
+    let mut conn = shop.shard.read().await.unwrap();
+    write_off_label(&mut conn, parcel(1), &"w".parse().unwrap(), "lost at the counter").await.unwrap();
+    drop(conn);
+    shop.go_on(1).await;
+    let strayed = shop.when(1, |label| label.strayed_at.is_some()).await;
+    assert_eq!(strayed.state, LabelState::WrittenOff);
+    assert!(strayed.problem.unwrap().contains("Refund not possible"), "the carrier's words stay");
+}
+
+#[tokio::test]
+async fn a_label_that_nobody_could_print_and_the_carrier_keeps_lets_its_units_go() {
+    let shop = Shop::open(false).await;
+    let sold = shop.sell(1, "Letter").await;
+    let mut conn = shop.shard.read().await.unwrap();
+    sqlx::raw_sql("BEGIN").execute(&mut *conn).await.unwrap();
+    shop.ask_in(&mut conn, 1, "Letter", "GB").await;
+    let asked = sqlx::query("UPDATE labels SET reference = $1, state = 'to_void'").bind(sold);
+    asked.execute(&mut *conn).await.unwrap();
+    sqlx::raw_sql("COMMIT").execute(&mut *conn).await.unwrap();
+    drop(conn);
+    let refused = shop.until(1, LabelState::Refused).await;
+    assert!(refused.problem.unwrap().contains("Refund not possible"));
+    assert_eq!(shop.labelled().await, 0);
 }
 
 #[tokio::test]

@@ -113,6 +113,8 @@ pub enum Happening {
     Inspected,
     /// Something spoke against it; only who keeps the store is told.
     Reviewed,
+    /// A parcel left although its label had come to nothing: refused, given back or written off; only who keeps the store is told.
+    Strayed,
     /// Somebody of the store did something.
     Desk,
 }

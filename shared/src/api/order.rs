@@ -416,6 +416,8 @@ pub enum LabelState {
     ToVoid,
     /// It was given back. Its units may be sent otherwise.
     Voided,
+    /// Nobody takes it back, and it is not used: who keeps the store has said so. Its units may be sent otherwise.
+    WrittenOff,
     /// Its parcel has left.
     Sent,
     /// Its parcel has arrived.
@@ -448,10 +450,23 @@ pub struct Label {
     pub way: Option<String>,
     /// Why it was refused, or could not be given back.
     pub problem: Option<String>,
+    /// When it was seen that its parcel had left although the label had been refused, given back or written off.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "time::serde::rfc3339::option")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = "date-time"))]
+    pub strayed_at: Option<OffsetDateTime>,
     /// When it was asked for.
     #[serde(with = "time::serde::rfc3339")]
     #[cfg_attr(feature = "openapi", schema(value_type = String, format = "date-time"))]
     pub created_at: OffsetDateTime,
+}
+
+/// A label that nobody takes back is given up: `POST /v1/orders/{order_id}/shipments/{shipment_id}/write-off`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct WriteOff {
+    /// Why, for who keeps the store; 1 to 200 characters.
+    pub reason: String,
 }
 
 /// What is answered where something is asked of a label: it is done soon, and shows in [`Labels`].

@@ -5,6 +5,7 @@ use std::time::Duration;
 use http::Method;
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
+use shared::api::desk::{Happening, Timeline};
 use shared::api::order::{Label, LabelAsked, LabelState, Labels, OrderStatus};
 use shared::{OrderId, ProblemKind, ShipmentId};
 use tests::shopper::key;
@@ -44,7 +45,11 @@ async fn label(operator: &Shopper, order: OrderId, parcel: ShipmentId, state: La
 }
 
 async fn ask(operator: &Shopper, order: OrderId) -> ShipmentId {
-    let wanted = json!({ "label": { "service": "Tracked", "weight_grams": 450 } });
+    ask_for(operator, order, "Tracked").await
+}
+
+async fn ask_for(operator: &Shopper, order: OrderId, service: &str) -> ShipmentId {
+    let wanted = json!({ "label": { "service": service, "weight_grams": 450 } });
     let parcels = format!("/v1/orders/{order}/shipments");
     operator.post_once(&parcels, &key(), &wanted).await.expect(202).json::<LabelAsked>().shipment_id
 }
@@ -100,4 +105,44 @@ async fn a_label_that_is_given_back_lets_its_order_go_by_hand_or_be_called_off()
     let both = json!({ "carrier": "Royal Mail", "label": { "service": "Tracked", "weight_grams": 450 } });
     let field = operator.post_once(&parcels, &key(), &both).await.expect(422).problem();
     assert_eq!(field.members["field"], "label");
+}
+
+#[tokio::test]
+async fn a_label_that_the_carrier_keeps_is_written_off_and_its_order_called_off() {
+    let (shopper, operator, sku) = (Shopper::guest(pop()).await, Shopper::operator(sites()).await, goods::plenty());
+    let order = shopper.buys(&[(&sku, 1)], "tok_success").await.order_id;
+    // The sandbox sells stamps, and takes none back.
+    let parcel = ask_for(&operator, order, "Letter").await;
+    label(&operator, order, parcel, LabelState::Bought).await;
+    let at = format!("/v1/orders/{order}/shipments/{parcel}");
+    operator.post(&format!("{at}/void"), &json!({})).await.expect(202);
+    let kept = async || {
+        let label = label(&operator, order, parcel, LabelState::Bought).await;
+        label.problem.filter(|problem| problem.contains("Refund not possible"))
+    };
+    until("the carrier has refused", LIMIT, kept).await;
+    shopper.post(&format!("/v1/orders/{order}/cancel"), &json!({})).await.expect(409);
+
+    let (write_off, key) = (format!("{at}/write-off"), key());
+    let why = json!({ "reason": "the carrier keeps it" });
+    shopper.post_once(&write_off, &key, &why).await.expect(403);
+    for _ in 0..2 {
+        operator.post_once(&write_off, &key, &why).await.expect(200);
+    }
+    operator.post_once(&write_off, &key, &json!({ "reason": "another" })).await.expect(422);
+    operator.post(&format!("{at}/void"), &json!({})).await.expect(409);
+    assert_eq!(label(&operator, order, parcel, LabelState::WrittenOff).await.strayed_at, None);
+    operator.get(&format!("{at}/label")).await.expect(404);
+    shopper.post(&format!("/v1/orders/{order}/cancel"), &json!({})).await.expect(200);
+
+    // Somebody hands it in all the same: the carrier's notice comes in at the edge, and the desk shows it.
+    assert_eq!(carry(parcel).await["status"], "in_transit");
+    let strayed = async || label(&operator, order, parcel, LabelState::WrittenOff).await.strayed_at;
+    until("it is seen that its parcel has left", LIMIT, strayed).await;
+    let told: Timeline = operator.get(&format!("/v1/orders/{order}/timeline")).await.expect(200).json();
+    let desk: Vec<_> = told.items.iter().filter(|entry| entry.what == Happening::Desk).collect();
+    assert!(desk.iter().any(|entry| entry.detail.as_deref() == Some("write_off: the carrier keeps it")), "{desk:?}");
+    assert!(told.items.iter().any(|entry| entry.what == Happening::Strayed));
+    assert_eq!(shopper.order(order).await.status, OrderStatus::Cancelled);
+    books().money_matches(shopper.tokens.user_id).await;
 }

@@ -71,6 +71,7 @@ const ROUTES: &[(&str, &str, For)] = &[
     ("GET", "/v1/orders/{order_id}/shipments/{shipment_id}/label", For::Keepers),
     ("POST", "/v1/orders/{order_id}/shipments/{shipment_id}/left", For::Keepers),
     ("POST", "/v1/orders/{order_id}/shipments/{shipment_id}/void", For::Keepers),
+    ("POST", "/v1/orders/{order_id}/shipments/{shipment_id}/write-off", For::Keepers),
     ("POST", "/v1/orders/{order_id}/shipments/{shipment_id}/delivered", For::Keepers),
     ("GET", "/v1/orders/{order_id}/notifications", For::Keepers),
     ("POST", "/v1/orders/{order_id}/notifications/{notification_id}/resend", For::Keepers),

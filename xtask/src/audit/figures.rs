@@ -23,14 +23,17 @@ pub(crate) struct Figures {
     /// Events that wait for another try, and those that were set aside.
     pub(crate) retries: u64,
     pub(crate) dead_letters: u64,
+    /// Parcels that left although their labels had come to nothing.
+    pub(crate) strayed: u64,
 }
 
 pub(super) async fn count(cut: &mut Cut, (skus, units): (u64, Units)) -> anyhow::Result<Figures> {
     let mut all = Figures { shards: cut.shards.len() as u64, skus, units, ..Figures::default() };
     for shard in &mut cut.shards {
-        let (pending, cancelled, captured, refunded): (i64, i64, i64, i64) = sqlx::query_as(
+        let (pending, cancelled, strayed, captured, refunded): (i64, i64, i64, i64, i64) = sqlx::query_as(
             "SELECT (SELECT count(*) FROM orders WHERE status = 'PENDING'),
                     (SELECT count(*) FROM orders WHERE status = 'CANCELLED'),
+                    (SELECT count(*) FROM labels WHERE strayed_at IS NOT NULL),
                     coalesce(sum(captured_minor), 0)::bigint, coalesce(sum(refunded_minor), 0)::bigint
              FROM payments",
         )
@@ -45,6 +48,7 @@ pub(super) async fn count(cut: &mut Cut, (skus, units): (u64, Units)) -> anyhow:
         all.refunded_minor += refunded;
         all.retries += shard.rows("event_retries");
         all.dead_letters += shard.rows("dead_letters");
+        all.strayed += strayed.unsigned_abs();
     }
     Ok(all)
 }
@@ -55,7 +59,8 @@ impl Display for Figures {
         write!(
             f,
             "{} shards, {} orders ({} pending, {} confirmed, {} cancelled), {} units of {} SKUs received = {} free \
-             + {} reserved + {} sold + {} in flight, {} captured and {} refunded (minor units), {} dead letters",
+             + {} reserved + {} sold + {} in flight, {} captured and {} refunded (minor units), {} dead letters, \
+             {} parcels under labels that came to nothing",
             self.shards,
             self.orders,
             self.pending,
@@ -69,7 +74,8 @@ impl Display for Figures {
             units.in_flight,
             self.captured_minor,
             self.refunded_minor,
-            self.dead_letters
+            self.dead_letters,
+            self.strayed
         )
     }
 }

@@ -16,6 +16,9 @@ pub(crate) struct Layout {
     /// The payment provider's own log, if there is one to compare with.
     #[serde(default)]
     pub(crate) provider: Option<ProviderLog>,
+    /// The carrier sandbox's own log, if there is one to compare with.
+    #[serde(default)]
+    pub(crate) carrier: Option<PathBuf>,
     /// Orders that a client was told of: one JSON object a line.
     #[serde(default)]
     pub(crate) acknowledged: Option<PathBuf>,
@@ -71,7 +74,7 @@ impl Layout {
         let core: Core =
             toml::from_str(&text).map_err(|error| anyhow::anyhow!("{}: {}", config.display(), error.message()))?;
         let provider = Some(ProviderLog::Http(core.payment.url));
-        Ok(Self { shards: core.shards, catalog: core.catalog.primary_url, provider, acknowledged: None })
+        Ok(Self { shards: core.shards, catalog: core.catalog.primary_url, provider, carrier: None, acknowledged: None })
     }
 
     /// The system that a JSON file describes in this structure's own words.

@@ -94,6 +94,7 @@ rules! {
     SHIPMENTS_UNITS = "shipments.units", "what has left of a line is what its parcels hold, and never more than was ordered";
     SHIPMENTS_STATES = "shipments.states", "an order is SHIPPED with its first parcel, DELIVERED when all of it has arrived";
     SHIPMENTS_LABELS = "shipments.labels", "units are kept for live labels alone, and a label that was used is on its own parcel";
+    SHIPMENTS_CARRIER = "shipments.carrier", "every label that the carrier's own log knows as paid for is ours, and none is paid for twice";
     RETURNS_UNITS = "returns.units", "what came back had left, and what became of it is in the stock's ledger, unit by unit";
     EVENTS_INBOX = "events.inbox", "no consumer has handled an event twice";
     EVENTS_HANDLED = "events.handled", "every event is handled, waits for another try, or was set aside";
@@ -104,6 +105,7 @@ rules! {
     QUIET_ORDERS = "quiet.orders", "no order is PENDING longer than it may be";
     QUIET_PAYMENTS = "quiet.payments", "no payment waits longer than it may";
     QUIET_EVENTS = "quiet.events", "no event waits longer for another try than it may";
+    QUIET_LABELS = "quiet.labels", "no label is being bought or given back longer than it may be";
     QUIET_TRANSFERS = "quiet.transfers", "no unit is in flight longer than it may be, nor more than 1 % of a SKU";
 }
 
@@ -115,7 +117,7 @@ fn local() -> impl Iterator<Item = &'static LocalRule> {
 
 /// The queries that find, without patience, whatever a shard still has to do by itself.
 pub(super) fn under_way() -> impl Iterator<Item = &'static Check> {
-    let waiting = [QUIET_ORDERS, QUIET_PAYMENTS, QUIET_EVENTS, EVENTS_HANDLED];
+    let waiting = [QUIET_ORDERS, QUIET_PAYMENTS, QUIET_EVENTS, QUIET_LABELS, EVENTS_HANDLED];
     local().filter(move |local| waiting.contains(&local.rule)).flat_map(|local| local.checks)
 }
 

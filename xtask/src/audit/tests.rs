@@ -159,8 +159,16 @@ each_is_found! {
     an_order_that_arrived_without_its_parcel: [SHIPMENTS_STATES], on 1,
         "UPDATE shipments SET delivered_at = NULL WHERE delivered_at IS NOT NULL";
     units_kept_for_no_label: [SHIPMENTS_LABELS], on 1, "UPDATE sent_units SET labelled = labelled + 1 WHERE sent < ordered";
-    a_label_that_was_used_and_is_on_no_parcel: [SHIPMENTS_LABELS], on 1,
+    a_label_that_was_used_and_is_on_no_parcel: [SHIPMENTS_LABELS, SHIPMENTS_CARRIER], on 1,
         "UPDATE labels SET tracking_code = 'T0' WHERE state = 'sent'";
+    a_label_under_a_name_that_the_carrier_does_not_know: [SHIPMENTS_CARRIER], on 1,
+        "UPDATE labels SET reference = 'shp_0' WHERE state = 'arrived'";
+    a_label_that_nobody_takes_back_and_nobody_writes_off: [QUIET_LABELS], on 1,
+        "INSERT INTO labels (shipment_id, order_id, key, request_hash, service, weight_grams, destination, state, changed_at)
+         SELECT overlay(order_id::text placing '5' from 23)::uuid, order_id, 'stuck', request_hash, service, weight_grams, destination, 'to_void',
+             shard_now() - interval '2 days' FROM labels WHERE state = 'sent';
+         INSERT INTO label_lines SELECT shipment_id, 'MUG', 1 FROM labels WHERE state = 'to_void';
+         UPDATE sent_units SET labelled = 1 WHERE sku = 'MUG' AND sent = 1";
     an_order_that_went_on_while_it_waited: [ORDERS_REVIEWS], on 1,
         "INSERT INTO order_reviews (order_id, score, reasons)
          SELECT order_id, 60, '{many_orders_on_card}' FROM orders WHERE status = 'CONFIRMED' LIMIT 1";
@@ -348,6 +356,34 @@ async fn money_that_moved_without_an_order_or_twice_is_found() {
     let world = World::running().await;
     world.provider("pay_3", r#""fact":"captured""#);
     assert_eq!(broken(&world, Demand::Running).await, [PAYMENTS_PROVIDER.name]);
+}
+
+#[tokio::test]
+async fn a_label_that_was_paid_for_and_is_not_ours_or_ours_twice_is_found() {
+    let world = World::running().await;
+    let created = r#""fact":"created","reference":"a stranger's""#;
+    world.carrier("shp_x", created);
+    assert_eq!(broken(&world, Demand::Running).await, [""; 0], "known and never bought: nothing was paid");
+    world.carrier("shp_x", r#""fact":"bought","service":1,"tracking_code":"X""#);
+    assert_eq!(broken(&world, Demand::Running).await, [SHIPMENTS_CARRIER.name]);
+}
+
+#[tokio::test]
+async fn a_label_that_is_being_given_back_is_no_rest() {
+    let world = World::at_rest().await;
+    world
+        .shard(
+            2,
+            "INSERT INTO labels (shipment_id, order_id, key, request_hash, service, weight_grams, destination, state)
+             SELECT overlay(order_id::text placing '5' from 23)::uuid, order_id, 'l', sha256('l'), 'Tracked', 450, '{}', 'to_void' FROM orders;
+             INSERT INTO label_lines SELECT shipment_id, 'MUG', 1 FROM labels;
+             INSERT INTO sent_units (order_id, sku, ordered, sent, labelled)
+             SELECT order_id, sku, quantity, 0, CASE sku WHEN 'MUG' THEN 1 ELSE 0 END FROM line_items",
+        )
+        .await;
+    assert_eq!(broken(&world, Demand::Running).await, [""; 0]);
+    assert_eq!(broken(&world, Demand::Settled).await, [QUIET_LABELS.name]);
+    assert!(settle(&world.layout, std::time::Duration::ZERO).await.unwrap().is_none());
 }
 
 #[tokio::test]

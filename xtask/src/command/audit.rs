@@ -13,7 +13,7 @@ use crate::site::Site;
 
 /// What `--help` says after the options.
 const TEACHES: &str = "\
-Looks at the databases themselves, at the payment provider's own log, and at nothing that a core believes. It only reads, in one
+Looks at the databases themselves, at the payment provider's and the carrier's own logs, and at nothing that a core believes. It only reads, in one
 consistent cut, and may be run at any time while the store sells. Each rule is named with the rows it looked at; of a broken one
 the first 20 rows are named by shard, table and key.
 
@@ -26,7 +26,7 @@ Examples:
       {\"order_id\": \"…\", \"user_id\": \"…\", \"key\": \"…\", \"total_minor\": 1250, \"currency\": \"GBP\"}
   cargo xtask audit --layout system.json              a system that `up` did not start:
       {\"shards\": [{\"id\": 1, \"region\": \"eu\", \"url\": \"postgres://…\"}], \"catalog\": \"postgres://…\",
-       \"provider\": {\"journal\": \"…/payments.log\"} or {\"http\": \"http://…\"}}";
+       \"provider\": {\"journal\": \"…/payments.log\"} or {\"http\": \"http://…\"}, \"carrier\": \"…/parcels.log\"}";
 
 /// What to look at, and how strictly.
 #[derive(Debug, clap::Args)]
@@ -35,7 +35,7 @@ pub(crate) struct Options {
     /// A client's own list of orders that were acknowledged to it, one JSON object a line.
     #[arg(long, value_name = "FILE")]
     acknowledged: Option<PathBuf>,
-    /// Waits so long until nothing is under way; then a PENDING order, a waiting payment or event, or a unit in flight
+    /// Waits so long until nothing is under way; then a PENDING order, a waiting payment, label or event, or a unit in flight
     /// is a breach.
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(0..=86_400))]
     settle: Option<u64>,
@@ -88,6 +88,7 @@ fn running(instance: &Instance) -> anyhow::Result<Layout> {
     if journal.is_file() {
         layout.provider = Some(ProviderLog::Journal(journal));
     }
+    layout.carrier = Some(instance.root.join("carrier-sandbox").join("parcels.log")).filter(|log| log.is_file());
     Ok(layout)
 }
 

@@ -13,9 +13,12 @@ use crate::workspace::Workspace;
 
 /// What `--help` says after the options.
 const TEACHES: &str = "\
-What befalls the store, by the seed, every 1 to 3 s: cores, shards, Redis, the PoP and the payment provider are killed and started
-again, or stopped for seconds; links between them are cut, slow, or lose, double and overtake. The provider loses answers, fails before
-and after the fact, answers late, and forgets the idempotency keys that it was sent.
+What befalls the store, by the seed, every 1 to 3 s: cores, shards, Redis, the PoP, the payment provider and the carrier are killed and
+started again, or stopped for seconds; links between them are cut, slow, or lose, double and overtake. Provider and carrier lose
+answers, fail before and after the fact, and answer late; the provider forgets the idempotency keys that it was sent.
+
+Meanwhile a third of the accepted orders is in the hands of who keeps the store: sent by hand and by label, delivered, returned and looked
+at, paid back in parts by two at once, called off while they are sent, their labels given back or written off.
 
 Exit code: 0 every promise was kept; 1 one was broken, which a run with --bug must come to; 2 nobody knows, for the run could not
 be carried out: something could not be built, started or read, a part did not come back, or no core came to a failpoint.";
@@ -85,7 +88,7 @@ pub(crate) async fn run(workspace: &Workspace, options: &Options) -> Judged {
     if !report.audit.is_clean() {
         eprintln!("{}", report.audit);
     }
-    eprintln!("history, acknowledged orders and schedule: {}", report.folder.display());
+    eprintln!("history, acknowledged orders, deeds and schedule: {}", report.folder.display());
     console::show(&report, options.json)?;
     if report.is_green() {
         return Ok(());

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use serde::Deserialize;
 use shared::OrderId;
 use sqlx::{Connection as _, PgConnection};
 use tokio::time::Instant;
@@ -14,6 +15,8 @@ use crate::movements::{Movement, MovementLog};
 
 /// How often the store is asked whether it is quiet.
 const LOOK: Duration = Duration::from_millis(250);
+/// How long a label is kept for who has begun to ask about it.
+const LABELS_LEASED: Duration = Duration::from_secs(120);
 
 /// An order as a shard keeps it under a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +51,16 @@ pub(super) struct UnderWay {
     pub(super) payments: i64,
     pub(super) transfers: i64,
     pub(super) events: i64,
+    pub(super) labels: i64,
+}
+
+/// A parcel that has left, or a label that was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Parcel {
+    pub(super) order_id: OrderId,
+    pub(super) key: String,
+    pub(super) shipment_id: String,
+    pub(super) left: bool,
 }
 
 /// Everything that is written down.
@@ -56,6 +69,22 @@ pub(super) struct Books {
     pub(super) kept: Vec<Kept>,
     pub(super) stock: BTreeMap<String, Stock>,
     pub(super) movements: Vec<Movement>,
+    pub(super) parcels: Vec<Parcel>,
+    /// Our names of the parcels for which the carrier has sold a label and not taken it back, each as often as it did.
+    pub(super) labels_paid: Vec<String>,
+}
+
+/// What the carrier says that it sold.
+#[derive(Deserialize)]
+struct CarrierLog {
+    labels: Vec<SoldLabel>,
+}
+
+#[derive(Deserialize)]
+struct SoldLabel {
+    #[serde(default)]
+    reference: Option<String>,
+    refunded: bool,
 }
 
 /// The shards' databases, reached without the proxies.
@@ -63,7 +92,8 @@ pub(super) struct Books {
 pub(super) struct Shards(pub(super) BTreeMap<u16, String>);
 
 impl Shards {
-    /// Waits until nothing is under way; tells how long that took, or what still was when the time was over.
+    /// Waits until nothing is under way; tells how long that took, or what still was when the time was over. Labels may take
+    /// longer: who died while he asked the carrier about one keeps others off it for [`LABELS_LEASED`].
     pub(super) async fn quiet(&self, within: Duration) -> anyhow::Result<Result<Duration, UnderWay>> {
         let begun = Instant::now();
         loop {
@@ -71,7 +101,8 @@ impl Shards {
             if under_way == UnderWay::default() {
                 return Ok(Ok(begun.elapsed()));
             }
-            if begun.elapsed() >= within {
+            let only_labels = under_way == UnderWay { labels: under_way.labels, ..UnderWay::default() };
+            if begun.elapsed() >= if only_labels { within + LABELS_LEASED } else { within } {
                 return Ok(Err(under_way));
             }
             tokio::time::sleep(LOOK).await;
@@ -82,20 +113,22 @@ impl Shards {
         let mut sum = UnderWay::default();
         for (shard, url) in &self.0 {
             let mut shard = connect(*shard, url).await?;
-            let (orders, payments, transfers, events): (i64, i64, i64, i64) =
+            let (orders, payments, transfers, events, labels): (i64, i64, i64, i64, i64) =
                 sqlx::query_as(UNDER_WAY).fetch_one(&mut shard).await.context("cannot ask what is under way")?;
             sum.orders += orders;
             sum.payments += payments;
             sum.transfers += transfers;
             sum.events += events;
+            sum.labels += labels;
             shard.close().await?;
         }
         Ok(sum)
     }
 
     /// Reads all orders under keys that begin so, all stock, and all movements of money.
-    pub(super) async fn read(&self, prefix: &str, sandbox: &str) -> anyhow::Result<Books> {
-        let mut books = Books { movements: MovementLog::at(sandbox)?.all().await?, ..Books::default() };
+    pub(super) async fn read(&self, prefix: &str, (sandbox, carrier): (&str, &str)) -> anyhow::Result<Books> {
+        let movements = MovementLog::at(sandbox)?.all().await?;
+        let mut books = Books { movements, labels_paid: labels_paid(carrier).await?, ..Books::default() };
         for (&number, url) in &self.0 {
             let mut shard = connect(number, url).await?;
             let rows: Vec<KeptRow> = sqlx::query_as(
@@ -116,6 +149,14 @@ impl Shards {
                 payment_id,
             }));
             books.count(&mut shard).await?;
+            let parcels: Vec<(Uuid, String, String, bool)> =
+                sqlx::query_as(PARCELS).bind(prefix).fetch_all(&mut shard).await.context("cannot read the parcels")?;
+            books.parcels.extend(parcels.into_iter().map(|(order, key, shipment_id, left)| Parcel {
+                order_id: OrderId::from_uuid(order),
+                key,
+                shipment_id,
+                left,
+            }));
             shard.close().await?;
         }
         Ok(books)
@@ -186,17 +227,33 @@ impl Books {
     }
 }
 
-/// Orders that are undecided, payments that wait for an exchange or for their order's decision, transfers of which one half
-/// is missing, events that a consumer has not taken yet.
+/// Every parcel once: under a label it has the label's id.
+const PARCELS: &str = "
+    SELECT order_id, key::text, shipment_id::text, true FROM shipments WHERE starts_with(key, $1)
+    UNION ALL
+    SELECT order_id, key::text, shipment_id::text, false FROM labels
+    WHERE starts_with(key, $1) AND shipment_id NOT IN (SELECT shipment_id FROM shipments)";
+
+async fn labels_paid(carrier: &str) -> anyhow::Result<Vec<String>> {
+    let asked = reqwest::Client::builder().no_proxy().build()?.get(format!("{carrier}/log")).send().await?;
+    let log: CarrierLog = asked.error_for_status()?.json().await.context("the carrier's log")?;
+    let kept = log.labels.into_iter().filter(|label| !label.refunded);
+    Ok(kept.map(|label| label.reference.unwrap_or_default()).collect())
+}
+
+/// Orders that are undecided, payments that wait for an exchange or for their order's decision and money that is to go back,
+/// transfers of which one half is missing, events that a consumer has not taken yet, labels that are being bought or given back.
 const UNDER_WAY: &str = "
     SELECT (SELECT count(*) FROM orders WHERE status = 'PENDING'),
            (SELECT count(*) FROM payments WHERE state IN
-               ('to_create', 'to_authorize', 'to_confirm', 'to_capture', 'to_void', 'to_refund')),
+               ('to_create', 'to_authorize', 'to_confirm', 'to_capture', 'to_void', 'to_refund'))
+               + (SELECT count(*) FROM refunds WHERE is_open),
            (SELECT count(*) FROM transfers_in WHERE state = 'pending')
                + (SELECT count(*) FROM transfers_out WHERE state = 'sent'),
            (SELECT count(*) FROM event_retries)
                + (SELECT count(*) FROM orders JOIN payments USING (order_id)
-                  WHERE status = 'CANCELLED' AND state IN ('authorized', 'captured', 'challenge_required'))";
+                  WHERE status = 'CANCELLED' AND state IN ('authorized', 'captured', 'challenge_required')),
+           (SELECT count(*) FROM labels WHERE state IN ('to_buy', 'to_void'))";
 
 async fn connect(number: u16, url: &str) -> anyhow::Result<PgConnection> {
     PgConnection::connect(url).await.with_context(|| format!("cannot reach the database of shard {number}"))

@@ -13,19 +13,19 @@ use xtask_system::{Part, System};
 
 use super::books::{self, Shards};
 use super::failpoint;
-use super::schedule::{Action, Death, PROVIDER, Step};
+use super::schedule::{Action, CARRIER, Death, PROVIDER, Step};
 
 /// A part that ended by itself is tried again this often in the end: a killed Postgres may still let go of its memory.
 const TRIES: u32 = 10;
 const PAUSE: Duration = Duration::from_millis(300);
 /// How long a core may take to come to the place where it is to die: some seconds until it is found again, some orders.
 const DIES_WITHIN: Duration = Duration::from_secs(30);
-/// How long the payment provider may take to hear how it is to fail.
+/// How long the payment provider or the carrier may take to hear how it is to fail.
 const HEARS_WITHIN: Duration = Duration::from_secs(10);
 
-/// How the payment provider was told to fail.
+/// How the payment provider or the carrier was told to fail.
 #[derive(Clone, Copy, Debug, Default)]
-struct Provider {
+struct Mischief {
     drop_answer: f64,
     fail_before: f64,
     fail_after: f64,
@@ -39,7 +39,8 @@ pub(super) struct Chaos<'a> {
     catalog: String,
     down: BTreeSet<String>,
     moved: Vec<(u16, Vec<i16>)>,
-    provider: Provider,
+    provider: Mischief,
+    carrier: Mischief,
     /// What broke without having been told to.
     pub(super) surprises: Vec<String>,
     pub(super) faults: u32,
@@ -48,7 +49,8 @@ pub(super) struct Chaos<'a> {
 impl<'a> Chaos<'a> {
     pub(super) fn new(system: &'a mut System, shards: &'a Shards, catalog: String) -> Self {
         let (down, moved, surprises) = (BTreeSet::new(), Vec::new(), Vec::new());
-        Self { system, shards, catalog, down, moved, provider: Provider::default(), surprises, faults: 0 }
+        let (provider, carrier) = (Mischief::default(), Mischief::default());
+        Self { system, shards, catalog, down, moved, provider, carrier, surprises, faults: 0 }
     }
 
     /// Does each step at its time, and lets what was done last for as long as the load does. An error is of the harness.
@@ -87,8 +89,9 @@ impl<'a> Chaos<'a> {
         });
         join_all(parts).await.into_iter().collect::<Result<Vec<()>, _>>().context("a part does not come back")?;
         self.down.clear();
-        self.provider = Provider::default();
-        self.provide().await
+        (self.provider, self.carrier) = (Mischief::default(), Mischief::default());
+        self.provide().await?;
+        self.carry().await
     }
 
     async fn act(&mut self, action: &Action) -> anyhow::Result<()> {
@@ -105,6 +108,10 @@ impl<'a> Chaos<'a> {
                     // A new process fails nobody until it is told again.
                     self.part(name)?.ready().await?;
                     self.provide().await?;
+                }
+                if name == CARRIER {
+                    self.part(name)?.ready().await?;
+                    self.carry().await?;
                 }
             }
             Action::Pause(name) => self.part(name)?.process().pause(),
@@ -126,14 +133,24 @@ impl<'a> Chaos<'a> {
             }
             Action::PublishMap => self.publish().await?,
             &Action::Provider { drop_answer, fail_before, fail_after } => {
-                self.provider = Provider { drop_answer, fail_before, fail_after, ..self.provider };
+                self.provider = Mischief { drop_answer, fail_before, fail_after, ..self.provider };
                 self.provide().await?;
+            }
+            &Action::Carrier { drop_answer, fail_before, fail_after } => {
+                self.carrier = Mischief { drop_answer, fail_before, fail_after, ..self.carrier };
+                self.carry().await?;
+            }
+            Action::SlowCarrier(delay) => {
+                self.carrier.delay = *delay;
+                self.carry().await?;
             }
             Action::SlowProvider(delay) => {
                 self.provider.delay = *delay;
                 self.provide().await?;
             }
-            Action::ForgetKeys => self.control("/control/forget-keys", &json!({})).await?,
+            Action::ForgetKeys => {
+                control(&self.system.addresses.sandbox, "/control/forget-keys", &json!({})).await?;
+            }
         }
         Ok(())
     }
@@ -153,18 +170,12 @@ impl<'a> Chaos<'a> {
 
     /// Tells the payment provider how to fail; on other dice each time.
     async fn provide(&self) -> anyhow::Result<()> {
-        let Provider { drop_answer, fail_before, fail_after, delay } = self.provider;
-        let body = json!({
-            "seed": self.faults, "drop_answer": drop_answer, "fail_before": fail_before, "fail_after": fail_after,
-            "delay_ms": delay.as_millis(),
-        });
-        self.control("/control", &body).await
+        control(&self.system.addresses.sandbox, "/control", &self.provider.body(self.faults)).await
     }
 
-    async fn control(&self, path: &str, body: &serde_json::Value) -> anyhow::Result<()> {
-        let client = reqwest::Client::builder().no_proxy().timeout(HEARS_WITHIN).build()?;
-        client.post(format!("{}{path}", self.system.addresses.sandbox)).json(body).send().await?.error_for_status()?;
-        Ok(())
+    /// The same for the carrier.
+    async fn carry(&self) -> anyhow::Result<()> {
+        control(&self.system.addresses.carrier, "/control", &self.carrier.body(self.faults)).await
     }
 
     /// Parts that ended though nobody killed them are started again, as a supervisor would, and told about.
@@ -181,6 +192,22 @@ impl<'a> Chaos<'a> {
         }
         Ok(())
     }
+}
+
+impl Mischief {
+    fn body(self, seed: u32) -> serde_json::Value {
+        let Self { drop_answer, fail_before, fail_after, delay } = self;
+        json!({
+            "seed": seed, "drop_answer": drop_answer, "fail_before": fail_before, "fail_after": fail_after,
+            "delay_ms": delay.as_millis(),
+        })
+    }
+}
+
+async fn control(origin: &str, path: &str, body: &serde_json::Value) -> anyhow::Result<()> {
+    let client = reqwest::Client::builder().no_proxy().timeout(HEARS_WITHIN).build()?;
+    client.post(format!("{origin}{path}")).json(body).send().await?.error_for_status()?;
+    Ok(())
 }
 
 /// Lets a core die at one place after the other: whenever it is started, it is told the next one. A core that does not die

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::client::{Answer, Next, Outcome, Patience, TOO_LONG};
 use super::goods::{Goods, Paying, Wish};
+use super::hands::{Basket, Fate, Sold};
 use super::history::{Asked, History};
 
 /// Longer than the PoP's own deadline, so that its answer is heard.
@@ -61,6 +62,11 @@ impl Door {
                 Err(_) => tokio::time::sleep(PAUSE).await,
             }
         }
+    }
+
+    /// A request from that region.
+    pub(super) fn request(&self, region: usize, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
+        self.near[region].request(method, format!("{}{path}", self.origin))
     }
 
     /// Places an order and keeps asking until it is known what became of it, or patience is over.
@@ -129,11 +135,13 @@ pub(super) struct Load<'a> {
     pub(super) regions: usize,
     pub(super) paying: Paying,
     pub(super) shoppers: usize,
+    /// Where accepted orders are put that somebody of the store takes in hand.
+    pub(super) basket: Option<Basket>,
 }
 
 impl Load<'_> {
     /// Places them all; those under way when the time is over are seen through.
-    pub(super) async fn run(&self) -> anyhow::Result<()> {
+    pub(super) async fn run(self) -> anyhow::Result<()> {
         let (next, begun, failed) = (AtomicU32::new(0), Instant::now(), AtomicBool::new(false));
         let shopping = (0..self.shoppers).map(|_| self.shop(&next, begun, &failed));
         try_join_all(shopping).await.map(|_: Vec<()>| ()).context("the load stopped")
@@ -156,7 +164,14 @@ impl Load<'_> {
                 _ => (self.door.guest(region).await.inspect_err(|_| failed.store(true, Ordering::Relaxed))?, 0),
             };
             let key = format!("{}{number:06}", self.prefix);
-            self.door.place(&guest, &key, &wish, self.history).await;
+            if let Outcome::Ok { order_id, total } = self.door.place(&guest, &key, &wish, self.history).await
+                && let Some(basket) = &self.basket
+                && Fate::of(self.seed, number) != Fate::Waits
+            {
+                let sold = Sold { number, region, guest: guest.clone(), order_id, items: wish.items, total };
+                // What finds no room is left alone.
+                let _ = basket.try_send(sold);
+            }
             guests[region] = Some((guest, placed + 1));
         }
         Ok(())

@@ -23,6 +23,8 @@ pub(crate) struct Report {
     pub(crate) faults: u32,
     pub(crate) seconds: f64,
     pub(crate) verdict: Verdict,
+    /// Parcels, refunds and cancellations that who keeps the store asked for and was told yes.
+    pub(crate) by_hand: u64,
     /// Units of scarce SKUs: all, and those left in the end though somebody still wanted them.
     pub(crate) scarce_units: u64,
     pub(crate) stranded: u64,
@@ -85,7 +87,8 @@ impl Display for Report {
             f,
             "seed {}{told}: {} faults in {:.0} s, {asked} orders asked for ({ok} ok, {fail} refused, {unknown} unknown of \
              which {unknown_placed} placed): {} unreasonable refusals, {} lost, {} doubled, {} phantom, {} SKUs oversold, {} units astray, {} charges \
-             without order, {} orders without charge, {} of {} scarce units stranded, {quiet}, {} audit breaches: {}",
+             without order, {} orders without charge, {} payments over-refunded, {} parcels doubled, {} parcels otherwise than \
+             said, {} labels paid twice ({} things done by hand), {} of {} scarce units stranded, {quiet}, {} audit breaches: {}",
             self.seed,
             self.faults,
             self.seconds,
@@ -97,6 +100,11 @@ impl Display for Report {
             verdict.astray,
             verdict.charged_without_order,
             verdict.confirmed_without_charge,
+            verdict.over_refunded,
+            verdict.parcels_doubled,
+            verdict.parcels_wrong,
+            verdict.labels_paid_twice,
+            self.by_hand,
             self.stranded,
             self.scarce_units,
             self.audit.breaches,

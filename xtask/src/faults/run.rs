@@ -8,19 +8,21 @@ use std::time::Duration;
 use anyhow::Context as _;
 use shared_clock::Entropy;
 use tokio::time::Instant;
+use xtask_system::operator::{self, Operator};
 use xtask_system::postgres::PostgresPrograms;
 use xtask_system::tools::{Tools, servers};
-use xtask_system::{Guardian, Layout, Plan, Ports, Programs, RegionPlan, ServiceUser, System};
+use xtask_system::{Addresses, Guardian, Layout, Plan, Ports, Programs, RegionPlan, ServiceUser, System};
 
 use super::books::Shards;
 use super::chaos::Chaos;
 use super::client::Outcome;
 use super::goods::{Demand, Good, Goods};
+use super::hands::{Basket, Hands};
 use super::history::History;
 use super::load::{Door, Load};
 use super::report::Report;
 use super::scenario::Scenario;
-use super::schedule::Step;
+use super::schedule::{CARRIER, Step};
 use super::verdict::Verdict;
 use crate::audit;
 use crate::build;
@@ -29,6 +31,8 @@ use crate::workspace::Workspace;
 
 /// How long the store may take to come to rest after the faults.
 const QUIET_WITHIN: Duration = Duration::from_secs(60);
+/// How much longer than the load who keeps the store is busy: what he has not finished by then stays as it is.
+const HANDS_LONGER: Duration = Duration::from_secs(15);
 /// How long new goods may take to be for sale.
 const FOR_SALE_WITHIN: Duration = Duration::from_secs(30);
 /// How often that is asked.
@@ -65,7 +69,8 @@ async fn run_on_a_store(
     std::fs::write(folder.join("schedule.txt"), format!("seed {}\n{schedule}", scenario.seed))?;
     let system = start(&folder, programs, scenario, &goods, console).await?;
     console.clear();
-    let mut run = Run { scenario, goods, history: History::begin(&folder)?, folder, system };
+    let operator = if scenario.hands { Some(appoint(&system, scenario).await?) } else { None };
+    let mut run = Run { scenario, goods, history: History::begin(&folder)?, folder, system, operator };
     let report = run.carry_out(&steps).await?;
     let Run { system, .. } = run;
     let layout = system.layout.clone();
@@ -82,6 +87,7 @@ struct Run<'a> {
     history: History,
     folder: PathBuf,
     system: System,
+    operator: Option<Operator>,
 }
 
 impl Run<'_> {
@@ -91,20 +97,31 @@ impl Run<'_> {
         let door = Door::at(&self.system.addresses.shop, self.scenario.regions.len(), self.scenario.patience)?;
         let catalog = self.catalog()?;
         let prefix = format!("{}-", self.scenario.name());
-        let load = load(self.scenario, &self.goods, &self.history, &door, &prefix);
+        let (hands, basket) = self.hands(&door, &prefix)?.unzip();
+        let load = load(self.scenario, &self.goods, &self.history, (&door, basket), &prefix);
         let mut chaos = Chaos::new(&mut self.system, &shards, catalog.clone());
         let breaking = async {
             chaos.run(steps, self.scenario.duration).await?;
             chaos.heal().await
         };
-        tokio::try_join!(load.run(), breaking)?;
+        let keeping = async {
+            if let Some(hands) = &hands {
+                hands.run().await;
+            }
+            anyhow::Ok(())
+        };
+        tokio::try_join!(load.run(), breaking, keeping)?;
+        let deeds = hands.as_ref().map(Hands::deeds).unwrap_or_default();
+        let told: String = deeds.iter().map(|deed| format!("{deed:?}\n")).collect();
+        std::fs::write(self.folder.join("deeds.txt"), told).context("what was done by hand cannot be written down")?;
         let (faults, surprises) = (chaos.faults, std::mem::take(&mut chaos.surprises));
         let seconds = begun.elapsed().as_secs_f64();
         let first = shards.quiet(QUIET_WITHIN).await?;
         self.buy_what_is_left(&door, &prefix).await?;
         let quiet = first.and(shards.quiet(QUIET_WITHIN).await?).and(first);
         let asked = self.history.so_far()?;
-        let books = shards.read(&prefix, &self.system.addresses.sandbox).await?;
+        let Addresses { sandbox, carrier, .. } = &self.system.addresses;
+        let books = shards.read(&prefix, (sandbox, carrier)).await?;
         let audit = self.audit(&shards, catalog).await?;
         let scarce = |good: &&Good| good.demand == Demand::Scarce;
         let left = |good: &Good| books.stock.get(good.sku.as_str()).map_or(0, |stock| stock.free);
@@ -114,7 +131,8 @@ impl Run<'_> {
             failpoints: self.scenario.failpoints.iter().map(|place| place.name).collect(),
             faults,
             seconds,
-            verdict: Verdict::of(&asked, &books),
+            verdict: Verdict::of(&asked, &deeds, &books),
+            by_hand: deeds.iter().filter(|deed| deed.done == Some(true)).count() as u64,
             scarce_units: self.goods.all.iter().filter(scarce).map(|good| good.units.unsigned_abs()).sum(),
             stranded: self.goods.all.iter().filter(scarce).map(|good| left(good).unsigned_abs()).sum(),
             quiet_after_seconds: quiet.ok().map(|after| after.as_secs_f64()),
@@ -127,6 +145,16 @@ impl Run<'_> {
             report.surprises.push(format!("still under way after {} s: {under_way:?}", QUIET_WITHIN.as_secs()));
         }
         Ok(report)
+    }
+
+    /// The people of the store, if the scenario has some.
+    fn hands<'a>(&self, door: &'a Door, prefix: &'a str) -> anyhow::Result<Option<(Hands<'a>, Basket)>> {
+        let Some(Operator { email, password_file }) = &self.operator else { return Ok(None) };
+        let password = std::fs::read_to_string(password_file)
+            .with_context(|| format!("cannot read {}", password_file.display()))?;
+        let who = (*email, password.trim().to_owned());
+        let over = Instant::now() + self.scenario.duration + HANDS_LONGER;
+        Hands::at(door, &self.system.addresses.carrier, who, (self.scenario.seed, prefix), over).map(Some)
     }
 
     /// Orders that were cancelled have given units back: they are still wanted. In the end nothing is left, wherever it lay.
@@ -168,6 +196,7 @@ impl Run<'_> {
             shards: shards.0.iter().map(site).collect::<anyhow::Result<_>>()?,
             catalog,
             provider: Some(audit::ProviderLog::Http(self.system.addresses.sandbox.clone())),
+            carrier: Some(self.system.layout.path(CARRIER).join("parcels.log")),
             acknowledged: Some(self.history.acknowledged().to_owned()),
         };
         audit::run(&layout, audit::Demand::Settled).await.context("the audit could not look")
@@ -187,8 +216,21 @@ fn panics(logs: &[PathBuf]) -> anyhow::Result<Vec<String>> {
     Ok(found.into_iter().collect())
 }
 
-fn load<'a>(scenario: &Scenario, goods: &'a Goods, history: &'a History, door: &'a Door, prefix: &'a str) -> Load<'a> {
+/// Somebody who keeps the store, before anything befalls it.
+async fn appoint(system: &System, scenario: &Scenario) -> anyhow::Result<Operator> {
+    let (region, _) = scenario.regions.first().context("no region")?;
+    operator::appoint(system, region, &Entropy::system()).await.context("nobody keeps the store")
+}
+
+fn load<'a>(
+    scenario: &Scenario,
+    goods: &'a Goods,
+    history: &'a History,
+    (door, basket): (&'a Door, Option<Basket>),
+    prefix: &'a str,
+) -> Load<'a> {
     Load {
+        basket,
         door,
         goods,
         history,

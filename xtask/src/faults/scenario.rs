@@ -40,6 +40,8 @@ pub(crate) struct Scenario {
     pub(super) patience: Duration,
     /// How long units are held for an unpaid order, in seconds.
     pub(super) reservation_seconds: u64,
+    /// Whether who keeps the store sends orders, takes them back and calls them off meanwhile.
+    pub(super) hands: bool,
     befalls: Befalls,
 }
 
@@ -76,6 +78,7 @@ impl Scenario {
             shoppers: 24,
             patience: Duration::from_secs(40),
             reservation_seconds: 20,
+            hands: true,
             befalls: Befalls::Anything,
         }
     }
@@ -101,6 +104,7 @@ impl Scenario {
             patience: Duration::from_secs(10),
             // The shards' clocks run ahead by minutes.
             reservation_seconds: 3_600,
+            hands: false,
             befalls,
             ..Self::gate(seed, orders, cores, Some(duration.unwrap_or(Duration::from_secs(20))))
         }
@@ -111,6 +115,7 @@ impl Scenario {
         Self {
             failpoints,
             regions: vec![("eu", vec![1]), ("us", vec![2])],
+            hands: false,
             befalls: Befalls::Deaths,
             ..Self::gate(seed, orders, 1, duration)
         }
@@ -144,7 +149,8 @@ impl Scenario {
             Befalls::Anything => {
                 let mut steps = schedule::random(self.seed, self.duration, &self.parts());
                 let provider = Action::Provider { drop_answer: 0.005, fail_before: 0.02, fail_after: 0.02 };
-                steps.insert(0, Step { at: Duration::ZERO, action: provider });
+                let carrier = Action::Carrier { drop_answer: 0.005, fail_before: 0.03, fail_after: 0.03 };
+                steps.splice(0..0, [provider, carrier].map(|action| Step { at: Duration::ZERO, action }));
                 steps
             }
             Befalls::BadLinks => self.bad_links(),

@@ -17,7 +17,9 @@ const THROWS: usize = 8;
 const FEWEST_DEATHS: usize = 4;
 /// The payment provider's part.
 pub(super) const PROVIDER: &str = "payment-sandbox";
-/// How late a slow payment provider answers: well within the time that a core gives it.
+/// The carrier's part.
+pub(super) const CARRIER: &str = "carrier-sandbox";
+/// How late a slow payment provider or carrier answers: well within the time that a core gives it.
 const LATE: Duration = Duration::from_secs(1);
 /// A core dies at the latest when it comes to its place for this time.
 const LATEST_PASS: u32 = 6;
@@ -52,6 +54,10 @@ pub(super) enum Action {
     PublishMap,
     /// The payment provider fails at these rates.
     Provider { drop_answer: f64, fail_before: f64, fail_after: f64 },
+    /// The carrier fails at these rates.
+    Carrier { drop_answer: f64, fail_before: f64, fail_after: f64 },
+    /// All answers of the carrier come so much later.
+    SlowCarrier(Duration),
     /// All answers of the payment provider come so much later.
     SlowProvider(Duration),
     /// The payment provider takes every idempotency key for one that it was never sent.
@@ -108,12 +114,15 @@ enum Fault {
     PauseProvider,
     SlowProvider,
     ForgetKeys,
+    KillCarrier,
+    PauseCarrier,
+    SlowCarrier,
 }
 
 /// Who suffers, how it begins, and how it ends unless it is over at once.
 type Course = (Vec<String>, Action, Option<Action>);
 
-const FAULTS: [(Fault, u32, (u32, u32)); 21] = [
+const FAULTS: [(Fault, u32, (u32, u32)); 24] = [
     (Fault::KillCore, 14, (300, 3_000)),
     (Fault::PauseCore, 9, (500, 5_000)),
     (Fault::KillShard, 10, (200, 2_000)),
@@ -135,6 +144,9 @@ const FAULTS: [(Fault, u32, (u32, u32)); 21] = [
     (Fault::PauseProvider, 5, (500, 5_000)),
     (Fault::SlowProvider, 4, (1_000, 5_000)),
     (Fault::ForgetKeys, 4, (100, 200)),
+    (Fault::KillCarrier, 5, (300, 3_000)),
+    (Fault::PauseCarrier, 4, (500, 5_000)),
+    (Fault::SlowCarrier, 3, (1_000, 5_000)),
 ];
 
 /// 5 % lost, 100 ± 50 ms, some doubled and some overtaken.
@@ -258,6 +270,12 @@ impl Fault {
             Self::PauseProvider => pause(PROVIDER.to_owned()),
             Self::SlowProvider => (provider(), Action::SlowProvider(LATE), Some(Action::SlowProvider(Duration::ZERO))),
             Self::ForgetKeys => (provider(), Action::ForgetKeys, None),
+            Self::KillCarrier => kill(CARRIER.to_owned()),
+            Self::PauseCarrier => pause(CARRIER.to_owned()),
+            Self::SlowCarrier => {
+                let ends = Action::SlowCarrier(Duration::ZERO);
+                (vec![CARRIER.to_owned()], Action::SlowCarrier(LATE), Some(ends))
+            }
         }
     }
 }
@@ -293,8 +311,8 @@ impl Action {
         match self {
             Self::Deaths(deaths) => deaths.values().map(|deaths| u32::try_from(deaths.len()).unwrap_or(u32::MAX)).sum(),
             Self::Kill(_) | Self::Pause(_) | Self::Clocks(_) | Self::MoveSlots { .. } => 1,
-            Self::Provider { .. } | Self::ForgetKeys => 1,
-            Self::SlowProvider(later) => u32::from(!later.is_zero()),
+            Self::Provider { .. } | Self::Carrier { .. } | Self::ForgetKeys => 1,
+            Self::SlowProvider(later) | Self::SlowCarrier(later) => u32::from(!later.is_zero()),
             Self::Weather { weather, .. } => u32::from(*weather != Weather::default()),
             Self::Start(_) | Self::Resume(_) | Self::PublishMap => 0,
         }
@@ -341,6 +359,12 @@ impl fmt::Display for Action {
                 f,
                 "the provider loses {drop_answer} of its answers, fails {fail_before} before and {fail_after} after"
             ),
+            Self::Carrier { drop_answer, fail_before, fail_after } => write!(
+                f,
+                "the carrier loses {drop_answer} of its answers, fails {fail_before} before and {fail_after} after"
+            ),
+            Self::SlowCarrier(later) if later.is_zero() => f.write_str("the carrier answers in time"),
+            Self::SlowCarrier(later) => write!(f, "the carrier answers {} ms later", later.as_millis()),
             Self::SlowProvider(later) if later.is_zero() => f.write_str("the provider answers in time"),
             Self::SlowProvider(later) => write!(f, "the provider answers {} ms later", later.as_millis()),
             Self::ForgetKeys => f.write_str("the provider forgets its idempotency keys"),
@@ -386,6 +410,7 @@ mod tests {
                 Action::Kill(part) => Action::Start(part.clone()),
                 Action::Pause(part) => Action::Resume(part.clone()),
                 Action::SlowProvider(_) => Action::SlowProvider(Duration::ZERO),
+                Action::SlowCarrier(_) => Action::SlowCarrier(Duration::ZERO),
                 Action::Weather { from, to, .. } => {
                     Action::Weather { from: from.clone(), to: to.clone(), name: "fair", weather: Weather::default() }
                 }
@@ -450,6 +475,9 @@ mod tests {
             "SIGSTOP payment-sandbox",
             "the provider answers 1000 ms later",
             "the provider forgets",
+            "kill -9 carrier-sandbox",
+            "SIGSTOP carrier-sandbox",
+            "the carrier answers 1000 ms later",
         ] {
             assert!(told.contains(kind), "no {kind}");
         }

@@ -4,9 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
+use shared::OrderId;
 
-use super::books::{Books, Kept};
+use super::books::{Books, Kept, Parcel};
 use super::client::Outcome;
+use super::hands::{Deed, What};
 use super::history::Asked;
 use crate::movements::{Movement, MovementKind};
 
@@ -42,16 +44,27 @@ pub(crate) struct Verdict {
     pub(crate) charged_without_order: u64,
     /// Confirmed orders whose total did not move.
     pub(crate) confirmed_without_charge: u64,
+    /// Payments of which more went back than was taken.
+    pub(crate) over_refunded: u64,
+    /// Keys with more than one parcel.
+    pub(crate) parcels_doubled: u64,
+    /// Parcels that were acknowledged and are not there, that were refused and are, or that left of an order that was called off;
+    /// and orders of which it was said that they are called off, and are not.
+    pub(crate) parcels_wrong: u64,
+    /// Parcels for which more than one label is paid for.
+    pub(crate) labels_paid_twice: u64,
     /// The first of all these, in words.
     pub(crate) first: Vec<String>,
 }
 
 impl Verdict {
-    pub(super) fn of(asked: &[Asked], books: &Books) -> Self {
+    pub(super) fn of(asked: &[Asked], deeds: &[Deed], books: &Books) -> Self {
         let mut verdict = Self { asked: asked.len() as u64, ..Self::default() };
         verdict.compare_orders(asked, &books.kept);
         verdict.compare_units(books);
-        verdict.compare_money(&books.kept, &books.movements);
+        verdict.compare_money(&books.kept, &books.movements, deeds);
+        verdict.compare_parcels(deeds, books);
+        verdict.compare_labels(&books.labels_paid);
         verdict
     }
 
@@ -65,6 +78,10 @@ impl Verdict {
             + self.astray
             + self.charged_without_order
             + self.confirmed_without_charge
+            + self.over_refunded
+            + self.parcels_doubled
+            + self.parcels_wrong
+            + self.labels_paid_twice
     }
 
     fn compare_orders(&mut self, asked: &[Asked], kept: &[Kept]) {
@@ -133,14 +150,58 @@ impl Verdict {
         }
     }
 
-    fn compare_money(&mut self, kept: &[Kept], movements: &[Movement]) {
+    fn compare_parcels(&mut self, deeds: &[Deed], books: &Books) {
+        let mut by_key: BTreeMap<(OrderId, &str), Vec<&Parcel>> = BTreeMap::new();
+        for parcel in &books.parcels {
+            by_key.entry((parcel.order_id, &parcel.key)).or_default().push(parcel);
+        }
+        for parcels in by_key.values().filter(|parcels| parcels.len() > 1) {
+            self.parcels_doubled += 1;
+            self.name(format!("more than one parcel under one key: {parcels:?}"));
+        }
+        let status: BTreeMap<OrderId, Option<&str>> =
+            books.kept.iter().map(|kept| (kept.order_id, kept.status.as_deref())).collect();
+        let called_off = |order: &OrderId| status.get(order).copied().flatten() == Some("CANCELLED");
+        for parcel in books.parcels.iter().filter(|parcel| parcel.left && called_off(&parcel.order_id)) {
+            self.parcels_wrong += 1;
+            self.name(format!("it left, and its order was called off: {parcel:?}"));
+        }
+        for deed in deeds {
+            let good = match (&deed.what, deed.done) {
+                (_, None) | (What::Refund { .. }, _) | (What::CalledOff, Some(false)) => true,
+                (What::CalledOff, Some(true)) => called_off(&deed.order_id),
+                (What::Parcel { key, shipment_id }, Some(done)) => {
+                    let there = by_key.get(&(deed.order_id, key.as_str())).and_then(|parcels| parcels.first());
+                    if done { there.map(|parcel| &parcel.shipment_id) == shipment_id.as_ref() } else { there.is_none() }
+                }
+            };
+            if !good {
+                self.parcels_wrong += 1;
+                self.name(format!("this was said, and it is otherwise: {deed:?}"));
+            }
+        }
+    }
+
+    fn compare_labels(&mut self, paid: &[String]) {
+        let mut labels: BTreeMap<&str, u64> = BTreeMap::new();
+        for parcel in paid {
+            *labels.entry(parcel).or_default() += 1;
+        }
+        for (parcel, count) in labels.into_iter().filter(|(_, count)| *count > 1) {
+            self.labels_paid_twice += 1;
+            self.name(format!("parcel {parcel}: {count} labels are paid for"));
+        }
+    }
+
+    fn compare_money(&mut self, kept: &[Kept], movements: &[Movement], deeds: &[Deed]) {
+        let given_back = GivenBack::of(deeds);
         let mut by_payment: BTreeMap<&str, Vec<&Movement>> = BTreeMap::new();
         for movement in movements {
             by_payment.entry(&movement.merchant_reference).or_default().push(movement);
         }
         for order in kept.iter().filter(|order| order.status.is_some()) {
             let moved = order.payment_id.as_deref().and_then(|payment| by_payment.remove(payment)).unwrap_or_default();
-            self.compare_payment(order, &moved);
+            self.compare_payment(order, &moved, given_back.get(&order.order_id).copied().unwrap_or_default());
         }
         let known: BTreeSet<&str> = kept.iter().filter_map(|order| order.payment_id.as_deref()).collect();
         for payment in by_payment.into_keys().filter(|payment| !known.contains(payment)) {
@@ -149,21 +210,28 @@ impl Verdict {
         }
     }
 
-    fn compare_payment(&mut self, order: &Kept, moved: &[&Movement]) {
+    fn compare_payment(&mut self, order: &Kept, moved: &[&Movement], given_back: GivenBack) {
         let sum = |kind: MovementKind| -> i64 {
             moved.iter().filter(|movement| movement.kind == kind).map(|movement| movement.amount.minor()).sum()
         };
         let (captured, refunded) = (sum(MovementKind::Capture), sum(MovementKind::Refund));
         let captures = moved.iter().filter(|movement| movement.kind == MovementKind::Capture).count();
-        let due = match order.status.as_deref() {
-            Some("CONFIRMED" | "SHIPPED" | "DELIVERED") => order.total_minor,
-            _ => 0,
+        let (least, most) = match order.status.as_deref() {
+            Some("CONFIRMED" | "SHIPPED" | "DELIVERED") => {
+                let most = order.total_minor - given_back.sure;
+                (most - given_back.perhaps, most)
+            }
+            _ => (0, 0),
         };
         let net = captured - refunded;
-        if net > due || captures > 1 {
+        if refunded > captured {
+            self.over_refunded += 1;
+            self.name(format!("{order:?}: {captured} captured, {refunded} refunded"));
+        }
+        if net > most || captures > 1 {
             self.charged_without_order += 1;
             self.name(format!("{order:?}: {captures} captures of {captured}, {refunded} refunded"));
-        } else if net < due {
+        } else if net < least {
             self.confirmed_without_charge += 1;
             self.name(format!("{order:?}: {captured} captured, {refunded} refunded"));
         }
@@ -176,9 +244,32 @@ impl Verdict {
     }
 }
 
+/// What of an order's money was to go back: what the store has said yes to, and what nobody knows of.
+#[derive(Clone, Copy, Debug, Default)]
+struct GivenBack {
+    sure: i64,
+    perhaps: i64,
+}
+
+impl GivenBack {
+    fn of(deeds: &[Deed]) -> BTreeMap<OrderId, Self> {
+        let mut all = BTreeMap::<OrderId, Self>::new();
+        for deed in deeds {
+            let What::Refund { minor } = deed.what else { continue };
+            let order = all.entry(deed.order_id).or_default();
+            match deed.done {
+                Some(true) => order.sure += minor,
+                None => order.perhaps += minor,
+                Some(false) => {}
+            }
+        }
+        all
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use shared::{Currency, Money, OrderId, UserId};
+    use shared::{Currency, Money, UserId};
 
     use super::super::books::Stock;
     use super::*;
@@ -223,7 +314,7 @@ mod tests {
     }
 
     fn verdict(asked: &[Asked], kept: Vec<Kept>, movements: Vec<Movement>) -> Verdict {
-        Verdict::of(asked, &Books { kept, movements, ..Books::default() })
+        Verdict::of(asked, &[], &Books { kept, movements, ..Books::default() })
     }
 
     #[test]
@@ -277,10 +368,77 @@ mod tests {
         assert_eq!(verdict(&[ok()], vec![kept("CONFIRMED")], vec![]).confirmed_without_charge, 1);
     }
 
+    fn after(status: &str, refunds: &[(i64, Option<bool>)], went_back: &[i64]) -> Verdict {
+        let deed = |(minor, done): &(i64, Option<bool>)| Deed {
+            order_id: order(),
+            what: What::Refund { minor: *minor },
+            done: *done,
+        };
+        let deeds: Vec<_> = refunds.iter().map(deed).collect();
+        let back = |minor: &i64| Movement { amount: gbp(*minor), ..moved(2, MovementKind::Refund, "p") };
+        let movements = [moved(1, MovementKind::Capture, "p")].into_iter().chain(went_back.iter().map(back)).collect();
+        Verdict::of(&[ok()], &deeds, &Books { kept: vec![kept(status)], movements, ..Books::default() })
+    }
+
+    #[test]
+    fn what_was_promised_to_go_back_went_back_and_no_more_than_was_taken() {
+        let (yes, no) = (Some(true), Some(false));
+        assert_eq!(after("DELIVERED", &[(300, yes), (300, no)], &[300]).broken(), 0);
+        assert_eq!(after("DELIVERED", &[(300, yes)], &[]).charged_without_order, 1, "promised and kept");
+        assert_eq!(after("DELIVERED", &[(300, no)], &[300]).confirmed_without_charge, 1, "refused and done");
+        for went in [&[][..], &[300]] {
+            assert_eq!(after("DELIVERED", &[(300, None)], went).broken(), 0, "nobody knows");
+        }
+        let twice = after("DELIVERED", &[(300, yes), (300, yes)], &[300, 300]);
+        assert_eq!((twice.over_refunded, twice.broken()), (1, 1));
+    }
+
+    #[test]
+    fn parcels_are_there_once_as_was_said_and_none_of_an_order_that_was_called_off() {
+        let parcel = |shipment: &str, left| Parcel {
+            order_id: order(),
+            key: "k-hand".to_owned(),
+            shipment_id: shipment.to_owned(),
+            left,
+        };
+        let said = |done, shipment: Option<&str>| Deed {
+            order_id: order(),
+            what: What::Parcel { key: "k-hand".to_owned(), shipment_id: shipment.map(str::to_owned) },
+            done,
+        };
+        let of = |status: &str, deeds: &[Deed], parcels: Vec<Parcel>| {
+            let movements = vec![moved(1, MovementKind::Capture, "p")];
+            let verdict = Verdict::of(
+                &[ok()],
+                deeds,
+                &Books { kept: vec![kept(status)], movements, parcels, ..Books::default() },
+            );
+            (verdict.parcels_doubled, verdict.parcels_wrong)
+        };
+        assert_eq!(of("SHIPPED", &[said(Some(true), Some("1"))], vec![parcel("1", true)]), (0, 0));
+        assert_eq!(of("SHIPPED", &[said(Some(true), Some("1"))], vec![]), (0, 1));
+        assert_eq!(of("SHIPPED", &[said(Some(true), Some("1"))], vec![parcel("2", true)]), (0, 1));
+        assert_eq!(of("SHIPPED", &[said(Some(false), None)], vec![parcel("1", true)]), (0, 1));
+        assert_eq!(of("SHIPPED", &[said(None, None)], vec![parcel("1", true), parcel("2", false)]), (1, 0));
+        assert_eq!(of("CANCELLED", &[], vec![parcel("1", true)]), (0, 1));
+        assert_eq!(of("CANCELLED", &[], vec![parcel("1", false)]), (0, 0), "a label is paper");
+        let called_off = Deed { order_id: order(), what: What::CalledOff, done: Some(true) };
+        assert_eq!(of("SHIPPED", &[called_off], vec![]), (0, 1));
+    }
+
+    #[test]
+    fn a_parcel_whose_label_is_paid_for_twice_is_found() {
+        let of = |paid: &[&str]| {
+            let labels_paid = paid.iter().map(|parcel| (*parcel).to_owned()).collect();
+            Verdict::of(&[], &[], &Books { labels_paid, ..Books::default() }).labels_paid_twice
+        };
+        assert_eq!((of(&["1", "2"]), of(&["1", "2", "1"])), (0, 1));
+    }
+
     #[test]
     fn units_that_come_from_nowhere_or_go_there_are_counted() {
         let stock = |free, sold| [("MUG".to_owned(), Stock { ledger: 10, free, reserved: 0, sold })].into();
-        let of = |stock| Verdict::of(&[], &Books { stock, ..Books::default() });
+        let of = |stock| Verdict::of(&[], &[], &Books { stock, ..Books::default() });
         assert_eq!(of(stock(4, 6)).broken(), 0);
         assert_eq!((of(stock(1, 6)).astray, of(stock(1, 6)).oversold), (3, 0));
         assert_eq!((of(stock(0, 12)).astray, of(stock(0, 12)).oversold), (2, 1));

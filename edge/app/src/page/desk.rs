@@ -20,6 +20,7 @@ use shared::api::desk::{
 };
 use shared::api::order::{
     CancelOrder, Label, LabelState, Labels, LineItem, NewLabel, NewShipment, Order, OrderItem, OrderStatus, Shipment,
+    WriteOff,
 };
 use shared::api::origin::Origin;
 use shared::api::refund::Refunds;
@@ -138,6 +139,7 @@ struct Paper {
     pdf: Option<String>,
     left: Option<String>,
     void: Option<String>,
+    write_off: Option<String>,
 }
 
 /// A line of the order, how much of it is in no parcel and under no label, how much of that the form proposes to send, and how much
@@ -419,11 +421,15 @@ fn paper(label: &Label, order: &Order) -> Option<Paper> {
         LabelState::Refused => "refused",
         LabelState::ToVoid => "being given back",
         LabelState::Voided => "given back",
+        LabelState::WrittenOff => "written off",
         LabelState::Sent | LabelState::Arrived => return None,
     };
     let (at, bought) = (at(order, label.shipment_id), label.state == LabelState::Bought);
     let cost = label.cost.map(|cost| cost.to_string());
-    let said = [Some(state.to_owned()), label.tracking_code.clone(), cost, label.problem.clone()];
+    let strayed = label.strayed_at.map(|at| format!("its parcel left all the same, seen {}", moment(at)));
+    // As long as the carrier may still take it back, that is asked for first.
+    let stuck = label.state == LabelState::ToVoid || (bought && label.problem.is_some());
+    let said = [Some(state.to_owned()), strayed, label.tracking_code.clone(), cost, label.problem.clone()];
     Some(Paper {
         holds: label.items.iter().map(|item| held(item, order)).collect::<Vec<_>>().join(", "),
         service: label.service.clone(),
@@ -431,6 +437,7 @@ fn paper(label: &Label, order: &Order) -> Option<Paper> {
         pdf: bought.then(|| format!("{at}/label")),
         left: bought.then(|| format!("{at}/left")),
         void: matches!(label.state, LabelState::ToBuy | LabelState::Bought).then(|| format!("{at}/void")),
+        write_off: stuck.then(|| format!("{at}/write-off")),
     })
 }
 
@@ -450,6 +457,7 @@ fn happened(entry: TimelineEntry) -> Happened {
         Happening::Returned => "Goods came back",
         Happening::Inspected => "Looked at what came back",
         Happening::Reviewed => "Something spoke against it",
+        Happening::Strayed => "A parcel left although its label had come to nothing",
         Happening::Desk => "Desk",
     };
     let by = entry.actor.map(|actor| format!("by {actor}"));
@@ -527,6 +535,27 @@ pub(crate) async fn change<P: Platform>(
     }
     let path = format!("/v1/orders/{id}/shipments/{shipment}/{what}");
     act(&app, &visit, id, Ok(vec![Call::post(&path, &serde_json::Map::new())]), None).await
+}
+
+/// What the form for a label that nobody takes back sent.
+#[derive(Deserialize)]
+pub(crate) struct GivenUp {
+    #[serde(default)]
+    key: String,
+    #[serde(default)]
+    reason: String,
+}
+
+/// `POST /desk/orders/{order_id}/shipments/{shipment_id}/write-off`.
+pub(crate) async fn write_off<P: Platform>(
+    State(app): State<App<P>>,
+    Extension(visit): Extension<Visit>,
+    Path((id, shipment)): Path<(String, String)>,
+    Form(GivenUp { key, reason }): Form<GivenUp>,
+) -> Result<Response, Problem> {
+    let (id, shipment) = (order_id(&id)?, shipment_id(&shipment)?);
+    let call = Call::post(&format!("/v1/orders/{id}/shipments/{shipment}/write-off"), &WriteOff { reason });
+    act(&app, &visit, id, Ok(vec![call.idempotency_key(&key)]), Some(key)).await
 }
 
 fn shipment_id(id: &str) -> Result<ShipmentId, Problem> {

@@ -31,7 +31,7 @@ use shared::api::desk::{
 use shared::api::order::{
     CancelOrder, ChosenDelivery, DeliveryDays, DeliveryOption, Inspection, Label, LabelAsked, LabelState, Labels,
     LineItem, NewLabel, NewReturn, NewShipment, NextAction, Order, OrderItem, OrderPage, OrderStatus, OrderSummary,
-    PaymentMethod, PaymentStatus, PlaceOrder, Quote, QuoteRequest, Return, ReturnedItem, Shipment,
+    PaymentMethod, PaymentStatus, PlaceOrder, Quote, QuoteRequest, Return, ReturnedItem, Shipment, WriteOff,
 };
 use shared::api::origin::{Origin, Origins};
 use shared::api::refund::{NewRefund, Refund, RefundStatus, Refunds};
@@ -539,7 +539,22 @@ impl Core {
             ("POST", ["orders", id, "shipments", shipment, "void"]) => {
                 self.keeper(request, now_ms)?;
                 self.any_order(request, now_ms, id)?;
-                self.labels.retain(|label| label.shipment_id.to_string() != *shipment);
+                match self.labels.iter_mut().find(|label| label.shipment_id.to_string() == *shipment) {
+                    Some(label) if label.service == "Letter" => label.state = LabelState::ToVoid,
+                    _ => self.labels.retain(|label| label.shipment_id.to_string() != *shipment),
+                }
+                ok(&serde_json::json!({ "shipment_id": shipment }))
+            }
+            ("POST", ["orders", id, "shipments", shipment, "write-off"]) => {
+                self.keeper(request, now_ms)?;
+                let created_at = self.any_order(request, now_ms, id)?.created_at;
+                let WriteOff { reason } = read(request)?;
+                if reason.is_empty() {
+                    return Err(Problem::invalid("reason", "1 to 200 characters"));
+                }
+                for label in self.labels.iter_mut().filter(|label| label.shipment_id.to_string() == *shipment) {
+                    (label.state, label.strayed_at) = (LabelState::WrittenOff, Some(created_at));
+                }
                 ok(&serde_json::json!({ "shipment_id": shipment }))
             }
             ("POST", ["orders", id, "shipments"]) => {
@@ -562,6 +577,7 @@ impl Core {
                         cost: Some(Money::new(320, Currency::GBP).unwrap()),
                         way: Some("pre_transit".to_owned()),
                         problem: None,
+                        strayed_at: None,
                         created_at,
                     });
                     return ok(&LabelAsked { shipment_id });

@@ -167,6 +167,7 @@ pub(crate) enum Action {
     Resend,
     Replay,
     Skip,
+    WriteOff,
 }
 
 /// Writes down who did what, in the transaction that does it.
@@ -187,6 +188,7 @@ pub(crate) async fn note(
         Action::Resend => "resend",
         Action::Replay => "replay",
         Action::Skip => "skip",
+        Action::WriteOff => "write_off",
     };
     sqlx::query!(
         "INSERT INTO desk_actions (order_id, actor, action, detail) VALUES ($1, $2, $3, $4)",
@@ -244,6 +246,9 @@ pub(crate) async fn timeline(conn: &mut PgConnection, order: OrderId, with_desk:
         if let Some(found) = review::find(conn, order).await? {
             held = found.decision.is_none() && steps.status == "PENDING";
             all.push(reviewed(found));
+        }
+        for (at, parcel) in region_core_shipping::list_strayed_labels(conn, order).await? {
+            all.extend(entry(Some(at), Happening::Strayed, Some(parcel)));
         }
         all.extend(actions(conn, order).await?);
     }

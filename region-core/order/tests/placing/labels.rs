@@ -2,6 +2,7 @@
 
 use region_core_order::{Parcel, Sent};
 use shared::ShipmentId;
+use shared::api::desk::Happening;
 use shared::api::order::{LabelState, NewLabel, NewReturn, NewShipment};
 
 use super::parcels::keeper;
@@ -143,6 +144,10 @@ async fn the_shard_keeps_no_bought_label_without_its_name_and_its_print_and_none
     let printless =
         "UPDATE labels SET state = 'sent', reference = shipment_id::text, carrier = 'Post', tracking_code = '1'";
     assert_eq!(refused(printless).await, whole);
+    let nobody = "UPDATE labels SET state = 'written_off'";
+    assert_eq!(refused(nobody).await, Some("labels_written_off_whole".to_owned()));
+    let strayed = "UPDATE labels SET strayed_at = shard_now()";
+    assert_eq!(refused(strayed).await, Some("labels_strayed_after_its_end".to_owned()));
     assert_eq!(refused("UPDATE labels SET reference = 'shp_1'").await, Some("labels_reference_once".to_owned()));
     assert_eq!(refused("UPDATE labels SET key = 'a'").await, Some("labels_key_once".to_owned()));
 }
@@ -234,4 +239,66 @@ async fn a_label_is_given_back_while_its_parcel_has_not_left() {
     let late = shop.orders.void_label(order, parcel, keeper()).await.unwrap_err();
     assert!(matches!(late, OrderError::Label(LabelState::Sent)), "{late}");
     assert_eq!(shop.status(order).await, OrderStatus::Shipped);
+}
+
+#[tokio::test]
+async fn a_label_that_nobody_takes_back_is_written_off_once_and_holds_its_order_no_longer() {
+    let shop = shop(&[("MUG", 10)]).await;
+    let ada = shop.shopper(1).await;
+    let order = shop.paid(ada, "k", 2).await;
+    let parcel = shop.label(order, "a", None).await;
+    let write_off =
+        async |name: &str, reason: &str| shop.orders.write_off_label(order, parcel, key(name), keeper(), reason).await;
+    let early = write_off("w", "no carrier").await.unwrap_err();
+    assert!(matches!(early, OrderError::Label(LabelState::ToBuy)), "it may still be bought: {early}");
+    shop.bought(parcel).await;
+    shop.orders.void_label(order, parcel, keeper()).await.unwrap();
+    let held = shop.orders.cancel_any(order, keeper(), "sold out").await.unwrap_err();
+    assert!(matches!(held, OrderError::Labelled), "{held}");
+    assert!(matches!(write_off("w", " ").await.unwrap_err(), OrderError::Invalid(_)));
+    assert!(!write_off("w", "no carrier").await.unwrap());
+    assert!(write_off("w", "no carrier").await.unwrap(), "a repeat");
+    assert!(matches!(write_off("w", "lost").await.unwrap_err(), OrderError::KeyReused));
+    assert!(matches!(write_off("x", "lost").await.unwrap_err(), OrderError::Label(LabelState::WrittenOff)));
+    for said in [
+        shop.orders.leave(order, parcel, None).await.map(drop),
+        shop.orders.leave(order, parcel, Some(keeper())).await.map(drop),
+        shop.orders.void_label(order, parcel, keeper()).await,
+    ] {
+        let said = said.unwrap_err();
+        assert!(matches!(said, OrderError::Label(LabelState::WrittenOff)), "{said}");
+    }
+    assert_eq!(shop.count("SELECT sum(labelled)::bigint FROM sent_units").await, 0);
+    assert_eq!(shop.orders.cancel_any(order, keeper(), "sold out").await.unwrap().status, OrderStatus::Cancelled);
+
+    sqlx::query("UPDATE labels SET strayed_at = shard_now()")
+        .execute(&mut *shop.shard.read().await.unwrap())
+        .await
+        .unwrap();
+    let told = async |keeps| shop.orders.timeline(ada.user_id, keeps, order).await.unwrap().items;
+    let strayed: Vec<_> = told(true).await.into_iter().filter(|entry| entry.what == Happening::Strayed).collect();
+    assert_eq!(strayed.iter().map(|entry| entry.detail.as_deref()).collect::<Vec<_>>(), [Some("Royal Mail, RM1")]);
+    let by_desk = told(true).await.into_iter().filter_map(|entry| entry.actor.and(entry.detail)).collect::<Vec<_>>();
+    let written_off = by_desk.iter().filter(|detail| *detail == "write_off: no carrier").count();
+    assert_eq!(written_off, 1, "{by_desk:?}");
+    let shopper_sees = told(false).await;
+    assert!(shopper_sees.iter().all(|entry| entry.what != Happening::Strayed && entry.actor.is_none()));
+}
+
+#[tokio::test]
+async fn a_label_is_written_off_or_its_parcel_leaves_and_never_both() {
+    let shop = shop(&[("MUG", 20)]).await;
+    for number in 1..=10 {
+        let shopper = shop.shopper(number).await;
+        let order = shop.paid(shopper, "k", 1).await;
+        let parcel = shop.label(order, "a", None).await;
+        shop.bought(parcel).await;
+        let (left, written_off) = tokio::join!(
+            shop.orders.leave(order, parcel, None),
+            shop.orders.write_off_label(order, parcel, key("w"), keeper(), "lost"),
+        );
+        assert_ne!(left.is_ok(), written_off.is_ok(), "{left:?}, {written_off:?}");
+    }
+    let both = "SELECT count(*) FROM labels JOIN shipments USING (shipment_id) WHERE state = 'written_off'";
+    assert_eq!(shop.count(both).await, 0);
 }

@@ -23,7 +23,12 @@ pub struct Pauses {
     /// How long it must be quiet before a label that is not seen bought counts as never bought: a purchase that was under way when
     /// voiding was asked for may arrive late.
     pub quiet: Duration,
+    /// For how long a label that came to nothing is looked at: its parcel may have been handed over all the same.
+    pub watch: Duration,
 }
+
+/// When the carrier is asked again about what it is not asked about any more.
+const NEVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 impl Default for Pauses {
     fn default() -> Self {
@@ -32,6 +37,7 @@ impl Default for Pauses {
             longest: Duration::from_secs(300),
             look: Duration::from_secs(6 * 3600),
             quiet: Duration::from_secs(120),
+            watch: Duration::from_secs(30 * 24 * 3600),
         }
     }
 }
@@ -102,7 +108,12 @@ impl Asked {
             (LabelState::ToVoid, reference) => Question::Void { reference },
             (LabelState::ToBuy, Some(reference)) => Question::Buy { reference },
             (
-                LabelState::Bought | LabelState::Sent | LabelState::Arrived | LabelState::Refused | LabelState::Voided,
+                LabelState::Bought
+                | LabelState::Sent
+                | LabelState::Arrived
+                | LabelState::Refused
+                | LabelState::Voided
+                | LabelState::WrittenOff,
                 Some(reference),
             ) => Question::Look { reference },
             // Without a name nothing can have been bought, whatever else is said: only what is to be bought is leased so.
@@ -173,11 +184,13 @@ pub struct Settled {
     pub pause: Duration,
     /// What who keeps the store should know.
     pub problem: Option<String>,
+    /// Whether its parcel was seen to have left although the label came to nothing.
+    pub strayed: bool,
 }
 
 impl Settled {
     fn to(state: LabelState, pause: Duration) -> Self {
-        Self { state, failures: 0, pause, problem: None }
+        Self { state, failures: 0, pause, problem: None, strayed: false }
     }
 
     fn because(self, problem: String) -> Self {
@@ -191,9 +204,16 @@ pub fn settle(asked: LabelState, now: Standing, answer: &Answer, pauses: &Pauses
     if now.state != asked && !matches!(answer, Answer::Shown(_)) {
         return Settled::to(now.state, Duration::ZERO);
     }
+    if came_to_nothing(now.state) {
+        return watched(now, answer, pauses);
+    }
     match answer {
         Answer::Named(_) => Settled::to(now.state, Duration::ZERO),
         Answer::Bought { .. } => Settled::to(LabelState::Bought, pauses.look),
+        // It was asked to be given back while it was looked at: that is not to wait for the next look.
+        Answer::Shown(_) if now.state != asked && now.state == LabelState::ToVoid => {
+            Settled::to(now.state, Duration::ZERO)
+        }
         Answer::Shown(_) => Settled::to(now.state, pauses.look),
         Answer::Voided => Settled::to(LabelState::Voided, Duration::ZERO),
         Answer::NothingBought if now.since < pauses.quiet => Settled::to(now.state, pauses.quiet),
@@ -203,17 +223,35 @@ pub fn settle(asked: LabelState, now: Standing, answer: &Answer, pauses: &Pauses
     }
 }
 
+/// Whether a label was refused, given back or given up, so that no parcel should leave under it.
+#[must_use]
+pub const fn came_to_nothing(state: LabelState) -> bool {
+    match state {
+        LabelState::Refused | LabelState::Voided | LabelState::WrittenOff => true,
+        LabelState::ToBuy | LabelState::Bought | LabelState::ToVoid | LabelState::Sent | LabelState::Arrived => false,
+    }
+}
+
+/// Nobody waits for a label that came to nothing: whatever is said, it is looked at now and then, and one day no more.
+fn watched(now: Standing, answer: &Answer, pauses: &Pauses) -> Settled {
+    let strayed = matches!(answer, Answer::Shown(way) if way.has_left());
+    let pause = if now.since < pauses.watch { pauses.look } else { NEVER };
+    Settled { strayed, ..Settled::to(now.state, pause) }
+}
+
 fn refused(now: Standing, cause: String, pauses: &Pauses) -> Settled {
     match now.state {
         LabelState::ToBuy => Settled::to(LabelState::Refused, Duration::ZERO).because(cause),
         // It may have been scanned: it is looked at, soon.
         LabelState::ToVoid if now.printed => Settled::to(LabelState::Bought, pauses.first).because(cause),
-        LabelState::ToVoid
-        | LabelState::Bought
+        // What nobody could print is on no parcel.
+        LabelState::ToVoid => Settled::to(LabelState::Refused, Duration::ZERO).because(cause),
+        LabelState::Bought
         | LabelState::Sent
         | LabelState::Arrived
         | LabelState::Refused
-        | LabelState::Voided => unknown(now, cause, pauses),
+        | LabelState::Voided
+        | LabelState::WrittenOff => unknown(now, cause, pauses),
     }
 }
 
@@ -224,19 +262,20 @@ fn unknown(now: Standing, cause: String, pauses: &Pauses) -> Settled {
     }
     let doubled = 1_u32 << failures.saturating_sub(1).clamp(0, 20).unsigned_abs();
     let pause = pauses.first.saturating_mul(doubled).min(pauses.longest);
-    Settled { state: now.state, failures, pause, problem: Some(cause) }
+    Settled { failures, ..Settled::to(now.state, pause).because(cause) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const STATES: [LabelState; 7] = [
+    const STATES: [LabelState; 8] = [
         LabelState::ToBuy,
         LabelState::Bought,
         LabelState::Refused,
         LabelState::ToVoid,
         LabelState::Voided,
+        LabelState::WrittenOff,
         LabelState::Sent,
         LabelState::Arrived,
     ];
@@ -257,7 +296,30 @@ mod tests {
         assert_eq!((kept.state, kept.problem.as_deref()), (LabelState::Bought, Some("no")));
         let never_printed = Standing { printed: false, ..standing(LabelState::ToVoid) };
         let settled = settle(LabelState::ToVoid, never_printed, &no, &Pauses::default());
-        assert_eq!(settled.state, LabelState::ToVoid, "what nobody can print is no label");
+        assert_eq!(
+            (settled.state, settled.problem.as_deref()),
+            (LabelState::Refused, Some("no")),
+            "it is on no parcel"
+        );
+    }
+
+    #[test]
+    fn a_label_that_came_to_nothing_is_watched_for_a_while_and_stays_what_it_is() {
+        let pauses = Pauses::default();
+        for state in [LabelState::Refused, LabelState::Voided, LabelState::WrittenOff] {
+            let left = after(state, &Answer::Shown(Way::InTransit));
+            assert_eq!((left.state, left.strayed, left.problem), (state, true, None));
+            for answer in
+                [Answer::Shown(Way::PreTransit), Answer::Unknown("late".to_owned()), Answer::Refused("no".to_owned())]
+            {
+                let quiet = after(state, &answer);
+                assert_eq!((quiet.state, quiet.strayed, quiet.failures, quiet.pause), (state, false, 0, pauses.look));
+            }
+            let old = Standing { since: pauses.watch, ..standing(state) };
+            assert_eq!(settle(state, old, &Answer::Shown(Way::PreTransit), &pauses).pause, NEVER);
+        }
+        let asked_to_void = settle(LabelState::ToVoid, standing(LabelState::WrittenOff), &Answer::Voided, &pauses);
+        assert_eq!(asked_to_void.state, LabelState::WrittenOff, "what a person has said stands");
     }
 
     #[test]
@@ -293,5 +355,13 @@ mod tests {
         let sent =
             settle(LabelState::Bought, standing(LabelState::Sent), &Answer::Shown(Way::InTransit), &Pauses::default());
         assert_eq!((sent.state, sent.pause), (LabelState::Sent, Pauses::default().look));
+        // And to give it back does not wait for the next look.
+        let voided = settle(
+            LabelState::Bought,
+            standing(LabelState::ToVoid),
+            &Answer::Shown(Way::PreTransit),
+            &Pauses::default(),
+        );
+        assert_eq!((voided.state, voided.pause), (LabelState::ToVoid, Duration::ZERO));
     }
 }

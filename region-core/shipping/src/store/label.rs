@@ -58,6 +58,8 @@ pub struct HeldLabel {
     pub tracking_url: Option<String>,
     /// What is under it.
     pub units: BTreeMap<Sku, Quantity>,
+    /// What whoever wrote it off called that, and why he did.
+    pub written_off: Option<(IdempotencyKey, String)>,
 }
 
 const fn name(state: LabelState) -> &'static str {
@@ -67,6 +69,7 @@ const fn name(state: LabelState) -> &'static str {
         LabelState::Refused => "refused",
         LabelState::ToVoid => "to_void",
         LabelState::Voided => "voided",
+        LabelState::WrittenOff => "written_off",
         LabelState::Sent => "sent",
         LabelState::Arrived => "arrived",
     }
@@ -79,6 +82,7 @@ fn state(text: &str) -> Result<LabelState, StoreError> {
         "refused" => LabelState::Refused,
         "to_void" => LabelState::ToVoid,
         "voided" => LabelState::Voided,
+        "written_off" => LabelState::WrittenOff,
         "sent" => LabelState::Sent,
         "arrived" => LabelState::Arrived,
         other => return Err(StoreError::corrupt("labels.state", other)),
@@ -177,7 +181,7 @@ pub async fn lock(
     shipment: ShipmentId,
 ) -> Result<Option<HeldLabel>, StoreError> {
     let row = sqlx::query!(
-        "SELECT state, key, request_hash, carrier, tracking_code, tracking_url FROM labels
+        "SELECT state, key, request_hash, carrier, tracking_code, tracking_url, write_off_key, write_off_reason FROM labels
          WHERE shipment_id = $1 AND order_id = $2 FOR UPDATE",
         shipment.as_uuid(),
         order.as_uuid(),
@@ -185,8 +189,11 @@ pub async fn lock(
     let Some(row) = row.fetch_optional(&mut *conn).await? else { return Ok(None) };
     let lines = sqlx::query!("SELECT sku, units FROM label_lines WHERE shipment_id = $1", shipment.as_uuid());
     let lines = lines.fetch_all(conn).await?;
+    let write_off_key = row.write_off_key.map(|key| key.parse()).transpose();
+    let write_off_key = write_off_key.map_err(|_| StoreError::corrupt("labels.write_off_key", shipment))?;
     Ok(Some(HeldLabel {
         state: state(&row.state)?,
+        written_off: write_off_key.zip(row.write_off_reason),
         key: row.key.parse().map_err(|_| StoreError::corrupt("labels.key", shipment))?,
         request_hash: digest(row.request_hash, shipment.as_uuid())?,
         carrier: row.carrier,
@@ -231,13 +238,51 @@ pub async fn set_state(conn: &mut PgConnection, shipment: ShipmentId, state: Lab
     expect_rows("labels", done.execute(conn).await?.rows_affected(), 1)
 }
 
+/// Writes a locked label off: it is of no use, and nobody takes it back. Why that was not done stays beside it.
+///
+/// # Errors
+/// When the shard does.
+pub async fn write_off(
+    conn: &mut PgConnection,
+    shipment: ShipmentId,
+    key: &IdempotencyKey,
+    reason: &str,
+) -> Result<(), StoreError> {
+    let done = sqlx::query!(
+        "UPDATE labels SET state = 'written_off', write_off_key = $2::text, write_off_reason = $3, failures = 0,
+             next_attempt_at = shard_now(), changed_at = shard_now()
+         WHERE shipment_id = $1",
+        shipment.as_uuid(),
+        key.as_str(),
+        reason,
+    );
+    expect_rows("labels", done.execute(conn).await?.rows_affected(), 1)
+}
+
+/// When parcels of the order were seen to have left under labels that had come to nothing, and who has them under which code.
+///
+/// # Errors
+/// When the shard does.
+pub async fn list_strayed(
+    conn: &mut PgConnection,
+    order: OrderId,
+) -> Result<Vec<(OffsetDateTime, String)>, StoreError> {
+    let rows = sqlx::query!(
+        r#"SELECT strayed_at AS "strayed_at!", concat_ws(', ', carrier, tracking_code) AS "what!"
+           FROM labels WHERE order_id = $1 AND strayed_at IS NOT NULL ORDER BY strayed_at, shipment_id"#,
+        order.as_uuid(),
+    );
+    let rows = rows.fetch_all(conn).await?;
+    Ok(rows.into_iter().map(|row| (row.strayed_at, row.what)).collect())
+}
+
 /// The order's labels, in the order in which they were asked for.
 pub(crate) async fn list(conn: &mut PgConnection, order: OrderId) -> Result<Vec<Label>, StoreError> {
     let rows = sqlx::query_as!(
         LabelRow,
         r#"
         SELECT shipment_id, state, service, weight_grams, carrier, tracking_code, tracking_url, cost_minor, cost_currency, way,
-            problem, created_at, array_agg(sku ORDER BY sku) AS "skus!", array_agg(units::bigint ORDER BY sku) AS "units!"
+            problem, strayed_at, created_at, array_agg(sku ORDER BY sku) AS "skus!", array_agg(units::bigint ORDER BY sku) AS "units!"
         FROM labels JOIN label_lines USING (shipment_id)
         WHERE order_id = $1 GROUP BY shipment_id ORDER BY created_at, shipment_id
         "#,
@@ -270,7 +315,7 @@ pub(crate) async fn lease(conn: &mut PgConnection, limit: i64, lease: Duration) 
             SELECT shipment_id FROM labels
             WHERE is_open AND next_attempt_at <= (SELECT shard_now())
               AND (leased_until IS NULL OR leased_until < (SELECT shard_now()))
-              AND (state IN ('to_buy', 'to_void') OR created_at > (SELECT shard_now()) - make_interval(secs => $3))
+              AND (state NOT IN ('bought', 'sent') OR created_at > (SELECT shard_now()) - make_interval(secs => $3))
             ORDER BY next_attempt_at LIMIT $1 FOR UPDATE SKIP LOCKED
         )
         RETURNING shipment_id, order_id, state, reference, service, weight_grams,
@@ -309,13 +354,14 @@ pub(crate) async fn settle(
     let done = sqlx::query!(
         "UPDATE labels SET
             state = $2::text, failures = $3::integer, leased_until = NULL,
-            problem = CASE WHEN $15 AND failures = 0 THEN problem ELSE $4 END,
+            problem = CASE WHEN failures = 0 AND ($15 OR state IN ('refused', 'voided', 'written_off')) THEN problem ELSE $4 END,
             next_attempt_at = CASE WHEN told = $14 THEN shard_now() + make_interval(secs => $5) ELSE shard_now() END,
             changed_at = CASE WHEN state = $2 THEN changed_at ELSE shard_now() END,
             reference = coalesce(reference, $6), carrier = coalesce(carrier, $7),
             tracking_code = coalesce(tracking_code, $8), tracking_url = coalesce(tracking_url, $9),
             cost_minor = coalesce(cost_minor, $10::bigint), cost_currency = coalesce(cost_currency, $11::text),
-            way = coalesce($12, way), pdf = coalesce(pdf, $13)
+            way = coalesce($12, way), pdf = coalesce(pdf, $13),
+            strayed_at = CASE WHEN $16 THEN coalesce(strayed_at, shard_now()) ELSE strayed_at END
          WHERE shipment_id = $1",
         asked.shipment_id.as_uuid(),
         name(settled.state),
@@ -331,8 +377,9 @@ pub(crate) async fn settle(
         way.map(Way::name),
         pdf,
         asked.told,
-        // That it is seen again is no answer to why it could not be given back.
+        // That it is seen again is no answer to why it could not be given back, nor is what is said of it after its end.
         matches!(answer, Answer::Shown(_)),
+        settled.strayed,
     );
     expect_rows("labels", done.execute(conn).await?.rows_affected(), 1)
 }
@@ -363,7 +410,7 @@ impl<'a> Facts<'a> {
 pub(crate) async fn oldest_due(conn: &mut PgConnection) -> Result<f64, StoreError> {
     let seconds = sqlx::query_scalar!(
         r#"SELECT extract(epoch FROM shard_now() - next_attempt_at)::float8 AS "seconds!"
-           FROM labels WHERE is_open AND (state IN ('to_buy', 'to_void') OR created_at > shard_now() - make_interval(secs => $1))
+           FROM labels WHERE is_open AND (state NOT IN ('bought', 'sent') OR created_at > shard_now() - make_interval(secs => $1))
            ORDER BY next_attempt_at LIMIT 1"#,
         LOOKED_AFTER.as_secs_f64(),
     );
@@ -406,6 +453,7 @@ struct LabelRow {
     cost_currency: Option<String>,
     way: Option<String>,
     problem: Option<String>,
+    strayed_at: Option<OffsetDateTime>,
     created_at: OffsetDateTime,
     skus: Vec<String>,
     units: Vec<i64>,
@@ -430,6 +478,7 @@ impl LabelRow {
             cost: self.cost_minor.zip(self.cost_currency).map(cost).transpose()?,
             way: self.way,
             problem: self.problem,
+            strayed_at: self.strayed_at,
             created_at: self.created_at,
         })
     }

@@ -1,6 +1,6 @@
 //! What may be under way, but not for ever; if nothing may be, not at all.
 
-use super::{Check, LocalRule, QUIET_EVENTS, QUIET_ORDERS, QUIET_PAYMENTS};
+use super::{Check, LocalRule, QUIET_EVENTS, QUIET_LABELS, QUIET_ORDERS, QUIET_PAYMENTS};
 
 /// Rules about what is under way; with no patience they find all of it.
 pub(super) const RULES: &[LocalRule] = &[
@@ -45,6 +45,19 @@ pub(super) const RULES: &[LocalRule] = &[
                          format('of order %s, %s attempts, due %s; last: %s',
                                 aggregate_id, attempts, next_attempt_at, coalesce(cause, 'no cause')) AS problem
                   FROM event_retries WHERE $1 = 0 OR next_attempt_at < $2 - interval '120 seconds' * $1",
+        }],
+    },
+    LocalRule {
+        rule: QUIET_LABELS,
+        looks_at: &["labels"],
+        checks: &[Check {
+            table: "labels",
+            // A purchase is given up after about a day; what nobody takes back waits for a person, who writes it off.
+            sql: "SELECT format('order %s, %s', order_id, shipment_id) AS key,
+                         format('%s since %s, %s attempts; last: %s',
+                                state, changed_at, attempts, coalesce(problem, 'no problem')) AS problem
+                  FROM labels
+                  WHERE state IN ('to_buy', 'to_void') AND ($1 = 0 OR changed_at < $2 - interval '36 hours' * $1)",
         }],
     },
 ];

@@ -17,6 +17,7 @@ pub(super) struct World {
     shards: [TestDatabase; 2],
     catalog: TestDatabase,
     journal: RefCell<(NamedTempFile, u64)>,
+    carrier: RefCell<NamedTempFile>,
     acknowledged: RefCell<NamedTempFile>,
 }
 
@@ -103,6 +104,7 @@ impl World {
     async fn with(stages: &[Stage]) -> Self {
         let (one, other, catalog) = tokio::join!(shard_database(), shard_database(), catalog_database());
         let (journal, acknowledged) = (NamedTempFile::new().unwrap(), NamedTempFile::new().unwrap());
+        let carrier = NamedTempFile::new().unwrap();
         let site = |id, region: &str, database: &TestDatabase| ShardSite {
             id,
             region: region.to_owned(),
@@ -112,10 +114,12 @@ impl World {
             shards: vec![site(1, "eu", &one), site(2, "us", &other)],
             catalog: catalog.url.clone(),
             provider: Some(ProviderLog::Journal(journal.path().to_owned())),
+            carrier: Some(carrier.path().to_owned()),
             acknowledged: Some(acknowledged.path().to_owned()),
         };
         let (journal, acknowledged) = (RefCell::new((journal, 0)), RefCell::new(acknowledged));
-        let world = Self { layout, shards: [one, other], catalog, journal, acknowledged };
+        let carrier = RefCell::new(carrier);
+        let world = Self { layout, shards: [one, other], catalog, journal, carrier, acknowledged };
         world.catalog(CATALOG).await;
         world.shard(1, "DELETE FROM slots WHERE slot > 2047").await;
         world.shard(2, "DELETE FROM slots WHERE slot < 2048; UPDATE shard_meta SET shard_id = 2, region = 'us'").await;
@@ -157,6 +161,11 @@ impl World {
         writeln!(file, r#"{{"sequence":{sequence},"at_ms":1,"reference":"{reference}",{fact}}}"#).unwrap();
     }
 
+    /// One more fact in the carrier's log.
+    pub(super) fn carrier(&self, reference: &str, fact: &str) {
+        writeln!(self.carrier.borrow_mut(), r#"{{"sequence":1,"at_ms":1,"id":"{reference}",{fact}}}"#).unwrap();
+    }
+
     /// Copies an order and its key from one shard to another.
     pub(super) async fn copy_order(&self, key: &str, from: usize, to: usize) {
         for table in ["orders", "idempotency_records"] {
@@ -194,6 +203,11 @@ impl World {
         self.shard(shard, order.sql()).await;
         for fact in order.facts() {
             self.provider(&format!("pay_{}", order.number), &fact);
+        }
+        if matches!(order.stage, Stage::Shipped | Stage::Delivered) {
+            let (reference, number) = (format!("shp_{}", order.number), order.number);
+            self.carrier(&reference, &format!(r#""fact":"created","reference":"{}""#, order.id(2)));
+            self.carrier(&reference, &format!(r#""fact":"bought","service":1,"tracking_code":"T{number}""#));
         }
         self.acknowledge(&format!(
             r#"{{"order_id":"{}","user_id":"{}","key":"key-{}","total_minor":690,"currency":"GBP"}}"#,
