@@ -44,6 +44,8 @@ const STATUSES: [(&str, OrderStatus); 5] = [
 const UNITS: &str = "units:";
 /// The service that a label is bought of where the order says none.
 const SERVICE: &str = "Standard";
+/// The heaviest parcel that a label is bought for, in grams.
+const HEAVIEST: u64 = 70_000;
 
 #[derive(Template)]
 #[template(path = "desk.html")]
@@ -297,7 +299,9 @@ async fn detail<P: Platform>(
             && lines.iter().any(|line| line.left > 0),
         may_buy: labels.offered,
         service: chosen.and_then(|delivery| delivery.service.clone()).unwrap_or_else(|| SERVICE.to_owned()),
-        weight_grams: chosen.map(|delivery| delivery.weight_grams).filter(|grams| untouched && *grams > 0),
+        weight_grams: chosen
+            .map(|delivery| delivery.weight_grams)
+            .filter(|grams| untouched && (1..=HEAVIEST).contains(grams)),
         may_release: waits,
         may_cancel: matches!(order.status, OrderStatus::Pending | OrderStatus::Confirmed) && kept.is_empty(),
         may_come_back: lines.iter().any(|line| line.out > 0),
