@@ -127,6 +127,9 @@ fn wrong_items(mistakes: &mut Mistakes) {
     let beyond = json!(9_007_199_254_740_993_i64);
     mistakes.order("an amount beyond JSON's integers", "/expected_total/minor", beyond, INVALID, "expected_total");
     mistakes.order("a total below zero", "/expected_total/minor", json!(-5), INVALID, "expected_total.minor");
+    for (what, option) in [("a way that nobody delivers", "by-owl"), ("a way that is no id", "By owl")] {
+        mistakes.order(what, "/delivery_option", json!(option), INVALID, "delivery_option");
+    }
     mistakes.order("a cart that was never so", "/cart_version", json!(77), CART_CHANGED, None);
 }
 
@@ -192,6 +195,11 @@ fn wrong_elsewhere(mistakes: &mut Mistakes, sku: &Sku) {
     mistakes.case("no e-mail address", address, INVALID, "email");
     let quote = mistakes.post("/v1/quotes").json(&json!({ "items": [{ "sku": goods::DEAR, "quantity": 100_000 }] }));
     mistakes.case("a quote beyond all money", quote, INVALID, "items");
+    let items = json!([{ "sku": goods::DEAR, "quantity": 1 }]);
+    let quote = mistakes.post("/v1/quotes").json(&json!({ "items": items, "country": "UK" }));
+    mistakes.case("a country that is none", quote, INVALID, "country");
+    let quote = mistakes.post("/v1/quotes").json(&json!({ "items": items, "delivery_option": "express" }));
+    mistakes.case("a way of delivery to nowhere", quote, INVALID, "country");
     let get = |path: &str| {
         mistakes.shopper.client.request(Method::GET, path).bearer_auth(&mistakes.shopper.tokens.access_token)
     };

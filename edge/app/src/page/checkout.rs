@@ -454,12 +454,16 @@ async fn deliverable<P: Platform>(
     mut request: QuoteRequest,
     token: &str,
 ) -> Result<Quote, Problem> {
+    let mut undeliverable = None;
     loop {
         let problem = match quote(app, visit, &request, token).await {
-            Ok(quote) => return Ok(quote),
+            Ok(quote) => {
+                form.errors.extend(undeliverable.map(|why| ("country", why)));
+                return Ok(quote);
+            }
             Err(problem) => problem,
         };
-        let why_not = match problem.members.get("field").and_then(|field| field.as_str()) {
+        let why = match problem.members.get("field").and_then(|field| field.as_str()) {
             Some("delivery_option") if request.delivery_option.is_some() => None,
             Some("country") if request.country.is_some() => Some("We do not deliver to this country"),
             Some("items") if request.country.is_some() => Some("This is too much to be delivered there in one order"),
@@ -467,9 +471,9 @@ async fn deliverable<P: Platform>(
         };
         // Each turn asks for less, so the third is the last.
         request.delivery_option = None;
-        if let Some(why_not) = why_not {
+        if why.is_some() {
             request.country = None;
-            form.errors.push(("country", why_not));
+            undeliverable = why;
         }
     }
 }

@@ -48,6 +48,8 @@ const STATUSES: [(&str, OrderStatus); 5] = [
 const UNITS: &str = "units:";
 /// The service that a label is bought of where the order says none.
 const SERVICE: &str = "Standard";
+/// The heaviest parcel that a label is bought for, in grams.
+const HEAVIEST: u64 = 70_000;
 
 #[derive(Template)]
 #[template(path = "desk.html")]
@@ -321,7 +323,7 @@ async fn detail<P: Platform>(
         service: chosen.and_then(|delivery| delivery.service.clone()).unwrap_or_else(|| SERVICE.to_owned()),
         weight_grams: chosen
             .map(|delivery| delivery.weight_grams)
-            .filter(|grams| untouched && origin.is_none() && *grams > 0),
+            .filter(|grams| untouched && origin.is_none() && (1..=HEAVIEST).contains(grams)),
         may_release: waits,
         may_cancel: matches!(order.status, OrderStatus::Pending | OrderStatus::Confirmed) && kept.is_empty(),
         may_come_back: lines.iter().any(|line| line.out > 0),
