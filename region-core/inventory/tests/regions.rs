@@ -125,21 +125,46 @@ async fn free(region: &Region) -> i64 {
     sqlx::query(query).fetch_one(&mut *shard.read().await.unwrap()).await.unwrap().get(0)
 }
 
-#[tokio::test]
-async fn an_order_is_covered_by_units_of_another_region() {
-    let regions = two_regions([1, 9]).await;
-    let order = Claimant([1; 16]);
-    let wanted = [Held { sku: mug(), quantity: Quantity::new(4).unwrap() }];
+/// Has an order of so many mugs covered, as a shopper does who is told that units are on their way: on a slow machine they come too
+/// late for him.
+async fn cover(region: &Region, order: u8, mugs: i64) {
+    let shard = region.shards.all().next().unwrap().id();
+    let wanted = [Held { sku: mug(), quantity: Quantity::new(mugs).unwrap() }];
     let mut attempts = 0;
-    // As a shopper does who is told that units are on their way: on a slow machine they come too late for him.
-    while free(&regions["eu"]).await < 4 {
-        let short = [Shortfall { sku: mug(), wanted: 4, free: 1 }];
+    while free(region).await < mugs {
+        let free = free(region).await.unsigned_abs();
+        let short = [Shortfall { sku: mug(), wanted: mugs.unsigned_abs(), free }];
         let until = Instant::now() + Duration::from_secs(5);
-        drop(regions["eu"].borrowing.cover(id(1), order, &wanted, &short, until).await);
+        drop(region.borrowing.cover(shard, Claimant([order; 16]), &wanted, &short, until).await);
         attempts += 1;
         assert!(attempts < 50, "no units came");
     }
+}
+
+/// Units of a region that lie in another.
+async fn lying(region: &Region, there: &str) -> i64 {
+    let shard = region.shards.all().next().unwrap();
+    let query =
+        sqlx::query("SELECT coalesce(sum(units), 0)::bigint FROM origins WHERE region = $1").bind(there.to_owned());
+    query.fetch_one(&mut *shard.read().await.unwrap()).await.unwrap().get(0)
+}
+
+#[tokio::test]
+async fn an_order_is_covered_by_units_of_another_region() {
+    let regions = two_regions([1, 9]).await;
+    cover(&regions["eu"], 1, 4).await;
     assert_eq!(free(&regions["eu"]).await + free(&regions["us"]).await, 10);
+}
+
+#[tokio::test]
+async fn regions_tell_each_other_where_the_units_lie_that_they_lend() {
+    let regions = two_regions([1, 9]).await;
+    cover(&regions["eu"], 1, 4).await;
+    assert_eq!(lying(&regions["eu"], "us").await, free(&regions["eu"]).await - 1);
+    cover(&regions["us"], 2, 10).await;
+    // Those that lie there have come home, and the one that does not is said to lie here.
+    assert_eq!((lying(&regions["eu"], "us").await, lying(&regions["us"], "eu").await), (0, 1));
+    assert_eq!(lying(&regions["us"], "us").await, 0);
 }
 
 #[tokio::test]
