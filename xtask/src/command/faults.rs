@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use shared_clock::Entropy;
 
+use crate::bus::Bus;
 use crate::console::{self, Console};
 use crate::failure::{Failure, Judged};
 use crate::faults::{self, Bug, Failpoint, Scenario};
@@ -15,7 +16,8 @@ use crate::workspace::Workspace;
 const TEACHES: &str = "\
 What befalls the store, by the seed, every 1 to 3 s: cores, shards, Redis, the PoP and the payment provider are killed and started
 again, or stopped for seconds; links between them are cut, slow, or lose, double and overtake. The provider loses answers, fails before
-and after the fact, answers late, and forgets the idempotency keys that it was sent.
+and after the fact, answers late, and forgets the idempotency keys that it was sent. With --bus kafka the broker as well is killed, and
+comes back without a message, an offset or a member of a group, or is stopped, every 3 to 8 s.
 
 Exit code: 0 every promise was kept; 1 one was broken, which a run with --bug must come to; 2 nobody knows, for the run could not
 be carried out: something could not be built, started or read, a part did not come back, or no core came to a failpoint.";
@@ -36,6 +38,9 @@ pub(crate) struct Options {
     /// Seconds over which orders and faults are spread; by default 50 orders a second, 30 s at least, 600 s at most.
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(5..=7_200))]
     duration: Option<u64>,
+    /// What carries events. On Kafka its broker suffers too.
+    #[arg(long, value_enum, default_value_t)]
+    bus: Bus,
     /// Gives every core this bug, and the store what brings it out: the run must then fail.
     #[arg(long, value_name = "NAME")]
     bug: Option<Bug>,
@@ -97,10 +102,11 @@ fn scenario(options: &Options) -> Scenario {
     let seed = options.seed.unwrap_or_else(|| u64::from(Entropy::system().below(1_000_000)));
     let duration = options.duration.map(Duration::from_secs);
     let places = if options.failpoints { Failpoint::ALL.to_vec() } else { options.failpoint.into_iter().collect() };
-    match options.bug {
+    let scenario = match options.bug {
         None if !places.is_empty() => Scenario::deaths(places, seed, options.orders, duration),
         None => Scenario::gate(seed, options.orders, options.cores, duration),
         Some(bug) if options.control => Scenario::hunt(bug, seed, options.orders, duration).control(),
         Some(bug) => Scenario::hunt(bug, seed, options.orders, duration),
-    }
+    };
+    scenario.on(options.bus)
 }
