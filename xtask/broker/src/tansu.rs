@@ -12,7 +12,7 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::types::RDKafkaErrorCode;
 use region_core_events::Topic;
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdin, Command};
 use tokio::time::Instant;
 
 use crate::{BrokerError, PARTITIONS};
@@ -26,7 +26,11 @@ const PAUSE: Duration = Duration::from_millis(50);
 const ENDS_WITH_INPUT: &str = r#"exec 3<&0; (read -r _ <&3; kill -9 $$ 2>/dev/null) & exec "$@" 3<&- </dev/null"#;
 
 #[derive(Debug)]
-pub(crate) struct Tansu(Child);
+pub(crate) struct Tansu {
+    child: Child,
+    /// Apart from the child, which closes it when it is waited for.
+    _input: Option<ChildStdin>,
+}
 
 impl Tansu {
     /// Starts it at an address of this machine, with clients sent to another.
@@ -37,11 +41,12 @@ impl Tansu {
         command.arg("--listener-url").arg(format!("tcp://{listens}/"));
         command.arg("--advertised-listener-url").arg(format!("tcp://{known}/"));
         command.stdin(Stdio::piped()).stdout(Stdio::null()).kill_on_drop(true);
-        let mut tansu = Self(command.spawn()?);
+        let mut child = command.spawn()?;
+        let mut tansu = Self { _input: child.stdin.take(), child };
         let deadline = Instant::now() + READY_WITHIN;
         let admin: AdminClient<_> = ClientConfig::new().set("bootstrap.servers", known.to_string()).create()?;
         while let Err(error) = make_topics(&admin).await {
-            if let Some(status) = tansu.0.try_wait()? {
+            if let Some(status) = tansu.child.try_wait()? {
                 return Err(BrokerError::Ended(status));
             }
             if Instant::now() >= deadline {
@@ -53,7 +58,7 @@ impl Tansu {
     }
 
     pub(crate) async fn watch(&mut self) -> BrokerError {
-        self.0.wait().await.map_or_else(BrokerError::Io, BrokerError::Ended)
+        self.child.wait().await.map_or_else(BrokerError::Io, BrokerError::Ended)
     }
 }
 
