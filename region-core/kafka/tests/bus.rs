@@ -100,7 +100,7 @@ impl Bench {
     }
 }
 
-/// Tansu answers whoever fetches from a topic of before with a topic without a name, and librdkafka 2.12.1 dies of reading that.
+/// Tansu answers whoever fetches from a topic of before with one without an id, and librdkafka 2.12.1 dies of reading that.
 const NOT_ON_TANSU: &str = "what_brokers_lose_that_come_back_with_nothing_is_read_from_the_outbox";
 
 /// A promise of the bus with brokers of that kind.

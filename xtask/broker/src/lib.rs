@@ -70,7 +70,7 @@ pub struct Brokers {
 #[derive(Debug)]
 enum Behind {
     Simulated(#[expect(dead_code, reason = "they are there as long as this is")] Simulated),
-    Tansu(Tansu),
+    Tansu(Box<Tansu>),
 }
 
 impl Brokers {
@@ -107,7 +107,7 @@ impl Brokers {
                 }
                 let known = fronts.first().map_or(behind, Front::address);
                 let tansu = Tansu::start(program, behind, known).await?;
-                Ok(Self { kind, fronts, behind: Behind::Tansu(tansu) })
+                Ok(Self { kind, fronts, behind: Behind::Tansu(Box::new(tansu)) })
             }
         }
     }

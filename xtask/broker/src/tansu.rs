@@ -1,5 +1,5 @@
 //! Tansu, a broker in Rust that speaks Kafka's protocol. What it does not do: transactions, which we do not use; and come back with
-//! nothing in it, for it answers whoever then fetches from a topic of before with a topic without a name, of which librdkafka 2.12.1
+//! nothing in it, for it answers whoever then fetches from a topic of before with one without an id, of which librdkafka 2.12.1
 //! dies. Only the simulated brokers can lose everything.
 
 use std::net::SocketAddr;
