@@ -22,6 +22,9 @@ comes back without a message, an offset or a member of a group, or is stopped, e
 Exit code: 0 every promise was kept; 1 one was broken, which a run with --bug must come to; 2 nobody knows, for the run could not
 be carried out: something could not be built, started or read, a part did not come back, or no core came to a failpoint.";
 
+/// How long cores die on Kafka unless told: the lease of a relay outlives its core by seconds in which no event moves.
+const DEATHS_ON_KAFKA: Duration = Duration::from_secs(60);
+
 /// What to break, and for how long.
 #[derive(Debug, clap::Args)]
 #[command(after_help = TEACHES)]
@@ -103,7 +106,10 @@ fn scenario(options: &Options) -> Scenario {
     let duration = options.duration.map(Duration::from_secs);
     let places = if options.failpoints { Failpoint::ALL.to_vec() } else { options.failpoint.into_iter().collect() };
     let scenario = match options.bug {
-        None if !places.is_empty() => Scenario::deaths(places, seed, options.orders, duration),
+        None if !places.is_empty() => {
+            let longer = Some(DEATHS_ON_KAFKA).filter(|_| options.bus == Bus::Kafka);
+            Scenario::deaths(places, seed, options.orders, duration.or(longer))
+        }
         None => Scenario::gate(seed, options.orders, options.cores, duration),
         Some(bug) if options.control => Scenario::hunt(bug, seed, options.orders, duration).control(),
         Some(bug) => Scenario::hunt(bug, seed, options.orders, duration),
