@@ -20,6 +20,6 @@ pub mod wait;
 pub use books::Books;
 pub use client::{Answer, Client};
 pub use shopper::{Shopper, address};
-pub use store::{Options, Sites, Store};
+pub use store::{Bus, Options, Sites, Store};
 pub use visitor::{Page, Visitor};
 pub use wait::until;

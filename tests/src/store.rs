@@ -8,13 +8,15 @@ use std::time::Duration;
 use shared::api::catalog::SearchResults;
 use shared_clock::{Clock, Entropy};
 use xtask_system::certificates::Keys;
+use xtask_system::environment;
 use xtask_system::operator::{self, Operator};
 use xtask_system::postgres::PostgresPrograms;
 use xtask_system::tools::node::NodeTools;
 use xtask_system::tools::{Tools, servers};
 use xtask_system::worker::WorkerPrograms;
 use xtask_system::{
-    Addresses, Guardian, GuardianProgram, Layout, Plan, Ports, Programs, RegionPlan, ServiceUser, System,
+    Addresses, BrokerPrograms, Guardian, GuardianProgram, Layout, Plan, Ports, Programs, RegionPlan, ServiceUser,
+    System,
 };
 
 use crate::{goods, place};
@@ -41,6 +43,19 @@ pub struct Options {
     pub demo_catalog: bool,
     /// Whether there is an operator.
     pub operator: bool,
+    /// What carries events.
+    pub bus: Bus,
+}
+
+/// What carries events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bus {
+    /// The shards themselves.
+    Postgres,
+    /// A broker: tansu where it is installed, else what librdkafka simulates.
+    Kafka,
+    /// What librdkafka simulates, which can lose everything and come back.
+    SimulatedKafka,
 }
 
 /// Orders are judged where somebody could let them go on. Tests send many to one address and from one card.
@@ -58,10 +73,18 @@ impl Options {
         mail: true,
         demo_catalog: true,
         operator: true,
+        bus: Bus::Postgres,
     };
     /// One region, one shard, one core.
-    pub const SMALL: Self =
-        Self { regions: &[("eu", &[1])], cores: 1, worker: false, mail: false, demo_catalog: false, operator: false };
+    pub const SMALL: Self = Self {
+        regions: &[("eu", &[1])],
+        cores: 1,
+        worker: false,
+        mail: false,
+        demo_catalog: false,
+        operator: false,
+        bus: Bus::Postgres,
+    };
 
     fn shards(&self) -> usize {
         self.regions.iter().map(|(_, shards)| shards.len()).sum()
@@ -74,6 +97,7 @@ impl Options {
         plan.cores = self.cores;
         plan.worker = self.worker;
         plan.mail = self.mail;
+        plan.kafka = self.bus != Bus::Postgres;
         plan.exempt = vec!["127.0.0.0/8".to_owned()];
         if self.operator {
             plan.core_variables = judged();
@@ -138,6 +162,11 @@ impl Store {
     /// # Panics
     /// If any part does not start.
     pub async fn start(name: &str, options: &Options) -> Self {
+        // What starting takes is large: it stays out of the callers' futures.
+        Box::pin(Self::start_all(name, options)).await
+    }
+
+    async fn start_all(name: &str, options: &Options) -> Self {
         let root = place::system(name);
         // Held until the guardian of an earlier run of this test has ended its processes.
         let guardian = guardian(&root.with_extension("lock"));
@@ -270,6 +299,7 @@ async fn programs(options: &Options) -> Programs {
     } else {
         None
     };
+    let tansu = environment::tansu().filter(|_| options.bus == Bus::Kafka);
     let config = place::repository().join("wrangler.toml");
     let worker = node.clone().filter(|_| options.worker).map(|node| WorkerPrograms { node, config });
     Programs {
@@ -281,6 +311,7 @@ async fn programs(options: &Options) -> Programs {
         redis: servers::redis(&tools).await.unwrap(),
         worker,
         mail: node,
+        broker: Some(BrokerPrograms { broker: place::program("meridian-broker"), tansu }),
     }
 }
 

@@ -10,6 +10,7 @@
 //! reads the databases, directly, not through the links that were made bad.
 
 mod books;
+mod broker;
 mod bug;
 mod chaos;
 mod ci;

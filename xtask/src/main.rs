@@ -4,6 +4,7 @@
 
 mod audit;
 mod build;
+mod bus;
 mod command;
 mod console;
 mod failure;
@@ -62,7 +63,7 @@ enum Command {
     /// Rewrites the committed metadata of the checked SQL queries.
     Sqlx(command::sqlx::Options),
     /// Installs every tool that building, running and testing need.
-    Tools,
+    Tools(command::tools::Options),
     /// Ends what `up` started, should it die. Started by `up` itself.
     #[command(hide = true)]
     Guardian {
@@ -109,7 +110,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Bench(bench) => Ok(command::bench::run(&workspace, &bench).await?),
         Command::Check => Box::pin(command::check::run(&workspace)).await,
         Command::Sqlx(options) => Box::pin(command::sqlx::run(&workspace, &options)).await,
-        Command::Tools => command::tools::run(&workspace).await,
+        Command::Tools(options) => command::tools::run(&workspace, &options).await,
         Command::Guardian { lock } => Ok(xtask_system::guardian::run(&lock)?),
     }
 }

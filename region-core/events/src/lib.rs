@@ -20,6 +20,8 @@ mod measure;
 mod relay;
 mod runner;
 mod store;
+#[cfg(feature = "test-support")]
+pub mod test_support;
 mod wake;
 
 pub use consumer::{AfterCommit, Consumer, HandleError};

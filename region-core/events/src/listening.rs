@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use region_core_store::Shards;
+use region_core_store::{Shards, failpoint};
 use shared::{EventId, ShardId};
 use uuid::Uuid;
 
@@ -52,7 +52,9 @@ impl Listening {
                 Round::Done { handled, more } => {
                     total += handled;
                     if handled > 0 {
+                        failpoint("events.publish.before").await?;
                         wake.notify(); // what was handled may have said something
+                        failpoint("events.publish.after").await?;
                     }
                     if !more {
                         return Ok(total);

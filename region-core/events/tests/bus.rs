@@ -1,141 +1,44 @@
 //! What the bus promises, on a real Postgres.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 use region_core_events::contract::{OrderClaimed, OrderConfirmed, Payload};
+use region_core_events::test_support::{self, Fault, MS, Scribe};
 use region_core_events::{
-    AfterCommit, Consumer, Event, HandleError, Listening, NewEvent, Outgoing, Relay, Runner, Settings, Shipment, Wakes,
+    AfterCommit, Consumer, Event, HandleError, Listening, NewEvent, Outgoing, Relay, Runner, Settings, Shipment,
     append, is_skipped, list_dead_letters, replay, skip,
 };
-use region_core_store::{Shard, Shards, test_support};
-use shared::id::Slot;
-use shared::{EventId, OrderId, ShardId};
-use shared_clock::Entropy;
+use shared::{EventId, ShardId};
 use sqlx::PgConnection;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-const MS: u64 = 1_800_000_000_000;
+/// One shard, its consumers and its relays.
+struct Bench(test_support::Bench);
 
-/// How a [`Scribe`] misbehaves.
-#[derive(Clone, Copy, PartialEq)]
-enum Fault {
-    None,
-    /// Rejects every event of this order.
-    Rejects(OrderId),
-    /// Breaks a constraint with every event of this order.
-    BreaksAConstraint(OrderId),
-    /// Panics at every event of this order.
-    Panics(OrderId),
-    /// Loses its connection after its first effect and before the commit.
-    LosesItsConnectionOnce,
-}
+impl Deref for Bench {
+    type Target = test_support::Bench;
 
-/// Writes each event it hears into a table.
-struct Scribe {
-    fault: Fault,
-    calls: AtomicU32,
-    committed: mpsc::UnboundedSender<()>,
-}
-
-impl Consumer for Scribe {
-    fn name(&self) -> &'static str {
-        "scribe"
+    fn deref(&self) -> &Self::Target {
+        &self.0
     }
-
-    fn kinds(&self) -> &'static [&'static str] {
-        &[OrderClaimed::KIND]
-    }
-
-    fn handle<'a>(
-        &'a self,
-        _shard: ShardId,
-        conn: &'a mut PgConnection,
-        events: &'a [Event],
-    ) -> BoxFuture<'a, Result<AfterCommit, HandleError>> {
-        Box::pin(async move {
-            for event in events {
-                sqlx::query("INSERT INTO effects (order_id, version) VALUES ($1, $2)")
-                    .bind(event.aggregate_id.as_uuid())
-                    .bind(event.aggregate_version)
-                    .execute(&mut *conn)
-                    .await?;
-                self.misbehave(conn, event).await?;
-            }
-            let committed = self.committed.clone();
-            Ok(AfterCommit::run(move || {
-                let _ = committed.send(());
-            }))
-        })
-    }
-}
-
-impl Scribe {
-    async fn misbehave(&self, conn: &mut PgConnection, event: &Event) -> Result<(), HandleError> {
-        let call = self.calls.fetch_add(1, Ordering::SeqCst);
-        match self.fault {
-            Fault::Rejects(order) if order == event.aggregate_id => Err(HandleError::Rejected("poison".to_owned())),
-            Fault::BreaksAConstraint(order) if order == event.aggregate_id => {
-                sqlx::query("INSERT INTO effects (order_id) VALUES (NULL)").execute(conn).await?;
-                Ok(())
-            }
-            Fault::Panics(order) if order == event.aggregate_id => panic!("poison"),
-            Fault::LosesItsConnectionOnce if call == 0 => {
-                sqlx::query("SELECT pg_terminate_backend(pg_backend_pid())").execute(conn).await?;
-                Ok(())
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
-/// One shard with a table of effects.
-struct Bench {
-    shards: Shards,
-    wakes: Wakes,
-    entropy: Entropy,
 }
 
 impl Bench {
     async fn new() -> Self {
-        let shards = test_support::one_shard().await;
-        let bench = Self { wakes: Wakes::new(shards.all().map(Shard::id)), shards, entropy: Entropy::seeded(1) };
-        sqlx::query(
-            "CREATE TABLE effects (place bigint GENERATED ALWAYS AS IDENTITY, order_id uuid NOT NULL, version bigint)",
-        )
-        .execute(&mut *bench.shard().read().await.unwrap())
-        .await
-        .unwrap();
-        bench
-    }
-
-    fn shard(&self) -> &Shard {
-        self.shards.all().next().unwrap()
-    }
-
-    fn order(&self) -> OrderId {
-        OrderId::mint(MS, Slot::new(1).unwrap(), self.entropy.bytes())
-    }
-
-    fn claimed(&self, order_id: OrderId, version: i64) -> NewEvent {
-        NewEvent::new(EventId::mint(MS, self.entropy.bytes()), version, &OrderClaimed { order_id })
-    }
-
-    async fn say(&self, events: &[NewEvent]) {
-        let mut conn = self.shard().read().await.unwrap();
-        append(&mut conn, events).await.unwrap();
+        Self(test_support::Bench::new().await)
     }
 
     /// A runner as a process has it, without pauses between attempts.
     fn runner(&self, fault: Fault) -> (Runner, mpsc::UnboundedReceiver<()>) {
         let (committed, commits) = mpsc::unbounded_channel();
-        let scribe = Scribe { fault, calls: AtomicU32::new(0), committed };
         let settings = Settings { first_pause: Duration::ZERO, batch: 7, ..Settings::default() };
-        (Runner::new(self.shards.clone(), self.wakes.clone(), vec![Arc::new(scribe)], settings), commits)
+        let scribe = Scribe::new(fault, committed);
+        (Runner::new(self.shards.clone(), self.wakes.clone(), vec![scribe], settings), commits)
     }
 
     async fn settle(&self, fault: Fault) -> Result<usize, HandleError> {
@@ -145,9 +48,8 @@ impl Bench {
     /// The scribe as another bus tells it of events.
     fn listening(&self, fault: Fault) -> Listening {
         let (committed, _) = mpsc::unbounded_channel();
-        let scribe = Arc::new(Scribe { fault, calls: AtomicU32::new(0), committed });
         let settings = Settings { first_pause: Duration::ZERO, batch: 7, ..Settings::default() };
-        Listening::new(&self.shards, &self.wakes, scribe, &settings)
+        Listening::new(&self.shards, &self.wakes, Scribe::new(fault, committed), &settings)
     }
 
     async fn tell(&self, listening: &Listening, events: &[Outgoing]) -> usize {
@@ -171,25 +73,12 @@ impl Bench {
         carried
     }
 
-    /// Every effect, in the order in which they were made.
-    async fn effects(&self) -> Vec<(OrderId, i64)> {
-        let rows: Vec<(uuid::Uuid, i64)> = sqlx::query_as("SELECT order_id, version FROM effects ORDER BY place")
-            .fetch_all(&mut *self.shard().read().await.unwrap())
-            .await
-            .unwrap();
-        rows.into_iter().map(|(order, version)| (OrderId::from_uuid(order), version)).collect()
-    }
-
     /// (attempts, parked, cause) of each dead letter, oldest first.
     async fn dead_letters(&self) -> Vec<(i32, bool, String)> {
         sqlx::query_as("SELECT attempts, parked, cause FROM dead_letters ORDER BY sequence")
             .fetch_all(&mut *self.shard().read().await.unwrap())
             .await
             .unwrap()
-    }
-
-    async fn count(&self, sql: &'static str) -> i64 {
-        sqlx::query_scalar(sql).fetch_one(&mut *self.shard().read().await.unwrap()).await.unwrap()
     }
 }
 
@@ -331,8 +220,8 @@ async fn attempts_are_counted_across_restarts_and_those_behind_wait() {
         |max_attempts| Settings { max_attempts, first_pause: Duration::from_secs(3600), ..Settings::default() };
     for attempt in 1..=3 {
         let (committed, _commits) = mpsc::unbounded_channel();
-        let scribe = Scribe { fault: Fault::Rejects(order), calls: AtomicU32::new(0), committed };
-        let runner = Runner::new(bench.shards.clone(), bench.wakes.clone(), vec![Arc::new(scribe)], settings(3));
+        let scribe = Scribe::new(Fault::Rejects(order), committed);
+        let runner = Runner::new(bench.shards.clone(), bench.wakes.clone(), vec![scribe], settings(3));
         runner.settle().await.unwrap();
         bench.say(&[bench.claimed(order, 1 + attempt)]).await;
         assert_eq!(runner.settle().await.unwrap(), 0, "tried before its pause was over, or out of order");
@@ -356,11 +245,9 @@ async fn two_processes_share_the_work_and_double_nothing() {
         .map(|_| {
             let bench = Arc::clone(&bench);
             tokio::spawn(async move {
-                let orders: Vec<_> = (0..ORDERS / 4).map(|_| bench.order()).collect();
+                let orders = bench.orders(ORDERS / 4);
                 for version in 1..=VERSIONS {
-                    let events: Vec<_> = orders.iter().map(|order| bench.claimed(*order, version)).collect();
-                    bench.say(&events).await;
-                    bench.wakes.of(bench.shard().id()).notify();
+                    bench.say_of_each(&orders, version).await;
                 }
             })
         })
@@ -381,13 +268,7 @@ async fn two_processes_share_the_work_and_double_nothing() {
     for runner in runners {
         runner.await.unwrap();
     }
-    let effects = bench.effects().await;
-    assert_eq!(effects.len(), all, "an event took effect twice");
-    let mut last = std::collections::HashMap::new();
-    for (order, version) in effects {
-        let before = last.insert(order, version).unwrap_or(0);
-        assert_eq!(version, before + 1, "{order} went from {before} to {version}");
-    }
+    bench.heard_once_and_in_order(all).await;
 }
 
 /// Looks once, and then rests for longer than any test takes. Tells how many events came at a time.
@@ -429,7 +310,7 @@ async fn who_rests_is_given_full_batches_at_once_and_what_comes_in_his_rest_as_o
     bench.settle(Fault::None).await.unwrap(); // all of it is safe to read from here on
     let (heard, mut hears) = mpsc::unbounded_channel();
     let (committed, mut commits) = mpsc::unbounded_channel();
-    let hurried = Arc::new(Scribe { fault: Fault::None, calls: AtomicU32::new(0), committed });
+    let hurried = Scribe::new(Fault::None, committed);
     let unhurried: Arc<dyn Consumer> = Arc::new(Unhurried(heard));
     let runner = |consumers| {
         let settings = Settings { batch: 7, ..Settings::default() };
@@ -470,9 +351,9 @@ async fn what_is_told_three_times_and_shuffled_takes_effect_once_and_in_order() 
     const ORDERS: usize = 10;
     const VERSIONS: i64 = 12;
     let bench = Bench::new().await;
-    let orders: Vec<_> = (0..ORDERS).map(|_| bench.order()).collect();
+    let orders = bench.orders(ORDERS);
     for version in 1..=VERSIONS {
-        bench.say(&orders.iter().map(|order| bench.claimed(*order, version)).collect::<Vec<_>>()).await;
+        bench.say_of_each(&orders, version).await;
     }
     let carried = bench.carried().await;
     let mut told = [carried.as_slice(); 3].concat();
@@ -549,7 +430,7 @@ async fn what_another_bus_lost_is_read_from_the_outbox_once_it_is_old() {
     let carried = bench.carried().await;
     assert_eq!(bench.tell(&bench.listening(Fault::None), &carried[..1]).await, 1);
     let (committed, _commits) = mpsc::unbounded_channel();
-    let scribe = Arc::new(Scribe { fault: Fault::None, calls: AtomicU32::new(0), committed });
+    let scribe = Scribe::new(Fault::None, committed);
     let settings = Settings { grace: Duration::from_secs(60), ..Settings::default() };
     let runner = Runner::new(bench.shards.clone(), bench.wakes.clone(), vec![scribe], settings);
     assert_eq!(runner.settle().await.unwrap(), 0, "not left to the other bus");

@@ -8,7 +8,7 @@ use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use region_core_events::{Outgoing, Relay, Shipment, Wake};
-use region_core_store::StoreError;
+use region_core_store::{StoreError, failpoint};
 use shared::RegionName;
 use tokio_util::sync::CancellationToken;
 
@@ -85,6 +85,7 @@ impl Publisher {
 
     /// Until the brokers have acknowledged all of them.
     async fn send(&self, producer: &FutureProducer, events: &[Outgoing]) -> Result<(), PublishError> {
+        failpoint("events.publish.before").await?;
         let sent = events.iter().map(|event| self.enqueue(producer, event)).collect::<Result<Vec<_>, _>>()?;
         let mut acknowledged = std::pin::pin!(try_join_all(sent));
         loop {
@@ -96,6 +97,7 @@ impl Publisher {
                 Err(_) => tracing::warn!(shard.id = %self.relay.shard().id(), "the brokers do not answer"),
             }
         }
+        failpoint("events.publish.after").await?;
         metrics::counter!("events_relayed_total").increment(events.len() as u64);
         Ok(())
     }

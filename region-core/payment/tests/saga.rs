@@ -1,20 +1,23 @@
 //! The payment saga against a real Postgres and a real sandbox over HTTP: whatever fails, what the sandbox's own log says
-//! moved is what confirmed orders say.
+//! moved is what confirmed orders say. Each promise is kept whatever carries the events: Postgres, the brokers that librdkafka
+//! simulates, or tansu where it is installed; where it is not those tests are counted as skipped, which is why this program
+//! brings its own harness.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use rdkafka::mocking::MockCluster;
-use rdkafka::producer::DefaultProducerContext;
+use libtest_mimic::{Arguments, Trial};
 use region_core_events::contract::{
     OrderCancelled, OrderClaimed, OrderCreated, Payload, PaymentAuthorized, PaymentCaptured, PaymentFailed,
     PaymentRefunded, PaymentVoided, RefundIssued,
 };
-use region_core_events::{AfterCommit, Consumer, Event, HandleError, NewEvent, Runner, Topic, Wakes, append};
+use region_core_events::{AfterCommit, Consumer, Event, HandleError, NewEvent, Runner, Wakes, append};
 use region_core_kafka::{Bus, Options};
 use region_core_payment::{ConfirmError, Deadlines, Payments, Sandbox, Settings};
 use region_core_payment_sandbox as provider;
@@ -28,6 +31,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use xtask_broker::{Brokers, Kind};
 
 const MS: u64 = 1_800_000_000_000;
 /// How long our side waits for the sandbox.
@@ -219,10 +223,10 @@ fn payments(shards: &Shards, wakes: &Wakes, bank: &Bank, entropy: &Entropy) -> P
 }
 
 /// What carries the events.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 enum Home {
     Postgres,
-    Kafka,
+    Kafka(Kind),
 }
 
 /// A region with one shard, a bank, and everything in between running.
@@ -230,7 +234,7 @@ struct Shop {
     shards: Shards,
     wakes: Wakes,
     /// Those of Kafka, if it carries the events.
-    brokers: Option<MockCluster<'static, DefaultProducerContext>>,
+    brokers: Option<Brokers>,
     bank: Bank,
     payments: Payments,
     entropy: Entropy,
@@ -245,7 +249,7 @@ impl Shop {
         let shards = test_support::one_shard().await;
         let brokers = match home {
             Home::Postgres => None,
-            Home::Kafka => Some(brokers()),
+            Home::Kafka(kind) => Some(Brokers::start(&kind).await.unwrap()),
         };
         let wakes = Wakes::new(shards.all().map(Shard::id));
         let (bank, entropy) = (Bank::open(), Entropy::seeded(7));
@@ -268,7 +272,7 @@ impl Shop {
         self.tasks.push(match &self.brokers {
             None => tokio::spawn(Runner::new(shards, wakes, consumers, settings).run(shutdown)),
             Some(brokers) => {
-                let mut options = Options::new(vec![brokers.bootstrap_servers()], self.entropy.bytes());
+                let mut options = Options::new(brokers.addresses(), self.entropy.bytes());
                 // What the brokers should bring is never read from the outbox.
                 options.settings.grace = Duration::from_secs(3600);
                 tokio::spawn(Bus::new(shards, wakes, consumers, options).run(shutdown))
@@ -411,30 +415,13 @@ impl Shop {
     }
 }
 
-/// Brokers in this process.
-fn brokers() -> MockCluster<'static, DefaultProducerContext> {
-    let brokers = MockCluster::new(1).unwrap();
-    for topic in Topic::ALL {
-        brokers.create_topic(topic.name(), 2, 1).unwrap();
-    }
-    brokers
-}
+/// A promise, whatever carries the events.
+type Promise = (&'static str, fn(Home) -> BoxFuture<'static, ()>);
 
-/// Each promise is kept whatever carries the events.
-macro_rules! on_both_buses {
+macro_rules! promises {
     ($($promise:ident,)*) => {
-        mod on_postgres {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $promise() {
-                Box::pin(super::$promise(super::Home::Postgres)).await;
-            })*
-        }
-
-        mod on_kafka {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $promise() {
-                Box::pin(super::$promise(super::Home::Kafka)).await;
-            })*
+        pub(crate) fn promises() -> Vec<Promise> {
+            vec![$((stringify!($promise), |home| $promise(home).boxed())),*]
         }
     };
 }
@@ -442,7 +429,7 @@ macro_rules! on_both_buses {
 #[path = "saga/refunds.rs"]
 mod refunds;
 
-on_both_buses! {
+promises! {
     a_paid_order_is_captured_once,
     a_declined_order_ends_and_nothing_moves,
     a_challenge_waits_for_the_shopper_and_not_for_ever,
@@ -454,6 +441,38 @@ on_both_buses! {
     a_bank_that_is_cut_off_midway_and_comes_back_is_asked_again_and_charges_once,
     every_event_told_twice_changes_nothing,
     a_worker_that_dies_after_the_call_leaves_it_to_the_next_one,
+}
+
+fn main() -> ExitCode {
+    let tansu = Kind::tansu();
+    if tansu.is_none() {
+        println!(
+            "skipped: {} is not set, for tansu is not installed (`cargo xtask tools --tansu` does)",
+            xtask_broker::TANSU
+        );
+    }
+    let homes = [
+        ("postgres", Some(Home::Postgres)),
+        ("simulated", Some(Home::Kafka(Kind::Simulated(1)))),
+        ("tansu", tansu.map(Home::Kafka)),
+    ];
+    let promises = [promises(), refunds::promises()].concat();
+    let on = |(name, home): &(&str, Option<Home>)| {
+        promises.iter().map(|promise| trial(name, home.clone(), *promise)).collect::<Vec<_>>()
+    };
+    libtest_mimic::run(&Arguments::from_args(), homes.iter().flat_map(on).collect()).exit_code()
+}
+
+/// A test, counted as skipped if there is nothing of that kind to carry the events.
+fn trial(on: &str, home: Option<Home>, (name, promise): Promise) -> Trial {
+    let missing = home.is_none();
+    let run = move || {
+        let home = home.ok_or("the broker is not installed")?;
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+        runtime.block_on(promise(home));
+        Ok(())
+    };
+    Trial::test(format!("{on}::{name}"), run).with_ignored_flag(missing)
 }
 
 async fn a_paid_order_is_captured_once(home: Home) {

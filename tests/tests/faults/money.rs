@@ -4,7 +4,7 @@ use futures::future::join_all;
 use serde_json::json;
 use tests::client::try_send;
 use tests::shopper::key;
-use tests::{Books, Client, Options, Shopper, Store, goods};
+use tests::{Books, Bus, Client, Options, Shopper, Store, goods};
 
 use crate::support::{Buyer, place_until_known};
 
@@ -32,7 +32,17 @@ async fn misbehave(store: &Store, faults: serde_json::Value) {
 
 #[tokio::test]
 async fn money_moves_once_for_each_paid_order_though_the_provider_fails_and_dies() {
-    let mut store = Store::start("provider-dies", &Options::SMALL).await;
+    Box::pin(money_moves_once("provider-dies", &Options::SMALL)).await;
+}
+
+#[tokio::test]
+async fn money_moves_once_for_each_paid_order_on_kafka_though_the_provider_fails_and_dies() {
+    let options = Options { bus: Bus::Kafka, ..Options::SMALL };
+    Box::pin(money_moves_once("provider-dies-on-kafka", &options)).await;
+}
+
+async fn money_moves_once(name: &str, options: &Options) {
+    let mut store = Store::start(name, options).await;
     let (origin, books, sku) = (store.sites.addresses.shop.clone(), Books::of(&store.sites), goods::plenty());
     misbehave(&store, json!({ "seed": 7, "drop_answer": 0.1, "fail_before": 0.15, "fail_after": 0.15 })).await;
     let mut buyers = order_much(&origin, &sku).await;

@@ -17,14 +17,21 @@ use sqlx::{Connection as _, Executor as _, PgConnection};
 use tests::client::{send, try_send};
 use tests::shopper::{PASSWORD, email, key, operation_id};
 use tests::visitor::Form;
-use tests::{Answer, Client, Options, Shopper, Store, Visitor, goods, until};
+use tests::{Answer, Bus, Client, Options, Shopper, Store, Visitor, goods, until};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use xtask_system::Layout;
 
 /// One shard, both doors, everything that writes files.
-const STORE: Options =
-    Options { regions: &[("eu", &[1])], cores: 1, worker: true, mail: true, demo_catalog: false, operator: true };
+const STORE: Options = Options {
+    regions: &[("eu", &[1])],
+    cores: 1,
+    worker: true,
+    mail: true,
+    demo_catalog: false,
+    operator: true,
+    bus: Bus::Postgres,
+};
 /// Far longer than anything takes; only a failing test meets it.
 const SOON: Duration = Duration::from_secs(60);
 /// What people put between the groups of digits, and how addresses and forms write a blank.

@@ -9,7 +9,7 @@ use shared::api::desk::{Happening, Notification, NotificationList, NotificationS
 use shared::api::order::{Order, OrderStatus, Shipment};
 use shared::{EmailAddress, OrderId};
 use tests::shopper::{email, key};
-use tests::{Client, Shopper, Visitor, client, goods, until};
+use tests::{Client, Shopper, Sites, Visitor, client, goods, until};
 
 use crate::store::{pop, sites};
 
@@ -45,7 +45,11 @@ struct Recipient {
 
 /// All mails to that address.
 async fn mails(to: &EmailAddress) -> Vec<Mail> {
-    let catcher = Client::new(sites().addresses.mail.as_deref().unwrap());
+    mails_at(sites(), to).await
+}
+
+async fn mails_at(sites: &Sites, to: &EmailAddress) -> Vec<Mail> {
+    let catcher = Client::new(sites.addresses.mail.as_deref().unwrap());
     let answer = client::try_send(catcher.request(http::Method::GET, "/email")).await.unwrap();
     let all: Vec<Mail> = answer.expect(200).json();
     all.into_iter().filter(|mail| mail.envelope.to.iter().any(|own| own.address == to.as_str())).collect()
@@ -53,7 +57,12 @@ async fn mails(to: &EmailAddress) -> Vec<Mail> {
 
 /// The mails to that address, once there are so many.
 pub(crate) async fn arrived(to: &EmailAddress, count: usize) -> Vec<Mail> {
-    let there = async || Some(mails(to).await).filter(|mails| mails.len() >= count);
+    arrived_at(sites(), to, count).await
+}
+
+/// The same of another store.
+pub(crate) async fn arrived_at(sites: &Sites, to: &EmailAddress, count: usize) -> Vec<Mail> {
+    let there = async || Some(mails_at(sites, to).await).filter(|mails| mails.len() >= count);
     until(&format!("{count} mails to {to}"), ARRIVES_WITHIN, there).await
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use shared_clock::Entropy;
 
+use crate::bus::Bus;
 use crate::console::{self, Console};
 use crate::failure::{Failure, Judged};
 use crate::faults::{self, Bug, Failpoint, Scenario};
@@ -15,13 +16,17 @@ use crate::workspace::Workspace;
 const TEACHES: &str = "\
 What befalls the store, by the seed, every 1 to 3 s: cores, shards, Redis, the PoP, the payment provider and the carrier are killed and
 started again, or stopped for seconds; links between them are cut, slow, or lose, double and overtake. Provider and carrier lose
-answers, fail before and after the fact, and answer late; the provider forgets the idempotency keys that it was sent.
+answers, fail before and after the fact, and answer late; the provider forgets the idempotency keys that it was sent. With --bus kafka
+the broker as well is killed, and comes back without a message, an offset or a member of a group, or is stopped, every 3 to 8 s.
 
 Meanwhile a third of the accepted orders is in the hands of who keeps the store: sent by hand and by label, delivered, returned and looked
 at, paid back in parts by two at once, called off while they are sent, their labels given back or written off.
 
 Exit code: 0 every promise was kept; 1 one was broken, which a run with --bug must come to; 2 nobody knows, for the run could not
 be carried out: something could not be built, started or read, a part did not come back, or no core came to a failpoint.";
+
+/// How long cores die on Kafka unless told: the lease of a relay outlives its core by seconds in which no event moves.
+const DEATHS_ON_KAFKA: Duration = Duration::from_secs(60);
 
 /// What to break, and for how long.
 #[derive(Debug, clap::Args)]
@@ -39,6 +44,9 @@ pub(crate) struct Options {
     /// Seconds over which orders and faults are spread; by default 50 orders a second, 30 s at least, 600 s at most.
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(5..=7_200))]
     duration: Option<u64>,
+    /// What carries events. On Kafka its broker suffers too.
+    #[arg(long, value_enum, default_value_t)]
+    bus: Bus,
     /// Gives every core this bug, and the store what brings it out: the run must then fail.
     #[arg(long, value_name = "NAME")]
     bug: Option<Bug>,
@@ -100,10 +108,14 @@ fn scenario(options: &Options) -> Scenario {
     let seed = options.seed.unwrap_or_else(|| u64::from(Entropy::system().below(1_000_000)));
     let duration = options.duration.map(Duration::from_secs);
     let places = if options.failpoints { Failpoint::ALL.to_vec() } else { options.failpoint.into_iter().collect() };
-    match options.bug {
-        None if !places.is_empty() => Scenario::deaths(places, seed, options.orders, duration),
+    let scenario = match options.bug {
+        None if !places.is_empty() => {
+            let longer = Some(DEATHS_ON_KAFKA).filter(|_| options.bus == Bus::Kafka);
+            Scenario::deaths(places, seed, options.orders, duration.or(longer))
+        }
         None => Scenario::gate(seed, options.orders, options.cores, duration),
         Some(bug) if options.control => Scenario::hunt(bug, seed, options.orders, duration).control(),
         Some(bug) => Scenario::hunt(bug, seed, options.orders, duration),
-    }
+    };
+    scenario.on(options.bus)
 }

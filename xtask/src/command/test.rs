@@ -11,7 +11,7 @@ use anyhow::{Context as _, bail};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use xtask_system::SystemError;
 use xtask_system::environment;
-use xtask_system::tools::{Tools, servers, stripe};
+use xtask_system::tools::{Tools, cargo_tool, servers, stripe};
 
 use crate::build;
 use crate::console::Console;
@@ -92,6 +92,8 @@ async fn prepare(
     ];
     variables.extend(chromium.map(|chromium| (environment::CHROMIUM, chromium.into_os_string())));
     variables.extend(fakes);
+    // A broker that others wrote: the bus' tests on it are counted as skipped where it is not.
+    variables.extend(cargo_tool::found_tansu(&tools).map(|tansu| (environment::TANSU, tansu.into_os_string())));
     Ok(variables)
 }
 

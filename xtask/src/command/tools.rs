@@ -8,7 +8,16 @@ use xtask_system::tools::{Tools, cargo_tool, servers, stripe, wasm};
 use crate::console::Console;
 use crate::workspace::Workspace;
 
-pub(crate) async fn run(workspace: &Workspace) -> anyhow::Result<()> {
+/// What to install beside what every command needs.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// Also tansu, a broker of Kafka that others wrote: the bus is then tested on it, and `up --bus kafka` runs it. Compiling it
+    /// once takes some 15 minutes of two cores.
+    #[arg(long)]
+    tansu: bool,
+}
+
+pub(crate) async fn run(workspace: &Workspace, options: &Options) -> anyhow::Result<()> {
     let console = Arc::new(Console::new());
     let told = console.clone();
     let tools = Tools::new(move |line| told.say(line))?;
@@ -25,6 +34,10 @@ pub(crate) async fn run(workspace: &Workspace) -> anyhow::Result<()> {
         ("stripe-world", console.step("stripe-world", stripe::world(&tools)).await),
         ("localstripe", console.step("localstripe", stripe::localstripe(&tools)).await),
     ];
+    let tansu = match options.tansu {
+        true => Some(console.step("tansu", cargo_tool::tansu(&tools)).await?),
+        false => cargo_tool::found_tansu(&tools),
+    };
     console.clear();
     for (name, value) in toolchain.variables {
         println!("{name}={value}");
@@ -37,6 +50,10 @@ pub(crate) async fn run(workspace: &Workspace) -> anyhow::Result<()> {
     println!("node          {}", node.node.display());
     println!("redis         {}", redis.display());
     println!("chromium      {}", chromium.display());
+    match tansu {
+        Some(program) => println!("tansu         {}", program.display()),
+        None => println!("tansu         not installed: `cargo xtask tools --tansu` does"),
+    }
     for (name, fake) in fakes {
         match fake {
             Ok(program) => println!("{name:<13} {}", program.display()),

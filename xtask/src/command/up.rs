@@ -14,6 +14,7 @@ use xtask_system::tools::{Tools, servers};
 use xtask_system::{Guardian, Layout, Part, Plan, Ports, Programs, ServiceUser, System, SystemError};
 
 use crate::build;
+use crate::bus::{self, Bus};
 use crate::console::Console;
 use crate::instance::{Instance, State};
 use crate::workspace::Workspace;
@@ -42,6 +43,9 @@ pub(crate) struct Options {
     /// Takes any free ports instead.
     #[arg(long, conflicts_with = "port_base")]
     free_ports: bool,
+    /// What carries events.
+    #[arg(long, value_enum, default_value_t)]
+    bus: Bus,
     /// Runs no Worker; the shop is then served by the PoP alone.
     #[arg(long)]
     no_worker: bool,
@@ -162,6 +166,7 @@ fn plan(options: &Options) -> Plan {
     plan.cores = options.cores;
     plan.worker = !options.no_worker;
     plan.mail = true;
+    plan.kafka = options.bus == Bus::Kafka;
     plan.plain_api = options.plain_api;
     plan
 }
@@ -196,6 +201,7 @@ async fn programs(
         redis,
         worker,
         mail: Some(mail),
+        broker: Some(bus::broker(workspace, &tools)),
     })
 }
 
@@ -208,6 +214,9 @@ fn announce(instance: &Instance, system: &System, operator: &str, took: Duration
     println!("  carrier        {}", system.addresses.carrier);
     if let Some(mail) = &system.addresses.mail {
         println!("  mail           {mail}");
+    }
+    if let Some(broker) = &system.broker {
+        println!("  broker         {}", broker.spec().address);
     }
     println!("  metrics        {}/ops/metrics", system.addresses.pop_ops);
     for core in &system.cores {

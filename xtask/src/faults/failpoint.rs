@@ -20,8 +20,14 @@ impl Failpoint {
     pub(crate) const ALL: [Self; 8] = [
         place("store.commit.before", "a transaction has written everything and is not committed"),
         place("store.commit.after", "a transaction is committed, and nobody in the core knows"),
-        place("events.publish.before", "events took effect, and those whom that concerns have not been woken"),
-        place("events.publish.after", "events took effect, and those whom that concerns are awake"),
+        place(
+            "events.publish.before",
+            "events took effect or are to go to brokers, and those whom that concerns have not been told",
+        ),
+        place(
+            "events.publish.after",
+            "events took effect or lie with the brokers, and those whom that concerns were told",
+        ),
         place("writer.statement.before", "orders are decided from memory, and the statement is not sent"),
         place("writer.statement.after", "the statement has written the orders, and no shopper was told"),
         place("writer.commit.before", "orders are decided and written under locks, and not committed"),

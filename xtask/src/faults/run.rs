@@ -26,6 +26,7 @@ use super::schedule::{CARRIER, Step};
 use super::verdict::Verdict;
 use crate::audit;
 use crate::build;
+use crate::bus::{self, Bus};
 use crate::console::Console;
 use crate::workspace::Workspace;
 
@@ -275,6 +276,7 @@ fn plan(scenario: &Scenario) -> Plan {
     plan.regions = scenario.regions.iter().map(region).collect();
     plan.cores = scenario.cores;
     plan.worker = false;
+    plan.kafka = scenario.bus == Bus::Kafka;
     // Each core can then be asked whether it sells what was imported; orders go through the PoP.
     plan.plain_api = true;
     plan.reservation_seconds = scenario.reservation_seconds;
@@ -330,6 +332,7 @@ async fn programs(
         redis: servers::redis(&tools).await?,
         worker: None,
         mail: None,
+        broker: Some(bus::simulated_broker(workspace)),
     })
 }
 

@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use xtask_proxy::{Conditions, Weather};
 
+use super::broker;
 use super::bug::Bug;
 use super::failpoint::Failpoint;
 use super::goods::Paying;
 use super::schedule::{self, Action, Parts, Step};
+use crate::bus::Bus;
 
 /// Orders a second that a run is spread over, and its bounds.
 const ORDERS_PER_SECOND: u32 = 50;
@@ -23,6 +25,8 @@ pub(crate) struct Scenario {
     pub(crate) duration: Duration,
     /// Cores in each region.
     pub(crate) cores: u16,
+    /// What carries events.
+    pub(crate) bus: Bus,
     /// What every core is given.
     pub(crate) bug: Option<Bug>,
     /// Where cores die, one after the other.
@@ -68,6 +72,7 @@ impl Scenario {
             orders,
             duration: duration.unwrap_or(usual),
             cores,
+            bus: Bus::Postgres,
             bug: None,
             failpoints: Vec::new(),
             hunted: None,
@@ -121,6 +126,11 @@ impl Scenario {
         }
     }
 
+    /// The same with events carried so.
+    pub(crate) fn on(self, bus: Bus) -> Self {
+        Self { bus, ..self }
+    }
+
     /// Whether the cores must be ones that can be told what to do wrong.
     pub(super) fn needs_planted_core(&self) -> bool {
         self.bug.is_some() || !self.failpoints.is_empty()
@@ -140,7 +150,8 @@ impl Scenario {
             [only] => format!("-{}", only.name),
             [_, ..] => "-failpoints".to_owned(),
         };
-        format!("faults-{}{hunted}{control}{failpoints}", self.seed)
+        let bus = if self.bus == Bus::Kafka { "-kafka" } else { "" };
+        format!("faults-{}{bus}{hunted}{control}{failpoints}", self.seed)
     }
 
     /// All that befalls the store, in order.
@@ -151,6 +162,10 @@ impl Scenario {
                 let provider = Action::Provider { drop_answer: 0.005, fail_before: 0.02, fail_after: 0.02 };
                 let carrier = Action::Carrier { drop_answer: 0.005, fail_before: 0.03, fail_after: 0.03 };
                 steps.splice(0..0, [provider, carrier].map(|action| Step { at: Duration::ZERO, action }));
+                if self.bus == Bus::Kafka {
+                    steps.extend(broker::steps(self.seed, self.duration));
+                    steps.sort_by_key(|step| step.at);
+                }
                 steps
             }
             Befalls::BadLinks => self.bad_links(),
@@ -233,6 +248,16 @@ mod tests {
         assert!(all.needs_planted_core() && all.steps().iter().all(|step| step.action.breaks()));
         assert_eq!(all.name(), "faults-1-failpoints");
         assert_eq!(deaths(&Failpoint::ALL[..1]).name(), "faults-1-store.commit.before");
+    }
+
+    #[test]
+    fn on_kafka_the_broker_suffers_and_all_else_as_on_postgres() {
+        let of = |bus| Scenario::gate(1, 2_000, 2, None).on(bus);
+        let (postgres, kafka) = (of(Bus::Postgres), of(Bus::Kafka));
+        let broker = |step: &Step| step.action.to_string().ends_with(" broker");
+        let others: Vec<_> = kafka.steps().into_iter().filter(|step| !broker(step)).collect();
+        assert_eq!(others, postgres.steps());
+        assert!(kafka.steps().len() > others.len() && kafka.name() == "faults-1-kafka");
     }
 
     #[test]

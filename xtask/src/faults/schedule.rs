@@ -206,7 +206,7 @@ pub(super) fn deaths(seed: u64, places: &[Failpoint], parts: &Parts) -> Vec<Step
     vec![Step { at: Duration::ZERO, action: Action::Deaths(deaths) }]
 }
 
-fn between(dice: &Entropy, (least, most): (u32, u32)) -> Duration {
+pub(super) fn between(dice: &Entropy, (least, most): (u32, u32)) -> Duration {
     Duration::from_millis(u64::from(least + dice.below(most - least)))
 }
 

@@ -34,6 +34,9 @@ pub struct CoreConfig {
     /// How shoppers are written to, if they are.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mail: Option<Mail>,
+    /// What carries events, if it is not the shards themselves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bus: Option<Bus>,
     /// The shop as shoppers know it.
     pub store: Store,
     /// How merchants' systems are told of events.
@@ -162,6 +165,15 @@ pub struct Mail {
     pub from: String,
     /// What the links in mails are signed with.
     pub unsubscribe_keys: Vec<String>,
+}
+
+/// What carries events.
+#[derive(Clone, Debug, Serialize)]
+pub struct Bus {
+    /// Its kind.
+    pub kind: String,
+    /// Its brokers.
+    pub brokers: Vec<String>,
 }
 
 /// The shop as shoppers know it.

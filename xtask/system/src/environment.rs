@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use crate::error::SystemError;
 use crate::guardian::GuardianProgram;
-use crate::plan::Programs;
+use crate::plan::{BrokerPrograms, Programs};
 use crate::postgres::PostgresPrograms;
 use crate::redis;
 use crate::tools::node::NodeTools;
@@ -31,6 +31,15 @@ pub const STRIPE_WORLD: &str = "MERIDIAN_TEST_STRIPE_WORLD";
 /// The program that starts localstripe, another one, at a port. Not set where it cannot be installed.
 pub const LOCALSTRIPE: &str = "MERIDIAN_TEST_LOCALSTRIPE";
 
+/// The program of tansu, a broker of Kafka. Not set where it is not installed.
+pub const TANSU: &str = "MERIDIAN_TEST_TANSU";
+
+/// Where tansu is, if the tests were told.
+#[must_use]
+pub fn tansu() -> Option<PathBuf> {
+    std::env::var_os(TANSU).filter(|program| !program.is_empty()).map(PathBuf::from)
+}
+
 /// The programs that a system runs.
 ///
 /// # Errors
@@ -50,6 +59,7 @@ pub fn programs() -> Result<Programs, SystemError> {
         redis: redis::find().ok_or_else(|| missing("Redis", RUN))?,
         worker: worker().ok(),
         mail: node().ok(),
+        broker: Some(BrokerPrograms { broker: own("meridian-broker")?, tansu: tansu() }),
     })
 }
 

@@ -1,7 +1,7 @@
 //! A whole Meridian on one machine, as a library: what `cargo xtask up` starts and what the tests start for themselves.
 //!
 //! [`System::start`] runs, on loopback and on ports given or free, private Postgres servers (a shard is one of its own),
-//! Redis, the payment sandbox, the cores of every region, a PoP and, if wanted, the Worker in workerd. A [`Guardian`]
+//! Redis, the payment sandbox, a broker of Kafka if wanted, the cores of every region, a PoP and, if wanted, the Worker in workerd. A [`Guardian`]
 //! sees to it that nothing outlives the process that started it. [`tools`] finds or installs what all of that needs.
 //!
 //! Deliberately not here: compiling our own binaries, the terminal, and anything that knows what the parts do: they are
@@ -28,6 +28,7 @@
 //! # }
 //! ```
 
+mod broker;
 pub mod certificates;
 pub mod config;
 pub mod environment;
@@ -55,7 +56,7 @@ pub use guardian::{Guardian, GuardianProgram};
 pub use layout::Layout;
 pub use links::Links;
 pub use part::{Part, PartSpec};
-pub use plan::{Plan, Programs, RegionPlan};
+pub use plan::{BrokerPrograms, Plan, Programs, RegionPlan};
 pub use ports::Ports;
 pub use probe::Probe;
 pub use system::{Addresses, Core, Progress, System};

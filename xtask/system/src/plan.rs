@@ -39,6 +39,8 @@ pub struct Plan {
     pub worker: bool,
     /// Whether orders are written about, to a mail catcher.
     pub mail: bool,
+    /// Whether events go over Kafka, with a broker of the system's own.
+    pub kafka: bool,
     /// `/v1` on the cores' plain listeners too.
     pub plain_api: bool,
     /// How long units are held for an unpaid order, in seconds.
@@ -64,6 +66,7 @@ impl Plan {
             ports,
             worker: true,
             mail: false,
+            kafka: false,
             plain_api: false,
             reservation_seconds: 900,
             currency: "GBP".to_owned(),
@@ -93,6 +96,17 @@ pub struct Programs {
     pub worker: Option<WorkerPrograms>,
     /// What runs the mail catcher; needed only if the plan has one.
     pub mail: Option<NodeTools>,
+    /// The broker's; needed only if events go over Kafka.
+    pub broker: Option<BrokerPrograms>,
+}
+
+/// What a broker is run with.
+#[derive(Clone, Debug)]
+pub struct BrokerPrograms {
+    /// `meridian-broker`.
+    pub broker: PathBuf,
+    /// The program of tansu; librdkafka's simulation if there is none.
+    pub tansu: Option<PathBuf>,
 }
 
 /// The ports of everything, ours as long as the system is.
@@ -107,6 +121,8 @@ pub(crate) struct Sites {
     pub(crate) redis: Port,
     /// Of the mail catcher: SMTP and its web address.
     pub(crate) mail: Option<(Port, Port)>,
+    /// Of the broker: for clients, and for those who ask whether it is ready.
+    pub(crate) broker: Option<(Port, Port)>,
     pub(crate) regions: Vec<RegionSites>,
 }
 
@@ -132,6 +148,7 @@ impl Sites {
         let get = |part: &str, offset| plan.ports.get(part, offset);
         let worker = if plan.worker { Some((get("worker", 0)?, get("worker's inspector", 6)?)) } else { None };
         let mail = if plan.mail { Some((get("mail", 7)?, get("mail's web", 8)?)) } else { None };
+        let broker = if plan.kafka { Some((get("broker", 90)?, get("broker's readiness", 91)?)) } else { None };
         let regions = plan.regions.iter().zip(0..).map(|(region, index)| RegionSites::choose(region, index, plan));
         Ok(Self {
             worker,
@@ -142,6 +159,7 @@ impl Sites {
             carrier: get("carrier-sandbox", 9)?,
             redis: get("redis", 5)?,
             mail,
+            broker,
             regions: regions.collect::<Result<_, _>>()?,
         })
     }

@@ -19,6 +19,11 @@ pub enum Probe {
         /// The whole URL.
         url: String,
     },
+    /// Somebody takes connections.
+    Listens {
+        /// Host and port.
+        address: String,
+    },
     /// A connection signs in.
     Postgres {
         /// With user, password and database.
@@ -51,6 +56,7 @@ impl Probe {
                 200 => Ok(()),
                 status => Err(format!("it answers {status}")),
             },
+            Self::Listens { address } => TcpStream::connect(address).await.map(drop).map_err(|error| error.to_string()),
             Self::Postgres { url } => {
                 let connection = sqlx::PgConnection::connect(url).await.map_err(|error| error.to_string())?;
                 connection.close().await.map_err(|error| error.to_string())

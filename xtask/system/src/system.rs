@@ -21,7 +21,7 @@ use crate::probe::Probe;
 use crate::process::ProcessSpec;
 use crate::user::ServiceUser;
 use crate::worker::{self, WorkerPlan};
-use crate::{mail, redis, store};
+use crate::{broker, mail, redis, store};
 
 /// The one PoP.
 const POP: &str = "pop-1";
@@ -77,6 +77,8 @@ pub struct System {
     pub redis: Part,
     /// The mail catcher, if the plan had one.
     pub mail: Option<Part>,
+    /// The broker, if events go over Kafka.
+    pub broker: Option<Part>,
     /// The catalogs' databases by region, named `catalog-eu` and so on.
     pub catalogs: BTreeMap<String, PostgresServer>,
     /// The shards' databases by number, named `shard-1` and so on.
@@ -146,7 +148,11 @@ impl System {
         let edge = self.worker.iter().chain([&self.pop]);
         let cores = self.cores.iter().map(|core| &core.part);
         let databases = self.catalogs.values().chain(self.shards.values()).map(|server| &server.part);
-        edge.chain(cores).chain([&self.sandbox, &self.carrier, &self.redis]).chain(&self.mail).chain(databases)
+        edge.chain(cores)
+            .chain([&self.sandbox, &self.carrier, &self.redis])
+            .chain(&self.mail)
+            .chain(&self.broker)
+            .chain(databases)
     }
 
     /// Every part, to be stopped, killed or started again.
@@ -157,6 +163,7 @@ impl System {
         edge.chain(cores)
             .chain([&mut self.sandbox, &mut self.carrier, &mut self.redis])
             .chain(&mut self.mail)
+            .chain(&mut self.broker)
             .chain(databases)
     }
 
@@ -173,7 +180,8 @@ impl System {
         let edge = self.worker.iter_mut().chain([&mut self.pop]).map(Part::stop);
         let mut ends = join_all(edge).await;
         ends.extend(join_all(self.cores.iter_mut().map(|core| core.part.stop())).await);
-        let beside = [&mut self.sandbox, &mut self.carrier, &mut self.redis].into_iter().chain(&mut self.mail);
+        let beside = [&mut self.sandbox, &mut self.carrier, &mut self.redis].into_iter();
+        let beside = beside.chain(&mut self.mail).chain(&mut self.broker);
         ends.extend(join_all(beside.map(Part::stop)).await);
         let databases = self.catalogs.values_mut().chain(self.shards.values_mut());
         ends.extend(join_all(databases.map(|server| server.part.stop())).await);
@@ -274,12 +282,14 @@ impl<'a> Builder<'a> {
         // What takes long to start is started first, and waited for last.
         let worker = self.worker()?.map(|spec| spec.spawn(&self.guardian)).transpose()?;
         let mail = self.mail()?.map(|spec| spec.spawn(&self.guardian)).transpose()?;
+        let broker = self.broker()?.map(|spec| spec.spawn(&self.guardian)).transpose()?;
         let redis = redis::prepare(&self.programs.redis, &self.sites.redis, &self.redis_password, &self.layout)?;
-        let (servers, redis, sandbox, carrier) = tokio::try_join!(
+        let (servers, redis, sandbox, carrier, broker) = tokio::try_join!(
             try_join_all(self.database_plans().into_iter().map(|plan| self.database(plan))),
             self.timed(redis),
             self.timed(self.sandbox()),
             self.timed(self.carrier()),
+            self.answering(broker),
         )?;
         let mut servers: BTreeMap<String, PostgresServer> =
             servers.into_iter().map(|server| (server.name().to_owned(), server)).collect();
@@ -305,6 +315,7 @@ impl<'a> Builder<'a> {
             carrier,
             redis,
             mail,
+            broker,
             catalogs,
             shards,
             links,
@@ -420,6 +431,15 @@ impl<'a> Builder<'a> {
         mail::prepare(node, smtp, web, &self.layout).map(Some)
     }
 
+    fn broker(&self) -> Result<Option<PartSpec>, SystemError> {
+        let Some((kafka, ready)) = &self.sites.broker else { return Ok(None) };
+        let programs = self.programs.broker.as_ref().ok_or_else(|| SystemError::Missing {
+            tool: "a broker of Kafka",
+            advice: "the plan's events go over Kafka, but no program of a broker was given".to_owned(),
+        })?;
+        Ok(Some(broker::prepare(programs, kafka, ready, &self.layout)))
+    }
+
     async fn database(&self, plan: PostgresPlan) -> Result<PostgresServer, SystemError> {
         let (name, begun) = (plan.name.clone(), Instant::now());
         self.progress.begins(&name);
@@ -522,6 +542,11 @@ impl<'a> Builder<'a> {
                 from: SHOP.to_owned(),
                 unsubscribe_keys: vec![self.unsubscribe_key.clone()],
             }),
+            bus: self
+                .sites
+                .broker
+                .as_ref()
+                .map(|(kafka, _)| config::Bus { kind: "kafka".to_owned(), brokers: vec![kafka.address()] }),
             store: config::Store { public_url: self.public_url() },
             webhooks: config::Webhooks { allow_loopback: true },
             peers: others.map(|other| (other.name.clone(), self.quic(&from, other))).collect(),

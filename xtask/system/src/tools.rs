@@ -57,6 +57,11 @@ impl Tools {
         (self.say)(line);
     }
 
+    /// The folder of a tool that was installed.
+    pub(crate) fn found(&self, name: &str) -> Option<PathBuf> {
+        Some(self.cache.join(name)).filter(|place| place.is_dir())
+    }
+
     /// The folder of a tool, which `install` fills if it is not there.
     pub(crate) async fn once(
         &self,

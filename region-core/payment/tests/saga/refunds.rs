@@ -68,7 +68,7 @@ impl Shop {
     }
 }
 
-on_both_buses! {
+promises! {
     a_part_goes_back_once_however_often_it_is_asked_for,
     refunds_asked_for_at_once_never_exceed_what_was_captured,
     only_captured_money_is_given_back,

@@ -320,6 +320,7 @@ async fn programs(place: &Place) -> anyhow::Result<Programs> {
         redis: servers::redis(&tools).await?,
         worker: None,
         mail: None,
+        broker: None,
     })
 }
 

@@ -1,4 +1,4 @@
-//! Tools that crates.io brings: `worker-build` and `wasm-bindgen`.
+//! Tools that crates.io brings: `worker-build`, `wasm-bindgen` and, if wanted, tansu.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,13 +10,29 @@ use crate::tools::{Tools, clean_command, run};
 const COMPILED_WITHIN: Duration = Duration::from_secs(1_800);
 /// Must fit the `worker` crate of the lock file.
 const WORKER_BUILD: &str = "0.8.7";
+/// The newest that the tests of the bus were written for.
+const TANSU: &str = "0.6.0";
 
 /// `worker-build`, which makes a Worker of a crate.
 ///
 /// # Errors
 /// [`SystemError::Missing`] if it does not compile.
 pub async fn worker_build(tools: &Tools) -> Result<PathBuf, SystemError> {
-    install(tools, "worker-build", "worker-build", WORKER_BUILD).await
+    install(tools, "worker-build", "worker-build", WORKER_BUILD, &[]).await
+}
+
+/// Tansu, a broker of Kafka, that keeps all in memory: some 15 minutes of compiling, so it is only installed on demand.
+///
+/// # Errors
+/// [`SystemError::Missing`] if it does not compile.
+pub async fn tansu(tools: &Tools) -> Result<PathBuf, SystemError> {
+    install(tools, "tansu", "tansu", TANSU, &["--features", "dynostore"]).await
+}
+
+/// Tansu, if it was installed.
+#[must_use]
+pub fn found_tansu(tools: &Tools) -> Option<PathBuf> {
+    Some(tools.found(&format!("tansu-{TANSU}"))?.join("bin/tansu"))
 }
 
 /// `wasm-bindgen`, of exactly the version that the lock file of the repository at `root` names.
@@ -30,16 +46,26 @@ pub async fn wasm_bindgen(tools: &Tools, root: &Path) -> Result<PathBuf, SystemE
         tool: "wasm-bindgen",
         advice: "Cargo.lock names no version of it".to_owned(),
     })?;
-    install(tools, "wasm-bindgen-cli", "wasm-bindgen", version).await
+    install(tools, "wasm-bindgen-cli", "wasm-bindgen", version, &[]).await
 }
 
-async fn install(tools: &Tools, package: &'static str, program: &str, version: &str) -> Result<PathBuf, SystemError> {
+async fn install(
+    tools: &Tools,
+    package: &'static str,
+    program: &str,
+    version: &str,
+    features: &[&str],
+) -> Result<PathBuf, SystemError> {
     let name = format!("{package}-{version}");
     let folder = tools.once(&name, async |partial| {
         tools.say(&format!("compiling {package} {version} (once; this takes some minutes)"));
         let compile = async |locked: &[&str]| {
             let mut command = clean_command("cargo");
-            command.args(["install", "--quiet", package, "--version", version, "--root"]).arg(partial).args(locked);
+            command
+                .args(["install", "--quiet", package, "--version", version, "--root"])
+                .arg(partial)
+                .args(features)
+                .args(locked);
             // A target folder of ours would be locked by the build that waits for this tool.
             command.env_remove("CARGO_TARGET_DIR");
             run(package, &mut command, COMPILED_WITHIN).await
