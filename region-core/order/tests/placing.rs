@@ -161,6 +161,17 @@ impl Shop {
         let rows = sqlx::query(sql).fetch_all(&mut *self.shard.read().await.unwrap()).await.unwrap();
         rows.iter().map(|row| (row.get(0), row.get(1))).collect()
     }
+
+    /// Has the sweeper at work until it has come to that order.
+    async fn sweep_until_cancelled(&self, caller: Caller, order: OrderId) {
+        let stop = tokio_util::sync::CancellationToken::new();
+        let sweep = tokio::spawn(region_core_order::sweep(self.orders.clone(), stop.clone()));
+        while self.orders.find(caller.user_id, order).await.unwrap().status == OrderStatus::Pending {
+            tokio::task::yield_now().await;
+        }
+        stop.cancel();
+        sweep.await.unwrap();
+    }
 }
 
 fn wanting(items: &[(&str, i64)], total: i64) -> PlaceOrder {
@@ -451,6 +462,52 @@ async fn an_order_that_waited_too_long_is_not_released() {
 }
 
 #[tokio::test]
+async fn an_order_that_ends_while_it_waits_says_who_ended_it() {
+    let shop = shop(&[("MUG", 10)]).await;
+    let (ada, keeper) = (shop.shopper(1).await, shop.shopper(2).await);
+    let place = async |key: &str| {
+        let order_id = shop.place(ada, key, wanting(&[("MUG", 1)], 250)).await.unwrap().order.order_id;
+        let (payment_id, assessment) = (payment(order_id), judged(Decision::Review));
+        shop.hear(PaymentAuthorized { order_id, payment_id, assessment }).await;
+        order_id
+    };
+    let (refused, withdrawn, declined) = (place("a").await, place("b").await, place("c").await);
+    shop.orders.cancel_any(refused, keeper.user_id, "too many").await.unwrap();
+    shop.orders.cancel(ada.user_id, withdrawn).await.unwrap();
+    shop.hear(PaymentFailed { order_id: declined, payment_id: payment(declined), reason: "gone".into() }).await;
+    let (swept, seen) = (place("d").await, place("e").await);
+    let mut conn = shop.shard.read().await.unwrap();
+    sqlx::query("UPDATE orders SET expires_at = shard_now() WHERE status = 'PENDING'")
+        .execute(&mut *conn)
+        .await
+        .unwrap();
+    shop.hear(PaymentAuthorized { order_id: seen, payment_id: payment(seen), assessment: None }).await;
+    shop.sweep_until_cancelled(ada, swept).await;
+
+    for (order, decision, by, reason, told) in [
+        (refused, "refused", Some(keeper.user_id.as_i64()), "too many", "waited for a decision and was refused"),
+        (withdrawn, "withdrawn", None, "you cancelled this order", "withdrawn by its shopper"),
+        (declined, "lapsed", None, "gone", "ended before anybody decided"),
+        (swept, "lapsed", None, "we could not accept this order", "ended before anybody decided"),
+        (seen, "lapsed", None, "we could not accept this order", "ended before anybody decided"),
+    ] {
+        let sql = "SELECT decision, decided_by FROM order_reviews WHERE order_id = $1 AND decided_at IS NOT NULL";
+        let kept: (String, Option<i64>) =
+            sqlx::query_as(sql).bind(order.as_uuid()).fetch_one(&mut *conn).await.unwrap();
+        assert_eq!((kept.0.as_str(), kept.1), (decision, by));
+        let now = shop.orders.find(ada.user_id, order).await.unwrap();
+        assert_eq!((now.status, now.cancel_reason.as_deref()), (OrderStatus::Cancelled, Some(reason)));
+        let events = "SELECT payload ->> 'reason' FROM outbox WHERE kind = 'OrderCancelled' AND aggregate_id = $1";
+        let said: Vec<String> = sqlx::query_scalar(events).bind(order.as_uuid()).fetch_all(&mut *conn).await.unwrap();
+        assert_eq!(said, [reason]);
+        let timeline = shop.orders.timeline(keeper.user_id, true, order).await.unwrap();
+        let reviewed = timeline.items.iter().find(|entry| entry.what == Happening::Reviewed).unwrap();
+        assert!(reviewed.detail.as_deref().unwrap().starts_with(told), "{reviewed:?}");
+    }
+    assert_eq!(shop.stock("MUG").await, (10, 0, 0));
+}
+
+#[tokio::test]
 async fn an_order_that_too_much_speaks_against_is_refused_and_its_reasons_are_kept() {
     let shop = shop(&[("MUG", 10)]).await;
     let (ada, keeper) = (shop.shopper(1).await, shop.shopper(2).await);
@@ -482,13 +539,7 @@ async fn an_order_out_of_time_is_cancelled_by_whoever_sees_it_first() {
     shop.hear(PaymentAuthorized { order_id: seen.order_id, payment_id: payment(seen.order_id), assessment: None })
         .await;
     assert_eq!(shop.orders.find(ada.user_id, seen.order_id).await.unwrap().status, OrderStatus::Cancelled);
-    let stop = tokio_util::sync::CancellationToken::new();
-    let sweep = tokio::spawn(region_core_order::sweep(shop.orders.clone(), stop.clone()));
-    while shop.orders.find(bob.user_id, swept.order_id).await.unwrap().status == OrderStatus::Pending {
-        tokio::task::yield_now().await;
-    }
-    stop.cancel();
-    sweep.await.unwrap();
+    shop.sweep_until_cancelled(bob, swept.order_id).await;
     assert_eq!(shop.stock("MUG").await, (10, 0, 0));
     let cancelled = shop.said().await.into_iter().filter(|(kind, _)| kind == OrderCancelled::KIND).count();
     assert_eq!(cancelled, 2);

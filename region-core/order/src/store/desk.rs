@@ -215,10 +215,13 @@ pub(crate) async fn timeline(conn: &mut PgConnection, order: OrderId, with_desk:
 
 /// What spoke against the order, for who keeps the store.
 fn reviewed(found: Review) -> TimelineEntry {
-    let Review { score, reasons, asked_at, decision } = found;
+    let Review { score, reasons, asked_at, decision, by_somebody } = found;
     let what = match decision.as_deref() {
         None => "waits for a decision",
-        Some("refused") => "refused by the rules",
+        Some("refused") if !by_somebody => "refused by the rules",
+        Some("refused") => "waited for a decision and was refused",
+        Some("withdrawn") => "withdrawn by its shopper while it waited",
+        Some("lapsed") => "ended before anybody decided",
         Some(_) => "waited for a decision",
     };
     let reasons: Vec<String> = reasons.iter().map(|reason| reason.replace('_', " ")).collect();
