@@ -56,7 +56,7 @@ async fn ask<P: Provider>(provider: &P, payment: &Payment, call: &Call) -> Answe
 }
 
 async fn make<P: Provider>(provider: &P, payment: &Payment, call: &Call) -> Shown {
-    let key = call.key(payment.payment_id);
+    let key = call.key(payment);
     let Some(reference) = &payment.provider_reference else {
         let Payment { payment_id, amount, payment_token, .. } = payment;
         return provider.create(NewPayment { payment_id: *payment_id, amount: *amount, payment_token }, &key).await;
@@ -83,13 +83,14 @@ async fn make<P: Provider>(provider: &P, payment: &Payment, call: &Call) -> Show
 async fn charge_anew<P: Provider>(provider: &P, payment: &Payment, reference: &str) -> Shown {
     let attempt = u128::try_from(payment.attempts).unwrap_or_default();
     let twin = PaymentId::from_uuid(Uuid::from_u128(payment.payment_id.as_uuid().as_u128() ^ attempt));
-    let key = |call: &Call| call.key(twin);
+    let charged = Payment { payment_id: twin, ..payment.clone() };
+    let key = |call: &Call| call.key(&charged);
     let Payment { amount, payment_token, .. } = payment;
     let new = NewPayment { payment_id: twin, amount: *amount, payment_token };
     let shown = provider.create(new, &key(&Call::Create)).await?;
     provider.authorize(&shown.reference, &key(&Call::Authorize)).await?;
     provider.capture(&shown.reference, &key(&Call::Capture)).await?;
-    provider.capture(reference, &Call::Capture.key(payment.payment_id)).await
+    provider.capture(reference, &Call::Capture.key(payment)).await
 }
 
 /// A payment that is refused stands otherwise than we thought: how it stands decides.

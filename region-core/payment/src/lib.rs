@@ -160,6 +160,7 @@ impl<P: Provider> Payments<P> {
             lease: self.settings.lease,
             handovers: self.handovers.clone(),
             wakes: self.wakes.clone(),
+            refunds: self.refunds.clone(),
         }
     }
 
