@@ -370,6 +370,32 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_a_core_that_knows_no_ledger_moves_is_entered_too_and_nothing_twice() {
+        let database = shard_database().await;
+        let mut conn = database.pool.acquire().await.unwrap();
+        let payment_id = a_payment(&mut conn).await;
+        let named = "UPDATE payments SET state = 'to_capture', provider_reference = 'ref'";
+        sqlx::raw_sql(named).execute(&mut *conn).await.unwrap();
+        assert_eq!(entries(&mut conn).await, [], "nothing has moved");
+        for _ in 0..2 {
+            let captures = "UPDATE payments SET state = 'captured', captured_minor = 1250";
+            sqlx::raw_sql(captures).execute(&mut *conn).await.unwrap();
+        }
+        let capture = entry("capture", ["provider", "order"], 1250);
+        assert_eq!(entries(&mut conn).await, std::slice::from_ref(&capture));
+        // One that knows it gives a part back, then the other one the rest.
+        let part = RefundId::mint(MS, Slot::new(9).unwrap(), [2; 8]);
+        let payment = lock(&mut conn, &[payment_id]).await.unwrap().remove(0);
+        let moved = Change { refund: Some(part), ..Change::now(Payment { refunded_minor: 300, ..payment }) };
+        update(&mut conn, &[moved], Duration::ZERO).await.unwrap();
+        let rest = "UPDATE payments SET state = 'refunded', refunded_minor = 1250";
+        sqlx::raw_sql(rest).execute(&mut *conn).await.unwrap();
+        let part = entry(&format!("refund {part}"), ["order", "provider"], 300);
+        let rest = entry("refund", ["order", "provider"], 950);
+        assert_eq!(entries(&mut conn).await, [capture, part, rest]);
+    }
+
+    #[tokio::test]
     async fn a_payment_grows_old_through_its_failed_attempts_until_its_state_changes() {
         let database = shard_database().await;
         let mut conn = database.pool.acquire().await.unwrap();
