@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex};
 
 use axum::body::Body;
 use bytes::Bytes;
-use edge_app::{Page, Platform, UpstreamError};
+use edge_app::{NoPlace, Page, Platform, UpstreamError};
 use futures_util::{Stream, StreamExt};
 use http::{Request, Response, StatusCode};
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
@@ -68,8 +68,8 @@ pub struct Inner {
     pub jobs: Mutex<Vec<Job>>,
     /// Whether the core holds its answers. Time flies then.
     pub holds: AtomicBool,
-    /// Whether the host has no place for answers that go on.
-    pub full: AtomicBool,
+    /// Why the host has no place for answers that go on, if it has none.
+    pub no_place: Mutex<Option<NoPlace>>,
     pub calls: Mutex<Vec<Request<Bytes>>>,
     /// Counts that the host keeps itself, if it does.
     pub counts: Mutex<Option<HashMap<Sku, u64>>>,
@@ -89,7 +89,7 @@ impl Fake {
             kv: Mutex::default(),
             jobs: Mutex::default(),
             holds: AtomicBool::new(false),
-            full: AtomicBool::new(false),
+            no_place: Mutex::default(),
             calls: Mutex::default(),
             counts: Mutex::default(),
             random: AtomicU64::new(1),
@@ -283,9 +283,11 @@ impl Platform for Fake {
         self.0.jobs.lock().unwrap().push(Box::pin(job));
     }
 
-    fn stream(&self, events: impl Stream<Item = Bytes> + Send + 'static) -> Option<Body> {
-        let full = self.0.full.load(Ordering::SeqCst);
-        (!full).then(|| Body::from_stream(events.map(Ok::<_, Infallible>)))
+    fn stream(&self, _: UserId, events: impl Stream<Item = Bytes> + Send + 'static) -> Result<Body, NoPlace> {
+        match *self.0.no_place.lock().unwrap() {
+            Some(why) => Err(why),
+            None => Ok(Body::from_stream(events.map(Ok::<_, Infallible>))),
+        }
     }
 
     fn now_ms(&self) -> u64 {
