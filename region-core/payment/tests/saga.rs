@@ -438,6 +438,8 @@ macro_rules! on_both_buses {
     };
 }
 
+#[path = "saga/hanging.rs"]
+mod hanging;
 #[path = "saga/refunds.rs"]
 mod refunds;
 
