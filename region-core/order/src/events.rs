@@ -150,7 +150,7 @@ impl PaymentNews {
 
     /// Has orders wait for a person; one that is out of time is cancelled.
     async fn hold(&self, conn: &mut PgConnection, judged: &[Judged], round: &mut Round) -> Result<(), StoreError> {
-        let patience = self.orders.parts().review.unwrap_or(self.orders.parts().hold);
+        let patience = self.orders.parts().review.as_ref().map_or(self.orders.parts().hold, |judging| judging.patience);
         let held = review::hold(conn, judged, patience.as_seconds_f64()).await?;
         metrics::counter!("orders_held_total").increment(held.len() as u64);
         let late: Vec<OrderId> = judged.iter().map(|(order, _)| *order).filter(|order| !held.contains(order)).collect();

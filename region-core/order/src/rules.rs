@@ -7,6 +7,7 @@ mod parcel;
 mod price;
 
 pub use checked::{CheckedOrder, InvalidField, checked_items};
+pub use facts::DoorKey;
 pub(crate) use facts::facts;
 pub(crate) use parcel::{By, CheckedReturn, CheckedShipment, checked_reason, checked_restock};
 pub use price::{PriceError, Priced, PricedOrder, price};

@@ -25,8 +25,9 @@ use region_core_events::contract::{
 };
 use region_core_events::{Consumer, NewEvent, Runner, Settings, Wakes, append};
 use region_core_inventory::{Borrowing, NotCovered, Receipt, receive};
+use region_core_order::rules::DoorKey;
 use region_core_order::rules::{PriceError, Priced, PricedOrder, price};
-use region_core_order::{Caller, OrderError, Orders, Parts, PaymentNews, PriceList};
+use region_core_order::{Caller, Judging, OrderError, Orders, Parts, PaymentNews, PriceList};
 use region_core_store::redis::Redis;
 use region_core_store::{Shard, Shards, StoreError, test_support};
 use region_core_web::Peers;
@@ -102,7 +103,7 @@ fn shop_over(shards: Shards, peers: Peers) -> Shop {
         clock: Clock::system(),
         entropy: Entropy::system(),
         hold: time::Duration::minutes(15),
-        review: Some(time::Duration::hours(48)),
+        review: Some(Judging { patience: time::Duration::hours(48), doors: DoorKey::new("k".repeat(32).into()) }),
         labels: true,
     });
     Shop { orders, carts, shards, shard }

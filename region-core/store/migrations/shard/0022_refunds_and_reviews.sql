@@ -6,6 +6,10 @@ ALTER TABLE order_reviews DROP CONSTRAINT order_reviews_decision_known,
 UPDATE order_reviews SET decision = 'lapsed', decided_at = coalesce(orders.cancelled_at, shard_now())
 FROM orders WHERE orders.order_id = order_reviews.order_id AND decision IS NULL AND status = 'CANCELLED';
 
+-- What an order is judged by is needed until it is.
+UPDATE payments SET facts = NULL
+WHERE facts IS NOT NULL AND state NOT IN ('to_create', 'to_authorize', 'challenge_required', 'to_confirm');
+
 -- Enters what a payment's sums moved by and nobody entered. Cores from 0011 on enter it in the statement that moves them, which
 -- this finds done; older ones, which run beside them for as long as an upgrade takes, know of no ledger. They give back only
 -- what is left of a payment, so what is missing is a capture, or a refund without a part's name.
