@@ -463,6 +463,27 @@ async fn an_order_that_waited_too_long_is_not_released() {
 }
 
 #[tokio::test]
+async fn an_order_is_found_by_its_end_for_ninety_days_and_by_its_number_for_ever() {
+    let shop = shop(&[]).await;
+    let (ada, now_ms) = (shop.shopper(1).await, Clock::system().unix_ms());
+    for (days, byte, found) in [(89_u64, 1, true), (91, 2, false)] {
+        let order = OrderId::mint(now_ms - days * 24 * 3_600 * 1_000, ada.user_id.slot(), [byte; 8]);
+        let insert = "INSERT INTO orders (order_id, user_id, payment_token, currency, subtotal_minor, shipping_minor,
+                                          total_minor, catalog_version, shipping_address, expires_at)
+                      VALUES ($1, $2, 'tok', 'GBP', 250, 0, 250, 1, '{}', shard_now())";
+        let insert = sqlx::query(insert).bind(order.as_uuid()).bind(ada.user_id.as_i64());
+        insert.execute(&mut *shop.shard.read().await.unwrap()).await.unwrap();
+        let find = async |text: &str| {
+            let query = DeskQuery { find: Some(text.to_owned()), ..DeskQuery::default() };
+            shop.orders.desk(&query).await.unwrap().items.len()
+        };
+        let number = order.to_string();
+        assert_eq!(find(&number[number.len() - 8..]).await, usize::from(found), "{days} days");
+        assert_eq!(find(&number).await, 1, "{days} days");
+    }
+}
+
+#[tokio::test]
 async fn an_order_that_ends_while_it_waits_says_who_ended_it() {
     let shop = shop(&[("MUG", 10)]).await;
     let (ada, keeper) = (shop.shopper(1).await, shop.shopper(2).await);

@@ -18,8 +18,8 @@ pub(crate) enum Wanted<'a> {
     All,
     /// This one.
     Order(OrderId),
-    /// Those whose number ends so, in lower case.
-    Ending(&'a str),
+    /// Those whose number ends so, in lower case, and is no smaller than this: no index has ends, so only so many are read.
+    Ending(&'a str, Uuid),
     /// Those whose news go there.
     Email(&'a EmailAddress),
     /// Those that wait for a person.
@@ -49,7 +49,7 @@ struct DeskRow {
 
 /// Each way of looking has a statement of its own, so that each has the index that fits it.
 macro_rules! orders {
-    ($condition:literal, $part:expr $(, $argument:expr)?) => {
+    ($condition:literal, $part:expr $(, $argument:expr)*) => {
         sqlx::query_as!(
             DeskRow,
             r#"SELECT order_id, status, payment, currency, total_minor, email, created_at,
@@ -64,7 +64,7 @@ macro_rules! orders {
             $part.status.map(name),
             $part.before.map(OrderId::as_uuid),
             $part.most
-            $(, $argument)?
+            $(, $argument)*
         )
     };
 }
@@ -78,7 +78,9 @@ pub(crate) async fn find(
     let rows = match wanted {
         Wanted::All => orders!("true", part).fetch_all(conn).await?,
         Wanted::Order(order) => orders!("order_id = $4", part, order.as_uuid()).fetch_all(conn).await?,
-        Wanted::Ending(ending) => orders!("right(order_id::text, 8) = $4", part, *ending).fetch_all(conn).await?,
+        Wanted::Ending(ending, since) => {
+            orders!("right(order_id::text, 8) = $4 AND order_id >= $5", part, *ending, since).fetch_all(conn).await?
+        }
         Wanted::Email(email) => orders!("email = $4", part, email.as_str()).fetch_all(conn).await?,
         Wanted::Held => {
             orders!(
