@@ -12,7 +12,7 @@ use shared::api::webhook::{
     ChangeEndpoint, Delivery, DeliveryState, EndpointState, EventType, ReplaySpan, Switch, TEST_EVENT,
 };
 use shared::id::Slot;
-use shared::{ReturnId, ShipmentId};
+use shared::{Problem, ReturnId, ShipmentId};
 use time::OffsetDateTime;
 
 use crate::receiver::{Receiver, Seen};
@@ -107,6 +107,19 @@ async fn while_nobody_is_told_nothing_is_written_and_who_comes_later_hears_from_
     assert_eq!(shop.count("SELECT count(*) FROM inbox").await, 1);
     let heard: Vec<_> = shop.send(id).await.into_iter().map(|own| own.event_id).collect();
     assert_eq!(heard, [event]);
+}
+
+#[tokio::test]
+async fn a_card_number_is_kept_with_no_endpoint() {
+    let shop = Shop::open().await;
+    let id = shop.endpoint("http://127.0.0.1:9/hook").await.endpoint.endpoint_id;
+    let card = "4111 1111 1111 1111";
+    let described = ChangeEndpoint { description: Some(format!("paid with {card}")), ..ChangeEndpoint::default() };
+    let url = Some(format!("http://127.0.0.1:9/{}", card.replace(' ', "")));
+    for (change, field) in [(described, "description"), (ChangeEndpoint { url, ..ChangeEndpoint::default() }, "url")] {
+        let problem = Problem::from(shop.webhooks.change(id, change).await.unwrap_err());
+        assert_eq!((problem.status, &problem.members["field"]), (422, &field.into()));
+    }
 }
 
 #[tokio::test]
