@@ -24,7 +24,7 @@ use worker::wasm_bindgen::{JsCast, JsValue};
 use worker::wasm_bindgen_futures::{JsFuture, future_to_promise};
 use worker::web_sys::{self, AbortSignal, Headers, RequestInit, RequestRedirect};
 
-use crate::places::Places;
+use crate::places::{Places, Refused};
 use crate::{adapter, js, rules};
 
 /// Bytes of pages kept in memory; an isolate has 128 MB for everything.
@@ -127,6 +127,13 @@ impl Isolate {
     }
 }
 
+const fn no_place(why: Refused) -> NoPlace {
+    match why {
+        Refused::Full => NoPlace::Full,
+        Refused::ReaderHasMost => NoPlace::ReaderHasMost,
+    }
+}
+
 async fn crypto_key(bytes: &[u8; 32]) -> Option<JsValue> {
     if let Some(key) = KEYS.with_borrow(|keys| keys.get(bytes).cloned()) {
         return Some(key);
@@ -199,7 +206,7 @@ impl Platform for Isolate {
     fn stream(&self, reader: UserId, events: impl Stream<Item = Bytes> + Send + 'static) -> Result<Body, NoPlace> {
         let now_ms = self.now_ms();
         let longest_ms = u64::try_from(LONGEST_STREAM.as_millis()).unwrap_or(u64::MAX);
-        let place = self.0.streams.take(reader, now_ms, now_ms.saturating_add(longest_ms))?;
+        let place = self.0.streams.take(reader, now_ms, now_ms.saturating_add(longest_ms)).map_err(no_place)?;
         Ok(Body::from_stream(events.map(move |event| {
             let _taken_until_the_end = &place;
             Ok::<_, Infallible>(event)

@@ -5,7 +5,6 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use edge_app::NoPlace;
 use shared::UserId;
 
 /// The places of an isolate. Clones share them.
@@ -14,6 +13,15 @@ pub struct Places {
     most: usize,
     most_of_one: usize,
     taken: Arc<Mutex<Vec<Taken>>>,
+}
+
+/// Why no place is taken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Refused {
+    /// None is free.
+    Full,
+    /// The reader has as many as he may.
+    ReaderHasMost,
 }
 
 /// By whom a place is taken, and when it is free again at the latest, Unix milliseconds.
@@ -41,14 +49,14 @@ impl Places {
     ///
     /// # Errors
     /// If none is free now, or the reader has as many as he may.
-    pub fn take(&self, by: UserId, now_ms: u64, until_ms: u64) -> Result<Place, NoPlace> {
+    pub fn take(&self, by: UserId, now_ms: u64, until_ms: u64) -> Result<Place, Refused> {
         let mut all = self.taken();
         all.retain(|taken| now_ms < taken.until_ms);
         if all.len() >= self.most {
-            return Err(NoPlace::Full);
+            return Err(Refused::Full);
         }
         if all.iter().filter(|taken| taken.by == by).count() >= self.most_of_one {
-            return Err(NoPlace::ReaderHasMost);
+            return Err(Refused::ReaderHasMost);
         }
         let taken = Taken { by, until_ms };
         all.push(taken);
@@ -99,10 +107,10 @@ mod tests {
         let places = Places::new(3, 2);
         let (first, second) = (places.take(reader(1), 0, 100), places.take(reader(1), 0, 200));
         assert!(first.is_ok() && second.is_ok());
-        assert_eq!(places.take(reader(1), 0, 100).err(), Some(NoPlace::ReaderHasMost));
+        assert_eq!(places.take(reader(1), 0, 100).err(), Some(Refused::ReaderHasMost));
         let other = places.take(reader(2), 0, 100);
         assert!(other.is_ok());
-        assert_eq!(places.take(reader(2), 0, 100).err(), Some(NoPlace::Full));
+        assert_eq!(places.take(reader(2), 0, 100).err(), Some(Refused::Full));
         drop(first);
         assert!(places.take(reader(1), 0, 100).is_ok());
     }
