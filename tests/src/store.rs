@@ -61,7 +61,9 @@ pub enum Bus {
 /// Orders are judged where somebody could let them go on. Tests send many to one address and from one card.
 fn judged() -> Vec<(String, String)> {
     let counts = ["USER", "ADDRESS", "CARD"];
-    counts.map(|whose| (format!("MERIDIAN_RISK__{whose}_ORDERS"), "1000".to_owned())).into()
+    let counts = counts.map(|whose| (format!("MERIDIAN_RISK__{whose}_ORDERS"), "1000".to_owned()));
+    let key = ("MERIDIAN_RISK__ADDRESS_KEY".to_owned(), "k".repeat(32));
+    counts.into_iter().chain([key]).collect()
 }
 
 impl Options {

@@ -33,7 +33,7 @@ use http::header::IF_NONE_MATCH;
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use shared::api::MAX_BODY_BYTES;
 
-pub use platform::{ClientAddress, LONGEST_STREAM, Page, Platform, UpstreamError};
+pub use platform::{ClientAddress, LONGEST_STREAM, MOST_STREAMS_OF_ONE, NoPlace, Page, Platform, UpstreamError};
 
 use crate::app::App;
 use crate::cache_status::Source;

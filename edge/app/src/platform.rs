@@ -13,8 +13,8 @@ use axum::body::Body;
 use bytes::Bytes;
 use futures_util::Stream;
 use http::{HeaderName, HeaderValue, Request, Response};
-use shared::Sku;
 use shared::api::catalog::StockLevel;
+use shared::{Sku, UserId};
 
 /// Finished bytes of a public answer, with its times. Never anything that was made for one user.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -79,6 +79,18 @@ pub enum UpstreamError {
 /// Longest that an answer goes on ([`Platform::stream`]). Its reader then asks anew, and may be somewhere else by then.
 pub const LONGEST_STREAM: Duration = Duration::from_secs(5 * 60);
 
+/// Most such answers of one reader at a time, at each host: one for each page of his that he sees, and some.
+pub const MOST_STREAMS_OF_ONE: usize = 6;
+
+/// Why an answer does not go on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NoPlace {
+    /// The host has as many as it takes.
+    Full,
+    /// This reader has [`MOST_STREAMS_OF_ONE`].
+    ReaderHasMost,
+}
+
 /// A host.
 pub trait Platform: Clone + Send + Sync + 'static {
     /// Whether one request may await another's upstream call. Not in Workers, where I/O belongs to its request.
@@ -123,9 +135,12 @@ pub trait Platform: Clone + Send + Sync + 'static {
     /// Runs a job after the answer, if there is room; it may be dropped.
     fn defer(&self, job: impl Future<Output = ()> + Send + 'static);
 
-    /// A body that goes on while its reader is there: the events, each sent as it comes. `None` when the host has as many of
-    /// them as it takes. It ends when the host stops, and at the latest soon after [`LONGEST_STREAM`], which the app keeps to.
-    fn stream(&self, events: impl Stream<Item = Bytes> + Send + 'static) -> Option<Body>;
+    /// A body that goes on while its reader is there: the events, each sent as it comes. It ends when the host stops, and at
+    /// the latest soon after [`LONGEST_STREAM`], which the app keeps to.
+    ///
+    /// # Errors
+    /// [`NoPlace`] when there are as many of them as there may be, or as many of this reader's.
+    fn stream(&self, reader: UserId, events: impl Stream<Item = Bytes> + Send + 'static) -> Result<Body, NoPlace>;
 
     /// The time, Unix milliseconds.
     fn now_ms(&self) -> u64;

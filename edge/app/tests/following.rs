@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering;
 use axum::Router;
 use axum::body::Body;
 use browser::{Browser, HOST, Seen, with};
-use edge_app::{LONGEST_STREAM, router};
+use edge_app::{LONGEST_STREAM, NoPlace, router};
 use fake::Fake;
 use http::Request;
 use serde_json::Value;
@@ -140,7 +140,10 @@ async fn where_nobody_waits_for_a_change_the_reader_is_asked_to_come_back_later(
     assert_eq!(events(&stream).len(), 1);
     assert!(stream.body.ends_with("\n\nretry: 10000\n\n"), "{}", stream.body);
     assert_eq!(platform.take_calls().len(), 2, "asked without a pause");
-    platform.inner().full.store(true, Ordering::SeqCst);
-    let full = listen(&mut browser, &order, None).await;
-    assert_eq!((full.status.as_u16(), full.header("retry-after")), (503, "10"));
+    for (why, status) in [(NoPlace::Full, 503), (NoPlace::ReaderHasMost, 429)] {
+        *platform.inner().no_place.lock().unwrap() = Some(why);
+        let refused = listen(&mut browser, &order, None).await;
+        assert_eq!((refused.status.as_u16(), refused.header("retry-after")), (status, "10"));
+    }
+    assert_eq!(browser.get(&format!("{order}/status")).await.status, 200, "the page looks by itself");
 }

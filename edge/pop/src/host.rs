@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use bytes::Bytes;
-use edge_app::{Page, Platform, UpstreamError};
+use edge_app::{NoPlace, Page, Platform, UpstreamError};
 use futures_util::Stream;
 use http::{Request, Response};
 use moka::Expiry;
 use moka::sync::Cache;
-use shared::Sku;
 use shared::api::catalog::StockLevel;
+use shared::{Sku, UserId};
 use shared_clock::{Clock, Entropy};
 use shared_link::LinkError;
 use shared_signature::Signatures;
@@ -139,8 +139,8 @@ impl Platform for Host {
         }
     }
 
-    fn stream(&self, events: impl Stream<Item = Bytes> + Send + 'static) -> Option<Body> {
-        self.0.streams.open(events)
+    fn stream(&self, reader: UserId, events: impl Stream<Item = Bytes> + Send + 'static) -> Result<Body, NoPlace> {
+        self.0.streams.open(reader, events)
     }
 
     fn now_ms(&self) -> u64 {

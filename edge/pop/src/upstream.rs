@@ -17,11 +17,12 @@ use shared::uplink::CLIENT_ADDRESS;
 use shared::{RegionName, Slot, SlotMap};
 use shared_clock::Entropy;
 use shared_link::{LinkError, Pool, PoolOptions, Safe, Tls, Transport};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, Region};
+use crate::crowd::{Crowd, Place};
 use crate::limits::Network;
 use crate::{headers, rules};
 
@@ -45,6 +46,10 @@ struct Inner {
     map: ArcSwapOption<SlotMap>,
     /// Held while a map is fetched; says when the last one was asked for.
     fetched_at: Mutex<Option<Instant>>,
+    /// Requests whose answers may be held: half of those that may be under way, so that who waits keeps nobody from asking.
+    held: Semaphore,
+    /// And of one address block an eighth.
+    waiting: Crowd,
     entropy: Entropy,
 }
 
@@ -70,7 +75,9 @@ impl Upstream {
             .flat_map(|(region, Region { near, .. })| near.iter().map(move |network| (*network, region.clone())));
         let (near, nearest) = (near.collect(), config.nearest.clone());
         let (map, fetched_at) = (ArcSwapOption::empty(), Mutex::new(None));
-        Ok(Self(Arc::new(Inner { nearest, near, pools, map, fetched_at, entropy })))
+        let held = Semaphore::new(config.link.max_in_flight / 2);
+        let waiting = Crowd::new(config.link.max_in_flight.div_ceil(8), config.limits.exempt.clone());
+        Ok(Self(Arc::new(Inner { nearest, near, pools, map, fetched_at, held, waiting, entropy })))
     }
 
     /// Whether requests can be served: the nearest region is connected and the slot map is known.
@@ -97,13 +104,15 @@ impl Upstream {
         stop.run_until_cancelled(keep).await;
     }
 
-    /// Sends a request of the shopper at `client` to the core it belongs to, and waits for the whole answer.
+    /// Sends a request of the shopper at `client` to the core it belongs to, and waits for the whole answer. One that asks its
+    /// answer to be held is answered at once where enough wait already, which a preference allows (RFC 7240 section 2).
     ///
     /// # Errors
     /// See [`LinkError`]; a 421 that remains after a retry with the newest map counts as unreachable.
     pub async fn send(&self, mut request: Request<Bytes>, client: IpAddr) -> Result<Response<Bytes>, LinkError> {
         let inner = &*self.0;
         let slot = rules::slot_of(request.uri(), request.headers());
+        let _waits = inner.place_to_wait(&mut request, client);
         let until = Instant::now() + DEADLINE + Duration::from_secs(rules::wait_seconds(request.headers()));
         inner.prepare(&mut request, client);
         for _ in 0..2 {
@@ -142,6 +151,19 @@ impl Upstream {
 }
 
 impl Inner {
+    /// A place for a request that asks its answer to be held; where there is none, it no longer asks.
+    fn place_to_wait(&self, request: &mut Request<Bytes>, client: IpAddr) -> Option<(SemaphorePermit<'_>, Place)> {
+        if rules::wait_seconds(request.headers()) == 0 {
+            return None;
+        }
+        let place = self.held.try_acquire().ok().zip(self.waiting.enter(client));
+        if place.is_none() {
+            metrics::counter!("pop_answers_not_held_total").increment(1);
+            request.headers_mut().remove("prefer");
+        }
+        place
+    }
+
     fn prepare(&self, request: &mut Request<Bytes>, client: IpAddr) {
         let own = request.headers_mut();
         headers::drop_hop(own);

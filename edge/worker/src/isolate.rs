@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
-use edge_app::{LONGEST_STREAM, Page, Platform, UpstreamError};
+use edge_app::{LONGEST_STREAM, MOST_STREAMS_OF_ONE, NoPlace, Page, Platform, UpstreamError};
 use futures_util::{Stream, StreamExt};
 use http::{Request, Response, StatusCode};
 use mini_moka_wasm::sync::Cache;
+use shared::UserId;
 use shared::uplink::{Signed, UplinkKey};
 use worker::Env;
 use worker::js_sys::{Array, Date, Uint8Array};
@@ -23,7 +24,7 @@ use worker::wasm_bindgen::{JsCast, JsValue};
 use worker::wasm_bindgen_futures::{JsFuture, future_to_promise};
 use worker::web_sys::{self, AbortSignal, Headers, RequestInit, RequestRedirect};
 
-use crate::places::Places;
+use crate::places::{Places, Refused};
 use crate::{adapter, js, rules};
 
 /// Bytes of pages kept in memory; an isolate has 128 MB for everything.
@@ -68,7 +69,13 @@ impl Isolate {
         let pages = Cache::builder().weigher(weigh).max_capacity(MEMORY_BYTES).time_to_live(MEMORY_LIFE).build();
         let usable = pop.starts_with("https://") || pop.starts_with("http://");
         usable.then(|| {
-            Self(Arc::new(Inner { pages, kv: env.kv("PAGES").ok(), pop, key, streams: Places::new(MAX_STREAMS) }))
+            Self(Arc::new(Inner {
+                pages,
+                kv: env.kv("PAGES").ok(),
+                pop,
+                key,
+                streams: Places::new(MAX_STREAMS, MOST_STREAMS_OF_ONE),
+            }))
         })
     }
 
@@ -117,6 +124,13 @@ impl Isolate {
         *response.status_mut() = StatusCode::from_u16(answer.status()).map_err(|_| UpstreamError::Malformed)?;
         response.headers_mut().extend(adapter::headers_in(&answer.headers()));
         Ok(response)
+    }
+}
+
+const fn no_place(why: Refused) -> NoPlace {
+    match why {
+        Refused::Full => NoPlace::Full,
+        Refused::ReaderHasMost => NoPlace::ReaderHasMost,
     }
 }
 
@@ -189,11 +203,11 @@ impl Platform for Isolate {
     }
 
     /// The isolate never stops by itself; what its requests still send ends with them.
-    fn stream(&self, events: impl Stream<Item = Bytes> + Send + 'static) -> Option<Body> {
+    fn stream(&self, reader: UserId, events: impl Stream<Item = Bytes> + Send + 'static) -> Result<Body, NoPlace> {
         let now_ms = self.now_ms();
         let longest_ms = u64::try_from(LONGEST_STREAM.as_millis()).unwrap_or(u64::MAX);
-        let place = self.0.streams.take(now_ms, now_ms.saturating_add(longest_ms))?;
-        Some(Body::from_stream(events.map(move |event| {
+        let place = self.0.streams.take(reader, now_ms, now_ms.saturating_add(longest_ms)).map_err(no_place)?;
+        Ok(Body::from_stream(events.map(move |event| {
             let _taken_until_the_end = &place;
             Ok::<_, Infallible>(event)
         })))

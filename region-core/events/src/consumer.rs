@@ -36,6 +36,12 @@ pub trait Consumer: Send + Sync + 'static {
         false
     }
 
+    /// Whether it does anything about events now. While it does not, its cursor moves past them and nothing is entered into
+    /// its inbox: they are over for it. Where another bus brings them, which keeps no cursor, all are entered.
+    fn heeds(&self) -> bool {
+        true
+    }
+
     /// The least time between two looks at the bus that find less than a full batch. Whoever is in no hurry costs the shard
     /// little: what comes meanwhile is one batch.
     fn rest(&self) -> Duration {

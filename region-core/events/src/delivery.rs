@@ -126,6 +126,11 @@ impl Delivery {
         if cursor.window_is_done() {
             cursor = cursor::next_window(conn, cursor, self.settings.grace).await?;
         }
+        if !self.consumer.heeds() {
+            let passed = Cursor { sequence: cursor.window_last, ..cursor };
+            cursor::advance(conn, self.consumer.name(), passed).await?;
+            return Ok(Some(effects));
+        }
         let limit = self.settings.batch;
         let events = cursor::read(conn, cursor, &self.kinds, i64::from(limit)).await?;
         effects.add(self.give(conn, &events, manner).await?);

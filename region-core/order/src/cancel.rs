@@ -11,7 +11,8 @@ use crate::error::OrderError;
 use crate::orders::Orders;
 use crate::rules::checked_reason;
 use crate::store::desk::{self, Action};
-use crate::store::progress::{self, Moved};
+use crate::store::progress::{self, Cancelled};
+use crate::store::review::{self, End};
 
 /// What the shopper reads on his order.
 const REASON: &str = "you cancelled this order";
@@ -76,25 +77,27 @@ async fn call_off_in(
     if let Some(keeper) = keeper {
         desk::note(conn, order, keeper, Action::Cancel, reason).await?;
     }
-    let released = ended(conn, orders, &[moved], reason).await?;
+    let moved = Cancelled { moved, reason: reason.to_owned() };
+    let released = ended(conn, orders, &[moved], keeper.map_or(End::Withdrawn, End::Refused)).await?;
     // Only a paid order was assigned anything. Its allotments are locked by now.
     region_core_inventory::origins::give_back(conn, order).await?;
     Ok(Some(released))
 }
 
-/// Frees the units of orders that were just cancelled, and says so. Tells of which SKUs.
+/// Frees the units of orders that were just cancelled, and says so; reviews that waited have this end. Tells of which SKUs.
 pub(crate) async fn ended(
     conn: &mut PgConnection,
     orders: &Orders,
-    moved: &[Moved],
-    reason: &str,
+    cancelled: &[Cancelled],
+    end: End,
 ) -> Result<Vec<Sku>, StoreError> {
-    let ids: Vec<OrderId> = moved.iter().map(|moved| moved.order_id).collect();
+    let ids: Vec<OrderId> = cancelled.iter().map(|order| order.moved.order_id).collect();
+    review::end(conn, &ids, end).await?;
     let released = region_core_inventory::release(conn, &ids).await?;
-    let said = |moved: &Moved| {
-        let cancelled = OrderCancelled { order_id: moved.order_id, reason: reason.to_owned() };
-        NewEvent::new(orders.mint_event(), moved.version, &cancelled)
+    let said = |Cancelled { moved, reason }: &Cancelled| {
+        let event = OrderCancelled { order_id: moved.order_id, reason: reason.clone() };
+        NewEvent::new(orders.mint_event(), moved.version, &event)
     };
-    append(conn, &moved.iter().map(said).collect::<Vec<_>>()).await?;
+    append(conn, &cancelled.iter().map(said).collect::<Vec<_>>()).await?;
     Ok(released)
 }

@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use shared::api::desk::{DeskOrder, DeskPage, DeskQuery, Timeline};
 use shared::{EmailAddress, OrderId, RegionName, UserId};
 use sqlx::PgConnection;
+use uuid::Uuid;
 
 use crate::error::OrderError;
 use crate::orders::Orders;
@@ -24,6 +25,8 @@ pub(crate) const PATH: &str = "/internal/desk/orders";
 const MAX_PAGE: u32 = 100;
 /// Characters of an order's number that shoppers are shown.
 const SHORT: usize = 8;
+/// How far back orders are known by those: people ask about what they bought lately, and each order since then is read.
+const ENDS_KNOWN_MS: u64 = 90 * 24 * 3_600 * 1_000;
 
 impl Orders {
     /// A page of the orders of all regions, newest first. A region that does not answer is named, and the others' are shown.
@@ -66,8 +69,8 @@ impl Orders {
     pub(crate) async fn desk_here(&self, query: &DeskQuery) -> Result<Vec<DeskOrder>, OrderError> {
         let sought = Sought::parse(query)?;
         let part = Part { status: query.status, before: query.cursor, most: i64::from(query.limit) + 1 };
-        let mut found = Vec::new();
-        let wanted = sought.wanted(self.parts().shards.region());
+        let (mut found, since) = (Vec::new(), first_of(self.parts().clock.unix_ms().saturating_sub(ENDS_KNOWN_MS)));
+        let wanted = sought.wanted(since, self.parts().shards.region());
         for shard in self.parts().shards.all() {
             found.extend(desk::find(&mut *shard.read().await?, &wanted, part).await?);
         }
@@ -140,21 +143,27 @@ impl Sought {
         if lower.len() == SHORT && lower.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return Ok(Self::Ending(lower));
         }
-        let reason = "an order's number, its last eight characters, or an e-mail address";
+        let reason = "an order's number, its last eight characters for 90 days, or an e-mail address";
         text.parse().map(Self::Email).map_err(|_| invalid("find", reason))
     }
 
-    fn wanted<'a>(&'a self, own: &RegionName) -> Wanted<'a> {
+    /// Ends are sought among the orders from this number on.
+    fn wanted<'a>(&'a self, since: Uuid, own: &RegionName) -> Wanted<'a> {
         match self {
             Self::All => Wanted::All,
             Self::Order(order) => Wanted::Order(*order),
-            Self::Ending(ending) => Wanted::Ending(ending),
+            Self::Ending(ending) => Wanted::Ending(ending, since),
             Self::Email(email) => Wanted::Email(email),
             Self::Held => Wanted::Held,
             Self::From(from) if from == own => Wanted::FromHere(from),
             Self::From(from) => Wanted::FromElsewhere(from),
         }
     }
+}
+
+/// The smallest number that an order of that instant can have (RFC 9562 section 5.7: the time comes first).
+fn first_of(unix_ms: u64) -> Uuid {
+    Uuid::from_u128(u128::from(unix_ms) << 80)
 }
 
 fn page(mut items: Vec<DeskOrder>, missing: Vec<RegionName>, limit: u32) -> DeskPage {

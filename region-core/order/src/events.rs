@@ -14,11 +14,11 @@ use shared::{OrderId, ShardId};
 use sqlx::PgConnection;
 
 use crate::orders::Orders;
-use crate::store::progress::{self, Moved};
-use crate::store::review::{self, Judged};
+use crate::store::progress::{self, Cancelled, Moved};
+use crate::store::review::{self, End, Judged};
 
-/// What the shopper of a refused order reads. It says no more, for it would teach others what to avoid.
-const REFUSED: &str = "we could not accept this order";
+/// What the shopper of an order reads that was refused, or that nobody decided about in time. It says no more, for it would teach others what to avoid.
+pub(crate) const REFUSED: &str = "we could not accept this order";
 
 /// Moves orders on as payment tells of them.
 #[derive(Clone, Debug)]
@@ -97,6 +97,7 @@ impl PaymentNews {
             rest = later;
         }
         let Round { claimed, released, said } = round;
+        review::end(conn, &released, End::Lapsed).await?;
         region_core_inventory::lock(conn, &[claimed.as_slice(), released.as_slice()].concat()).await?;
         region_core_inventory::claim(conn, &claimed).await?;
         let skus = region_core_inventory::release(conn, &released).await?;
@@ -149,7 +150,7 @@ impl PaymentNews {
 
     /// Has orders wait for a person; one that is out of time is cancelled.
     async fn hold(&self, conn: &mut PgConnection, judged: &[Judged], round: &mut Round) -> Result<(), StoreError> {
-        let patience = self.orders.parts().review.unwrap_or(self.orders.parts().hold);
+        let patience = self.orders.parts().review.as_ref().map_or(self.orders.parts().hold, |judging| judging.patience);
         let held = review::hold(conn, judged, patience.as_seconds_f64()).await?;
         metrics::counter!("orders_held_total").increment(held.len() as u64);
         let late: Vec<OrderId> = judged.iter().map(|(order, _)| *order).filter(|order| !held.contains(order)).collect();
@@ -157,8 +158,10 @@ impl PaymentNews {
     }
 
     async fn expire(&self, conn: &mut PgConnection, late: &[OrderId], round: &mut Round) -> Result<(), StoreError> {
-        let expired = progress::expire_these(conn, late, crate::expiry::REASON).await?;
-        self.cancelled(&expired, |_| crate::expiry::REASON.to_owned(), round);
+        let expired = progress::expire_these(conn, late, crate::expiry::REASON, REFUSED).await?;
+        for Cancelled { moved, reason } in expired {
+            self.cancelled(&[moved], |_| reason.clone(), round);
+        }
         Ok(())
     }
 

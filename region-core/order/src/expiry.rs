@@ -8,10 +8,12 @@ use sqlx::PgConnection;
 use tokio_util::sync::CancellationToken;
 
 use crate::cancel::ended;
+use crate::events::REFUSED;
 use crate::orders::Orders;
 use crate::store::progress;
+use crate::store::review::End;
 
-/// What the shopper is told.
+/// What the shopper is told, unless his order waited for who keeps the store.
 pub(crate) const REASON: &str = "the payment was not completed in time";
 
 /// Orders cancelled in one transaction.
@@ -56,7 +58,7 @@ async fn expire_batch(orders: &Orders, shard: &Shard) -> Result<u64, StoreError>
 }
 
 async fn expire_in(conn: &mut PgConnection, orders: &Orders) -> Result<(u64, Vec<Sku>), StoreError> {
-    let moved = progress::expire(conn, BATCH, REASON).await?;
-    let released = ended(conn, orders, &moved, REASON).await?;
-    Ok((moved.len() as u64, released))
+    let expired = progress::expire(conn, BATCH, REASON, REFUSED).await?;
+    let released = ended(conn, orders, &expired, End::Lapsed).await?;
+    Ok((expired.len() as u64, released))
 }

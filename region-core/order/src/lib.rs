@@ -36,7 +36,7 @@ pub use error::OrderError;
 pub use events::PaymentNews;
 pub use expiry::sweep;
 pub use follow::Followed;
-pub use orders::{Caller, Orders, Parts, Placed};
+pub use orders::{Caller, Judging, Orders, Parts, Placed};
 pub use origins::OriginNews;
 pub use returns::TakenBack;
 pub use routes::{internal_router, regions_router, router};

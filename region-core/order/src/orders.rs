@@ -24,7 +24,7 @@ use crate::error::OrderError;
 use crate::follow::MOST_FOLLOWERS;
 use crate::handover::{Handed, Handover, Stands};
 use crate::limit::Limit;
-use crate::rules::{CheckedOrder, InvalidField, PriceError, PricedOrder, checked_items, checked_wish, facts};
+use crate::rules::{CheckedOrder, DoorKey, InvalidField, PriceError, PricedOrder, checked_items, checked_wish, facts};
 use crate::store::lines::Lines;
 use crate::store::place::{self, KnownKey, Times};
 use crate::store::read;
@@ -63,10 +63,19 @@ pub struct Parts {
     pub entropy: Entropy,
     /// How long units are held for an unpaid order.
     pub hold: time::Duration,
-    /// How long they are held for an order that waits for a person, where orders are judged.
-    pub review: Option<time::Duration>,
+    /// How orders are judged, where they are.
+    pub review: Option<Judging>,
     /// Whether a carrier sells labels.
     pub labels: bool,
+}
+
+/// What orders do where they are judged.
+#[derive(Clone, Debug)]
+pub struct Judging {
+    /// How long units are held for an order that waits for a person.
+    pub patience: time::Duration,
+    /// What the doors that orders go to are told apart by.
+    pub doors: DoorKey,
 }
 
 impl Parts {
@@ -305,7 +314,8 @@ impl Orders {
     }
 
     fn wanted(&self, attempt: &Attempt<'_>, checked: CheckedOrder, priced: PricedOrder) -> Wanted {
-        let facts = self.parts().review.is_some().then(|| facts(attempt.caller.user_id, &checked));
+        let judging = self.parts().review.as_ref();
+        let facts = judging.map(|judging| facts(attempt.caller.user_id, &checked, &judging.doors));
         Wanted {
             order_id: self.mint(attempt.caller.user_id),
             user_id: attempt.caller.user_id,

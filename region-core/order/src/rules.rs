@@ -11,6 +11,7 @@ mod price;
 pub(crate) use checked::checked_wish;
 pub use checked::{CheckedOrder, InvalidField, checked_items};
 pub use delivery::DeliveryWish;
+pub use facts::DoorKey;
 pub(crate) use facts::facts;
 pub(crate) use origin::origins;
 pub(crate) use parcel::{By, CheckedReturn, CheckedShipment, checked_reason, checked_restock};

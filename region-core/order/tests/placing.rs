@@ -29,8 +29,8 @@ use region_core_events::contract::{
 };
 use region_core_events::{Consumer, NewEvent, Runner, Settings, Wakes, append};
 use region_core_inventory::{Borrowing, NotCovered, Receipt, receive};
-use region_core_order::rules::{DeliveryWish, PriceError, Priced, PricedOrder, price};
-use region_core_order::{Caller, OrderError, Orders, Parts, PaymentNews, PriceList};
+use region_core_order::rules::{DeliveryWish, DoorKey, PriceError, Priced, PricedOrder, price};
+use region_core_order::{Caller, Judging, OrderError, Orders, Parts, PaymentNews, PriceList};
 use region_core_store::redis::Redis;
 use region_core_store::{Shard, Shards, StoreError, test_support};
 use region_core_web::Peers;
@@ -107,7 +107,7 @@ fn shop_over(shards: Shards, peers: Peers) -> Shop {
         clock: Clock::system(),
         entropy: Entropy::system(),
         hold: time::Duration::minutes(15),
-        review: Some(time::Duration::hours(48)),
+        review: Some(Judging { patience: time::Duration::hours(48), doors: DoorKey::new("k".repeat(32).into()) }),
         labels: true,
     });
     Shop { orders, carts, shards, shard }
@@ -165,6 +165,17 @@ impl Shop {
             "SELECT kind, aggregate_version FROM outbox WHERE topic = 'order_events' ORDER BY transaction_id, sequence";
         let rows = sqlx::query(sql).fetch_all(&mut *self.shard.read().await.unwrap()).await.unwrap();
         rows.iter().map(|row| (row.get(0), row.get(1))).collect()
+    }
+
+    /// Has the sweeper at work until it has come to that order.
+    async fn sweep_until_cancelled(&self, caller: Caller, order: OrderId) {
+        let stop = tokio_util::sync::CancellationToken::new();
+        let sweep = tokio::spawn(region_core_order::sweep(self.orders.clone(), stop.clone()));
+        while self.orders.find(caller.user_id, order).await.unwrap().status == OrderStatus::Pending {
+            tokio::task::yield_now().await;
+        }
+        stop.cancel();
+        sweep.await.unwrap();
     }
 }
 
@@ -457,6 +468,73 @@ async fn an_order_that_waited_too_long_is_not_released() {
 }
 
 #[tokio::test]
+async fn an_order_is_found_by_its_end_for_ninety_days_and_by_its_number_for_ever() {
+    let shop = shop(&[]).await;
+    let (ada, now_ms) = (shop.shopper(1).await, Clock::system().unix_ms());
+    for (days, byte, found) in [(89_u64, 1, true), (91, 2, false)] {
+        let order = OrderId::mint(now_ms - days * 24 * 3_600 * 1_000, ada.user_id.slot(), [byte; 8]);
+        let insert = "INSERT INTO orders (order_id, user_id, payment_token, currency, subtotal_minor, shipping_minor,
+                                          total_minor, catalog_version, shipping_address, expires_at)
+                      VALUES ($1, $2, 'tok', 'GBP', 250, 0, 250, 1, '{}', shard_now())";
+        let insert = sqlx::query(insert).bind(order.as_uuid()).bind(ada.user_id.as_i64());
+        insert.execute(&mut *shop.shard.read().await.unwrap()).await.unwrap();
+        let find = async |text: &str| {
+            let query = DeskQuery { find: Some(text.to_owned()), ..DeskQuery::default() };
+            shop.orders.desk(&query).await.unwrap().items.len()
+        };
+        let number = order.to_string();
+        assert_eq!(find(&number[number.len() - 8..]).await, usize::from(found), "{days} days");
+        assert_eq!(find(&number).await, 1, "{days} days");
+    }
+}
+
+#[tokio::test]
+async fn an_order_that_ends_while_it_waits_says_who_ended_it() {
+    let shop = shop(&[("MUG", 10)]).await;
+    let (ada, keeper) = (shop.shopper(1).await, shop.shopper(2).await);
+    let place = async |key: &str| {
+        let order_id = shop.place(ada, key, wanting(&[("MUG", 1)], 250)).await.unwrap().order.order_id;
+        let (payment_id, assessment) = (payment(order_id), judged(Decision::Review));
+        shop.hear(PaymentAuthorized { order_id, payment_id, assessment }).await;
+        order_id
+    };
+    let (refused, withdrawn, declined) = (place("a").await, place("b").await, place("c").await);
+    shop.orders.cancel_any(refused, keeper.user_id, "too many").await.unwrap();
+    shop.orders.cancel(ada.user_id, withdrawn).await.unwrap();
+    shop.hear(PaymentFailed { order_id: declined, payment_id: payment(declined), reason: "gone".into() }).await;
+    let (swept, seen) = (place("d").await, place("e").await);
+    let mut conn = shop.shard.read().await.unwrap();
+    sqlx::query("UPDATE orders SET expires_at = shard_now() WHERE status = 'PENDING'")
+        .execute(&mut *conn)
+        .await
+        .unwrap();
+    shop.hear(PaymentAuthorized { order_id: seen, payment_id: payment(seen), assessment: None }).await;
+    shop.sweep_until_cancelled(ada, swept).await;
+
+    for (order, decision, by, reason, told) in [
+        (refused, "refused", Some(keeper.user_id.as_i64()), "too many", "waited for a decision and was refused"),
+        (withdrawn, "withdrawn", None, "you cancelled this order", "withdrawn by its shopper"),
+        (declined, "lapsed", None, "gone", "ended before anybody decided"),
+        (swept, "lapsed", None, "we could not accept this order", "ended before anybody decided"),
+        (seen, "lapsed", None, "we could not accept this order", "ended before anybody decided"),
+    ] {
+        let sql = "SELECT decision, decided_by FROM order_reviews WHERE order_id = $1 AND decided_at IS NOT NULL";
+        let kept: (String, Option<i64>) =
+            sqlx::query_as(sql).bind(order.as_uuid()).fetch_one(&mut *conn).await.unwrap();
+        assert_eq!((kept.0.as_str(), kept.1), (decision, by));
+        let now = shop.orders.find(ada.user_id, order).await.unwrap();
+        assert_eq!((now.status, now.cancel_reason.as_deref()), (OrderStatus::Cancelled, Some(reason)));
+        let events = "SELECT payload ->> 'reason' FROM outbox WHERE kind = 'OrderCancelled' AND aggregate_id = $1";
+        let said: Vec<String> = sqlx::query_scalar(events).bind(order.as_uuid()).fetch_all(&mut *conn).await.unwrap();
+        assert_eq!(said, [reason]);
+        let timeline = shop.orders.timeline(keeper.user_id, true, order).await.unwrap();
+        let reviewed = timeline.items.iter().find(|entry| entry.what == Happening::Reviewed).unwrap();
+        assert!(reviewed.detail.as_deref().unwrap().starts_with(told), "{reviewed:?}");
+    }
+    assert_eq!(shop.stock("MUG").await, (10, 0, 0));
+}
+
+#[tokio::test]
 async fn an_order_that_too_much_speaks_against_is_refused_and_its_reasons_are_kept() {
     let shop = shop(&[("MUG", 10)]).await;
     let (ada, keeper) = (shop.shopper(1).await, shop.shopper(2).await);
@@ -488,13 +566,7 @@ async fn an_order_out_of_time_is_cancelled_by_whoever_sees_it_first() {
     shop.hear(PaymentAuthorized { order_id: seen.order_id, payment_id: payment(seen.order_id), assessment: None })
         .await;
     assert_eq!(shop.orders.find(ada.user_id, seen.order_id).await.unwrap().status, OrderStatus::Cancelled);
-    let stop = tokio_util::sync::CancellationToken::new();
-    let sweep = tokio::spawn(region_core_order::sweep(shop.orders.clone(), stop.clone()));
-    while shop.orders.find(bob.user_id, swept.order_id).await.unwrap().status == OrderStatus::Pending {
-        tokio::task::yield_now().await;
-    }
-    stop.cancel();
-    sweep.await.unwrap();
+    shop.sweep_until_cancelled(bob, swept.order_id).await;
     assert_eq!(shop.stock("MUG").await, (10, 0, 0));
     let cancelled = shop.said().await.into_iter().filter(|(kind, _)| kind == OrderCancelled::KIND).count();
     assert_eq!(cancelled, 2);

@@ -16,6 +16,7 @@ use sqlx::PgConnection;
 
 use crate::counters::Sign;
 use crate::handover::Place;
+use crate::refund;
 use crate::rules::{self, Payment, Said};
 use crate::store::{self, Change};
 
@@ -76,6 +77,7 @@ pub struct OrderNews {
     pub(crate) mint: Mint,
     pub(crate) lease: Duration,
     pub(crate) wakes: Wakes,
+    pub(crate) refunds: Wakes,
 }
 
 impl Consumer for OrderNews {
@@ -94,11 +96,11 @@ impl Consumer for OrderNews {
         events: &'a [Event],
     ) -> BoxFuture<'a, Result<AfterCommit, HandleError>> {
         Box::pin(async move {
-            let mut due = Due { sign: self.sign.clone(), shard, leased: BTreeMap::new(), waiting: false };
+            let mut due = Due { sign: self.sign.clone(), shard, leased: BTreeMap::new(), waiting: false, parts: false };
             self.take_orders(conn, events, &mut due).await?;
             self.follow_orders(conn, events, &mut due).await?;
-            let wake = self.wakes.of(shard);
-            Ok(AfterCommit::run(move || due.go(&wake)))
+            let (wake, refunds) = (self.wakes.of(shard), self.refunds.of(shard));
+            Ok(AfterCommit::run(move || due.go(&wake, &refunds)))
         })
     }
 }
@@ -110,6 +112,8 @@ struct Due {
     leased: BTreeMap<PaymentId, (Place, Payment)>,
     /// Whether there are others, for which the driver has no place now.
     waiting: bool,
+    /// Whether rests are asked for as parts are.
+    parts: bool,
 }
 
 impl Due {
@@ -128,7 +132,10 @@ impl Due {
         true
     }
 
-    fn go(self, wake: &Wake) {
+    fn go(self, wake: &Wake, refunds: &Wake) {
+        if self.parts {
+            refunds.notify();
+        }
         self.leased.into_values().for_each(|(place, payment)| place.hand_over(payment));
         if self.waiting {
             wake.notify();
@@ -175,6 +182,9 @@ impl OrderNews {
                 *payment = next.clone();
                 changed.insert(next.payment_id, next);
             }
+        }
+        for payment in changed.values_mut() {
+            due.parts |= refund::ask_for_rest(conn, &self.mint, payment).await?;
         }
         let changed: Vec<_> = changed.into_values().map(|payment| change(payment, due)).collect();
         store::update(conn, &changed, self.lease).await?;

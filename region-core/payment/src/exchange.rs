@@ -73,7 +73,7 @@ async fn ask<P: Provider>(provider: &P, payment: &Payment, call: &Call, shop: Op
 }
 
 async fn make<P: Provider>(provider: &P, payment: &Payment, call: &Call, shop: Option<&str>) -> Shown {
-    let key = call.key(payment.payment_id);
+    let key = call.key(payment);
     let Some(reference) = &payment.provider_reference else {
         let Payment { payment_id, amount, payment_token, .. } = payment;
         let back = shop.map(|shop| return_url(shop, payment.order_id));
@@ -102,13 +102,14 @@ async fn make<P: Provider>(provider: &P, payment: &Payment, call: &Call, shop: O
 async fn charge_anew<P: Provider>(provider: &P, payment: &Payment, reference: &str) -> Shown {
     let attempt = u128::try_from(payment.attempts).unwrap_or_default();
     let twin = PaymentId::from_uuid(Uuid::from_u128(payment.payment_id.as_uuid().as_u128() ^ attempt));
-    let key = |call: &Call| call.key(twin);
+    let charged = Payment { payment_id: twin, ..payment.clone() };
+    let key = |call: &Call| call.key(&charged);
     let Payment { amount, payment_token, .. } = payment;
     let new = NewPayment { payment_id: twin, amount: *amount, payment_token, return_url: None };
     let shown = provider.create(new, &key(&Call::Create)).await?;
     provider.authorize(&shown.reference, &key(&Call::Authorize { asked: 0 })).await?;
     provider.capture(&shown.reference, &key(&Call::Capture)).await?;
-    provider.capture(reference, &Call::Capture.key(payment.payment_id)).await
+    provider.capture(reference, &Call::Capture.key(payment)).await
 }
 
 /// A payment that is refused stands otherwise than we thought: how it stands decides.

@@ -195,6 +195,7 @@ impl<P: Provider> Payments<P> {
             mint: self.mint.clone(),
             lease: self.settings.lease,
             wakes: self.wakes.clone(),
+            refunds: self.refunds.clone(),
         }
     }
 

@@ -12,6 +12,7 @@ use shared::{IdempotencyKey, Money, OrderId, Problem, ProblemKind, UserId};
 use sqlx::PgConnection;
 
 use crate::events::Mint;
+use crate::rules::Payment;
 use crate::rules::refund::{self, AskError, MOST_REFUNDS};
 use crate::store::refund::New;
 use crate::store::{self, Change};
@@ -92,11 +93,29 @@ pub(crate) async fn ask(
     let reason = refund::checked_reason(&reason).map_err(RefundError::Reason)?;
     let shard = shards.here(order.slot())?.clone();
     let (refund_id, request_hash) = (mint.refund(order), request_hash(amount, &reason));
-    let new = New { refund_id, order_id: order, key, request_hash, amount, reason, by };
+    let new = New { refund_id, order_id: order, key, request_hash, amount, reason, by: Some(by) };
     let (refund_id, replayed) = shard.write("payment.refund", async move |conn| transaction(conn, &new).await).await?;
     let refunds = store::refund::list(&mut *shard.read().await?, order).await?;
     let refund = refunds.into_iter().find(|refund| refund.refund_id == refund_id);
     Ok(Asked { refund: refund.ok_or_else(|| StoreError::corrupt("refunds.refund_id", refund_id))?, replayed })
+}
+
+/// Has the rest of a cancelled order's payment asked for beside its parts that are under way; whether there was one. Its name is
+/// its key, which nobody else uses.
+pub(crate) async fn ask_for_rest(
+    conn: &mut PgConnection,
+    mint: &Mint,
+    payment: &mut Payment,
+) -> Result<bool, StoreError> {
+    let Some((asked, amount)) = refund::rest(payment) else { return Ok(false) };
+    let refund_id = mint.refund(payment.order_id);
+    let key = refund_id.to_string().parse().map_err(|error| StoreError::corrupt("refunds.key", error))?;
+    let (reason, order_id) = (refund::REST.to_owned(), payment.order_id);
+    let request_hash = request_hash(amount, &reason);
+    let new = New { refund_id, order_id, key, request_hash, amount, reason, by: None };
+    store::refund::insert(conn, payment.payment_id, &new).await?;
+    *payment = asked;
+    Ok(true)
 }
 
 /// The refund under the key, and whether it had been asked for before.

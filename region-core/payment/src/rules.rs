@@ -154,17 +154,24 @@ impl Call {
 
     /// The key of this effect on this payment: the same for ever, so that no repeat has a second effect. What the provider kept
     /// under the key of an authorization, that the shopper was to be asked first, must not answer the one after he was.
+    ///
+    /// The rest of a payment of which parts went back is another effect than all of it: under one key a provider would answer
+    /// for the other amount, or refuse for ever. Both at once do not fit into what was captured.
     #[must_use]
-    pub fn key(&self, payment: PaymentId) -> String {
+    pub fn key(&self, payment: &Payment) -> String {
+        let Payment { payment_id, captured_minor, .. } = payment;
         match self {
-            Self::Authorize { asked } if *asked > 0 => format!("{payment}:authorize:{asked}"),
+            Self::Authorize { asked } if *asked > 0 => format!("{payment_id}:authorize:{asked}"),
+            Self::Refund { amount_minor } if amount_minor != captured_minor => {
+                format!("{payment_id}:{}:{amount_minor}", self.verb())
+            }
             Self::Create
             | Self::Authorize { .. }
             | Self::Look
             | Self::Confirm { .. }
             | Self::Capture
             | Self::Void
-            | Self::Refund { .. } => format!("{payment}:{}", self.verb()),
+            | Self::Refund { .. } => format!("{payment_id}:{}", self.verb()),
         }
     }
 }
@@ -252,7 +259,7 @@ impl Payment {
             State::ToConfirm => Some(Call::Confirm { challenge_id: self.challenge_id.clone().unwrap_or_default() }),
             State::ToCapture => Some(Call::Capture),
             State::ToVoid => Some(Call::Void),
-            // How much is left is known only once the parts that are asked for are through.
+            // Whether the parts that are asked for go back is not known yet; the rest was asked for as one of them.
             State::ToRefund if self.refunding_minor > 0 => None,
             State::ToRefund => Some(Call::Refund { amount_minor: self.captured_minor - self.refunded_minor }),
             State::Authorized
@@ -649,7 +656,7 @@ mod tests {
         let agreed = settle(&counted, &shown(ProviderStatus::Approved));
         assert_eq!((agreed.payment.state, &agreed.payment.next_action, agreed.said), (State::ToAuthorize, &None, None));
         let (before, now) = (Call::Authorize { asked: 0 }, agreed.payment.call().unwrap());
-        assert_ne!(now.key(first.payment_id), before.key(first.payment_id));
+        assert_ne!(now.key(&first), before.key(&first));
         let ready = settle(&agreed.payment, &shown(ProviderStatus::Authorized));
         assert_eq!((ready.payment.state, ready.said), (State::Authorized, Some(Said::Authorized)));
     }
@@ -707,9 +714,12 @@ mod tests {
 
     #[test]
     fn the_key_of_an_effect_never_changes() {
-        let id = payment(State::ToCreate).payment_id;
-        assert_eq!(Call::Capture.key(id), format!("{id}:capture"));
-        assert_eq!(Call::Capture.key(id), Call::Capture.key(id));
+        let payment = payment(State::ToRefund);
+        let id = payment.payment_id;
+        assert_eq!(Call::Capture.key(&payment), format!("{id}:capture"));
+        assert_eq!(payment.call().unwrap().key(&payment), format!("{id}:refund"));
+        let rest = Payment { refunded_minor: 300, ..payment };
+        assert_eq!(rest.call().unwrap().key(&rest), format!("{id}:refund:950"), "another amount is another effect");
     }
 
     #[test]

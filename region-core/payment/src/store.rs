@@ -208,6 +208,8 @@ pub(crate) async fn update(conn: &mut PgConnection, changes: &[Change], lease: D
             captured_minor = new.captured_minor, refunded_minor = new.refunded_minor,
             refunding_minor = new.refunding_minor, state = new.state,
             attempts = new.attempts, last_error = new.last_error, version = new.version,
+            -- Once it was judged, or ended before, nobody asks for them.
+            facts = CASE WHEN new.state IN ('to_create', 'to_authorize', 'challenge_required', 'to_confirm') THEN facts END,
             next_attempt_at = shard_now() + make_interval(secs => new.pause),
             changed_at = CASE WHEN payments.state = new.state THEN payments.changed_at ELSE shard_now() END,
             leased_until = CASE WHEN new.leased THEN shard_now() + make_interval(secs => $12) END
@@ -413,6 +415,51 @@ mod tests {
             let refused = sqlx::raw_sql(change).execute(&mut *conn).await.unwrap_err();
             assert!(refused.to_string().contains("only ever added to"), "{change}: {refused}");
         }
+    }
+
+    #[tokio::test]
+    async fn what_an_order_is_judged_by_is_kept_until_then_and_no_longer() {
+        let database = shard_database().await;
+        let mut conn = database.pool.acquire().await.unwrap();
+        let payment_id = a_payment(&mut conn).await;
+        let user_id = shared::UserId::mint(MS, Slot::new(9).unwrap(), 1).unwrap();
+        let facts = json!({ "user_id": user_id, "address": "d00r", "country": "GB", "mail_domain": null });
+        sqlx::query("UPDATE payments SET facts = $1").bind(&facts).execute(&mut *conn).await.unwrap();
+        let mut payment = lock(&mut conn, &[payment_id]).await.unwrap().remove(0);
+        payment.provider_reference = Some("ref".to_owned());
+        for state in State::ALL.iter().filter(|state| !matches!(state, State::Captured | State::Refunded)) {
+            sqlx::query("UPDATE payments SET facts = $1").bind(&facts).execute(&mut *conn).await.unwrap();
+            keep(&mut conn, Payment { state: *state, ..payment.clone() }).await;
+            let kept = lock(&mut conn, &[payment_id]).await.unwrap().remove(0).facts.is_some();
+            let before = [State::ToCreate, State::ToAuthorize, State::ChallengeRequired, State::ToConfirm];
+            assert_eq!(kept, before.contains(state), "{state:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_core_that_knows_no_ledger_moves_is_entered_too_and_nothing_twice() {
+        let database = shard_database().await;
+        let mut conn = database.pool.acquire().await.unwrap();
+        let payment_id = a_payment(&mut conn).await;
+        let named = "UPDATE payments SET state = 'to_capture', provider_reference = 'ref'";
+        sqlx::raw_sql(named).execute(&mut *conn).await.unwrap();
+        assert_eq!(entries(&mut conn).await, [], "nothing has moved");
+        for _ in 0..2 {
+            let captures = "UPDATE payments SET state = 'captured', captured_minor = 1250";
+            sqlx::raw_sql(captures).execute(&mut *conn).await.unwrap();
+        }
+        let capture = entry("capture", ["provider", "order"], 1250);
+        assert_eq!(entries(&mut conn).await, std::slice::from_ref(&capture));
+        // One that knows it gives a part back, then the other one the rest.
+        let part = RefundId::mint(MS, Slot::new(9).unwrap(), [2; 8]);
+        let payment = lock(&mut conn, &[payment_id]).await.unwrap().remove(0);
+        let moved = Change { refund: Some(part), ..Change::now(Payment { refunded_minor: 300, ..payment }) };
+        update(&mut conn, &[moved], Duration::ZERO).await.unwrap();
+        let rest = "UPDATE payments SET state = 'refunded', refunded_minor = 1250";
+        sqlx::raw_sql(rest).execute(&mut *conn).await.unwrap();
+        let part = entry(&format!("refund {part}"), ["order", "provider"], 300);
+        let rest = entry("refund", ["order", "provider"], 950);
+        assert_eq!(entries(&mut conn).await, [capture, part, rest]);
     }
 
     #[tokio::test]

@@ -426,6 +426,8 @@ macro_rules! promises {
     };
 }
 
+#[path = "saga/hanging.rs"]
+mod hanging;
 #[path = "saga/refunds.rs"]
 mod refunds;
 

@@ -11,8 +11,10 @@ use anyhow::{Context, bail, ensure};
 use figment::Figment;
 use figment::providers::{Env, Format, Toml};
 use ipnet::IpNet;
+use region_core_order::Judging;
+use region_core_order::rules::DoorKey;
 use region_core_payment::risk::{MOST_COUNTED, RiskRules};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use shared::api::order::Address;
 use shared::{Currency, RegionName, ShardId};
@@ -184,6 +186,9 @@ fn easypost_url() -> String {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Risk {
+    /// A secret of 32 characters or more under which addresses are counted; all cores of a region have the same. Under another
+    /// one the counts start anew.
+    pub(crate) address_key: SecretString,
     /// From so many points an order waits for who keeps the store.
     pub(crate) review_from: u16,
     /// From so many points it is refused.
@@ -208,6 +213,7 @@ impl Default for Risk {
     fn default() -> Self {
         let domains = ["guerrillamail.com", "mailinator.com", "sharklasers.com", "tempmail.com", "yopmail.com"];
         Self {
+            address_key: SecretString::default(),
             review_from: 50,
             refuse_from: 100,
             review_hours: 48,
@@ -236,7 +242,14 @@ impl Risk {
         }
     }
 
+    /// As orders take it.
+    pub(crate) fn judging(&self) -> Judging {
+        let patience = time::Duration::hours(i64::from(self.review_hours));
+        Judging { patience, doors: DoorKey::new(self.address_key.clone()) }
+    }
+
     fn check(&self) -> anyhow::Result<()> {
+        ensure!(self.address_key.expose_secret().len() >= 32, "risk.address_key: a secret of 32 characters or more");
         ensure!((1..=self.refuse_from).contains(&self.review_from), "risk.review_from: 1 to risk.refuse_from");
         ensure!((1..=144).contains(&self.review_hours), "risk.review_hours: 1 to 144");
         ensure!((60..=604_800).contains(&self.window_seconds), "risk.window_seconds: 60 to 604800");
@@ -487,7 +500,11 @@ mod tests {
     #[test]
     fn orders_are_judged_if_there_are_rules_and_a_bad_rule_is_named() {
         assert!(read(GOOD).unwrap().risk.is_none());
-        let rules = |text: &str| read(&format!("{GOOD}\n[risk]\n{text}"));
+        let keyless = read(&format!("{GOOD}\n[risk]\nreview_from = 60")).unwrap_err();
+        let keyless = format!("{keyless:#}");
+        assert!(keyless.contains("risk.address_key"), "{keyless}");
+        let key = "address_key = \"0123456789abcdef0123456789abcdef\"";
+        let rules = |text: &str| read(&format!("{GOOD}\n[risk]\n{key}\n{text}"));
         let risk = rules("card_orders = 3\ndisposable_mail = [\"Throwaway.example\"]").unwrap().risk.unwrap();
         assert_eq!((risk.review_from, risk.card_orders, risk.rules().card_orders), (50, 3, 3));
         assert!(risk.rules().disposable_mail.contains("throwaway.example"));

@@ -38,7 +38,7 @@ use sqlx::postgres::PgPoolOptions;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::config::{Bus, BusKind, Config, Payment, ProviderKind, ShardAddress};
+use crate::config::{Bus, BusKind, Config, Payment, ProviderKind, Risk, ShardAddress};
 use crate::mail::{Post, address_of, link_keys};
 use crate::peers::LinkedPeers;
 use crate::prices::CatalogPrices;
@@ -145,7 +145,7 @@ impl Region {
             clock: clock.clone(),
             entropy: entropy.clone(),
             hold: time::Duration::seconds(i64::from(config.order.reservation_seconds)),
-            review: config.risk.as_ref().map(|risk| time::Duration::hours(i64::from(risk.review_hours))),
+            review: config.risk.as_ref().map(Risk::judging),
             labels,
         });
         let notifications = post.map(|post| post.notifications(&shards, &orders, &preferences, &clock, &entropy));

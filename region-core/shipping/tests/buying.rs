@@ -24,7 +24,8 @@ use shared::id::Slot;
 use shared::{OrderId, Problem, Quantity, ShipmentId, Sku};
 use shared_clock::{Clock, Entropy};
 use sqlx::{PgConnection, Row};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 const MS: u64 = 1_800_000_000_000;
@@ -412,6 +413,49 @@ async fn a_notice_proves_who_sent_it_is_heard_once_and_refused_until_its_parcel_
     let told = sqlx::query("SELECT told FROM labels").fetch_one(&mut *shop.shard.read().await.unwrap()).await.unwrap();
     assert_eq!(told.get::<i32, _>(0), 1);
     assert!(shop.shards.all().count() == 1);
+}
+
+/// A carrier that takes every call and answers none; tells how many there are.
+async fn silent() -> (String, watch::Receiver<usize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (origin, (count, asked)) = (format!("http://{}", listener.local_addr().unwrap()), watch::channel(0));
+    tokio::spawn(async move {
+        let mut held: Vec<TcpStream> = Vec::new();
+        while let Ok((stream, _)) = listener.accept().await {
+            held.push(stream);
+            count.send_replace(held.len());
+        }
+    });
+    (origin, asked)
+}
+
+#[tokio::test]
+async fn no_connection_to_the_database_is_held_while_the_carrier_thinks() {
+    let mut shop = Shop::open(false).await;
+    // The one that would answer drives nothing any more.
+    shop.stop.cancel();
+    shop.stop = CancellationToken::new();
+    let (url, mut asked) = silent().await;
+    let secret = SecretString::from(SECRET.to_owned());
+    let account = Account { url, api_key: secret.clone(), webhook_secrets: vec![secret], from: address("GB") };
+    let carrier = EasyPost::within(&account, Deadlines { connect: LIMIT, total: LIMIT }).unwrap();
+    let settings = Settings { poll: Duration::from_millis(20), ..Settings::default() };
+    let shipping = Shipping::new(shop.shards.clone(), Some(Arc::new(carrier)), Peers::none()).bounded_by(settings);
+    let told = Arc::clone(&shop.told) as Arc<dyn Departures>;
+    tokio::spawn(shipping.drive(told, shop.stop.clone()));
+    for number in 1..=3 {
+        shop.ask(number, "Standard", "GB").await;
+    }
+    tokio::time::timeout(LIMIT, asked.wait_for(|asked| *asked >= 3)).await.unwrap().unwrap();
+    let quiet = async {
+        while shop.shard.connections() as usize != shop.shard.idle_connections() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(LIMIT / 2, quiet).await.expect("a connection waits for the carrier");
+    for number in 1..=3 {
+        assert_eq!(shop.label(number).await.state, LabelState::ToBuy, "it still hangs");
+    }
 }
 
 #[tokio::test]

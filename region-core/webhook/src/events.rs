@@ -85,6 +85,11 @@ impl Consumer for News {
         .boxed()
     }
 
+    /// Whoever begins to listen hears of what happens from then on.
+    fn heeds(&self) -> bool {
+        !self.endpoints.known().is_empty()
+    }
+
     fn rest(&self) -> Duration {
         self.rest
     }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use region_core_control::webhooks::KeptEndpoint;
 use region_core_events::contract::{
-    OrderCancelled, OrderConfirmed, OrderDelivered, OrderShipped, Payload, PaymentRefunded, RefundIssued,
-    ShipmentDelivered, ShipmentSent,
+    OrderCancelled, OrderConfirmed, OrderDelivered, OrderReturned, OrderShipped, Payload, PaymentRefunded,
+    RefundIssued, ShipmentDelivered, ShipmentSent,
 };
 use region_core_events::{Event, HandleError};
 use serde::Serialize;
@@ -16,7 +16,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::{Rfc2822, Rfc3339};
 
 /// The events that are told of, in the order of [`EventType::ALL`].
-pub const KINDS: [&str; 8] = [
+pub const KINDS: [&str; 9] = [
     OrderConfirmed::KIND,
     OrderCancelled::KIND,
     OrderShipped::KIND,
@@ -25,6 +25,7 @@ pub const KINDS: [&str; 8] = [
     ShipmentDelivered::KIND,
     PaymentRefunded::KIND,
     RefundIssued::KIND,
+    OrderReturned::KIND,
 ];
 /// The version of what stands in `data`. It only grows: a new member is no new version.
 const DATA_VERSION: u32 = 1;
@@ -72,6 +73,11 @@ pub fn data(event: &Event, total: Money) -> Result<Value, HandleError> {
             let issued = event.read::<RefundIssued>()?.ok_or_else(|| said(RefundIssued::KIND))?;
             let RefundIssued { payment_id, refund_id, amount, .. } = issued;
             json!({ "order_id": order_id, "payment_id": payment_id, "refund_id": refund_id, "amount": amount })
+        }
+        EventType::OrderReturned => {
+            let returned = event.read::<OrderReturned>()?.ok_or_else(|| said(OrderReturned::KIND))?;
+            let OrderReturned { return_id, restocked, written_off, .. } = returned;
+            json!({ "order_id": order_id, "return_id": return_id, "restocked": restocked, "written_off": written_off })
         }
     })
 }

@@ -21,6 +21,7 @@ use shared::api::webhook::{
     ChangeEndpoint, Delivery, DeliveryPage, DeliveryQuery, Endpoint, EndpointPage, EndpointWithSecret, EventType,
     NewEndpoint, ReplaySpan, Replayed,
 };
+use shared::text::holds_card_number;
 use shared::{EndpointId, EventId, IdempotencyKey, RegionName, UserId};
 use shared_clock::{Clock, Entropy};
 use time::OffsetDateTime;
@@ -40,6 +41,8 @@ pub(crate) const REPLAY: &str = "/internal/webhooks/replay";
 const MAX_PAGE: u32 = 100;
 /// Most characters of a description.
 const MOST_DESCRIBED: usize = 200;
+/// Why a text is refused that is kept and shown.
+const CARD_NUMBER: &str = "card numbers do not belong here";
 /// Most deliveries of a shard that one request has sent once more.
 const REPLAYED_AT_ONCE: i64 = 10_000;
 
@@ -374,7 +377,8 @@ impl Webhooks {
     }
 
     fn checked_url(&self, text: &str) -> Result<String, WebhookError> {
-        self.guard.target(text).map(String::from).map_err(|bad| WebhookError::invalid("url", bad))
+        let url = self.guard.target(text).map(String::from).map_err(|bad| WebhookError::invalid("url", bad))?;
+        if holds_card_number(&url) { Err(WebhookError::invalid("url", CARD_NUMBER)) } else { Ok(url) }
     }
 }
 
@@ -396,6 +400,9 @@ fn checked_types(mut types: Vec<EventType>) -> Result<Vec<EventType>, WebhookErr
 
 fn checked_description(text: String) -> Result<String, WebhookError> {
     let fits = text.chars().count() <= MOST_DESCRIBED && !text.contains(char::is_control);
+    if holds_card_number(&text) {
+        return Err(WebhookError::invalid("description", CARD_NUMBER));
+    }
     if fits { Ok(text) } else { Err(WebhookError::invalid("description", "at most 200 characters on one line")) }
 }
 

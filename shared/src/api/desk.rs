@@ -11,7 +11,7 @@ use crate::{EmailAddress, EventId, Money, OrderId, RegionName, ShardId, UserId};
 #[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema, utoipa::IntoParams))]
 pub struct DeskQuery {
-    /// An order's number, its last eight characters, or the e-mail address that its news go to.
+    /// An order's number, its last eight characters (of the orders of 90 days), or the e-mail address that its news go to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub find: Option<String>,
     /// Only those that stand so.

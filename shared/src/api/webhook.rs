@@ -33,11 +33,14 @@ pub enum EventType {
     /// A part of a payment went back.
     #[serde(rename = "refund.issued")]
     RefundIssued,
+    /// Goods came back, and somebody has looked at them.
+    #[serde(rename = "order.returned")]
+    OrderReturned,
 }
 
 impl EventType {
     /// Every one of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::OrderConfirmed,
         Self::OrderCancelled,
         Self::OrderShipped,
@@ -46,6 +49,7 @@ impl EventType {
         Self::ShipmentDelivered,
         Self::PaymentRefunded,
         Self::RefundIssued,
+        Self::OrderReturned,
     ];
 
     /// Its name, as JSON spells it.
@@ -60,6 +64,7 @@ impl EventType {
             Self::ShipmentDelivered => "shipment.delivered",
             Self::PaymentRefunded => "payment.refunded",
             Self::RefundIssued => "refund.issued",
+            Self::OrderReturned => "order.returned",
         }
     }
 

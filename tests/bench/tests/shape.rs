@@ -23,6 +23,10 @@ fn programs() -> PathBuf {
     Path::new(env!("CARGO_BIN_EXE_meridian-bench")).parent().unwrap().to_owned()
 }
 
+fn number(value: &Value) -> f64 {
+    value.as_f64().unwrap_or_else(|| panic!("{value} is no number"))
+}
+
 #[test]
 fn a_short_run_has_every_promised_figure_and_its_books_agree() {
     let folder = programs().parent().unwrap().join("tmp/bench-shape");
@@ -37,15 +41,45 @@ fn a_short_run_has_every_promised_figure_and_its_books_agree() {
     for key in PROMISED {
         assert!(report[key].as_f64().is_some_and(|figure| figure > 0.0), "{key}: {}", report[key]);
     }
+    let cells = report["admission"].as_array().unwrap();
     // Two disks, two kinds of goods, one client and 64.
-    assert_eq!(report["admission"].as_array().unwrap().len(), 8);
-    let sides = report["admission"].as_array().unwrap().iter().flat_map(|cell| [&cell["pgbench"], &cell["meridian"]]);
-    for side in sides {
-        assert!(side["commits_per_order"].as_f64().unwrap() > 0.0, "{side}");
+    assert_eq!(cells.len(), 8);
+    let cell = |disk: &str, goods: &str, clients: u64| {
+        let of = |cell: &&Value| cell["disk"] == disk && cell["goods"] == goods && cell["clients"] == clients;
+        cells.iter().find(of).unwrap_or_else(|| panic!("no cell of {disk}, {goods}, {clients}"))
+    };
+    for (disk, key) in [("own", ""), ("1ms", "_1ms")] {
+        for goods in ["hot", "spread"] {
+            let (alone, crowd) = (cell(disk, goods, 1), cell(disk, goods, 64));
+            let promised = if goods == "hot" { "hot_sku" } else { "spread" };
+            assert_eq!(report[format!("{promised}_64_ratio{key}")], crowd["ratio"]);
+            assert_eq!(report[format!("{promised}_64_p99_ms{key}")], crowd["meridian"]["p99_ms"]);
+            assert_eq!(report[format!("{promised}_64_p99_ms_pgbench{key}")], crowd["pgbench"]["p99_ms"]);
+            for cell in [alone, crowd] {
+                // One run: the ratio is that of the two rates, and an order of pgbench's is a commit of its own.
+                let quick = number(&cell["meridian"]["orders_per_s"]) / number(&cell["pgbench"]["orders_per_s"]);
+                assert!((number(&cell["ratio"]) / quick - 1.0).abs() < 1e-9, "{cell}");
+                assert!(number(&cell["pgbench"]["commits_per_order"]) >= 1.0, "{cell}");
+                for side in [&cell["pgbench"], &cell["meridian"]] {
+                    assert!(number(&side["p50_ms"]) <= number(&side["p99_ms"]), "{side}");
+                }
+            }
+            let commits = |cell: &Value| number(&cell["meridian"]["commits_per_order"]);
+            assert!(commits(crowd) < commits(alone), "a crowd's orders share no commit: {crowd}");
+        }
+        let lower = ["hot", "spread"].map(|goods| number(&cell(disk, goods, 1)["ratio"]));
+        assert_eq!(number(&report[format!("one_client_ratio{key}")]), lower[0].min(lower[1]));
+        let passages = report["whole_way"].as_array().unwrap().iter().filter(|passage| passage["disk"] == disk);
+        let slowest = passages.map(|passage| number(&passage["top"]["orders_per_s"])).reduce(f64::min).unwrap();
+        assert_eq!(number(&report[format!("whole_way_orders_per_s{key}")]), slowest);
     }
     for passage in report["whole_way"].as_array().unwrap() {
         assert_eq!(passage["top"]["orders"].as_f64(), Some(16.0 * 3.0), "{passage}");
-        assert!(passage["top"]["cpu_ms_by_part"]["cores"].is_number(), "{passage}");
+        let parts = passage["top"]["cpu_ms_by_part"].as_object().unwrap();
+        let all: f64 = parts.values().map(number).sum();
+        assert!(number(&parts["cores"]) > 0.0, "{passage}");
+        assert!(number(&passage["top"]["cpu_ms_per_order"]) <= all * 1.000_001, "some of it is nobody's: {passage}");
+        assert!(number(&passage["top"]["p50_ms"]) <= number(&passage["top"]["p99_ms"]), "{passage}");
     }
     assert_eq!(report["whole_way"].as_array().unwrap().len(), 4);
 }
@@ -78,8 +112,26 @@ fn a_short_run_of_accepted_orders_has_every_promised_figure_and_its_books_agree(
     assert_eq!((report["steady"]["orders"].as_f64(), report["burst"]["orders"].as_f64()), (Some(20.0), Some(40.0)));
     // Each of 64 clients placed two: nobody had heard of any of these when the consumers were let loose.
     assert_eq!(report["backlog"]["events"].as_f64(), Some(128.0));
-    assert!(report["limit"]["confirmed_ms"].as_f64().unwrap() > 0.0, "{}", report["limit"]);
-    assert_eq!(report["aims"].as_array().unwrap().len(), 5);
+    // What is promised is what was measured, and compared with what the machine can do at best.
+    for (promised, of, measured) in [
+        ("confirmed_p50_ms", "steady", "paid_p50_ms"),
+        ("confirmed_p99_ms", "steady", "paid_p99_ms"),
+        ("reached_per_s", "steady", "orders_per_s"),
+        ("cpu_ms_per_order", "steady", "cpu_ms_per_order"),
+        ("relay_events_per_s", "backlog", "events_per_s"),
+        ("backlog_drained_s", "backlog", "drained_s"),
+        ("burst_reached_per_s", "burst", "orders_per_s"),
+    ] {
+        assert_eq!(report[promised], report[of][measured], "{promised}");
+    }
+    assert!(number(&report["confirmed_p50_ms"]) <= number(&report["confirmed_p99_ms"]));
+    let limit = number(&report["limit"]["confirmed_ms"]);
+    let slower = number(&report["confirmed_p50_ms"]) / limit;
+    assert!(limit > 0.0 && (number(&report["confirmed_p50_ratio"]) / slower - 1.0).abs() < 1e-9, "{report}");
+    let pace = number(&report["backlog"]["events"]) / number(&report["backlog"]["drained_s"]);
+    assert!((number(&report["relay_events_per_s"]) / pace - 1.0).abs() < 1e-9, "{report}");
+    let aims = report["aims"].as_array().unwrap();
+    assert_eq!(aims.len(), 5);
 }
 
 #[test]

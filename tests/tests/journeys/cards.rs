@@ -10,8 +10,9 @@ use std::time::Duration;
 use http::Method;
 use memchr::memmem::Finder;
 use serde_json::{Value, json};
-use shared::Sku;
 use shared::api::order::{Order, PlaceOrder};
+use shared::api::webhook::EndpointWithSecret;
+use shared::{EndpointId, Sku};
 use shared_clock::Entropy;
 use sqlx::{Connection as _, Executor as _, PgConnection};
 use tests::client::{send, try_send};
@@ -77,6 +78,83 @@ async fn looked_at(what: &str, ask: impl AsyncFn() -> Answer) {
 
 // Forms ------------------------------------------------------------------------------------------------------------
 
+/// Forms that send nothing but where they go: there is no field to type into.
+const WITHOUT_FIELDS: [&str; 9] = [
+    "/orders/{order_id}/confirm",
+    "/orders/{order_id}/cancel",
+    "/orders/{order_id}/again",
+    "/desk/orders/{order_id}/release",
+    "/desk/orders/{order_id}/shipments/{shipment_id}/{what}",
+    "/desk/webhooks/{endpoint_id}/test",
+    "/desk/webhooks/{endpoint_id}/delete",
+    "/desk/webhooks/{endpoint_id}/deliveries/{event_id}/replay",
+    "/sign-out",
+];
+/// Forms that stand on a page only after something went wrong, came back or was mailed, and their fields. They are sent as they
+/// would be, about something that is not there: what is typed comes as far.
+const BY_HAND: [(&str, &[&str]); 5] = [
+    ("/desk/orders/{order_id}/dead-letters/replay", &["consumer"]),
+    ("/desk/orders/{order_id}/dead-letters/{event_id}/skip", &["consumer", "reason"]),
+    ("/desk/orders/{order_id}/returns/{return_id}/inspection", &["currency", "reason", "amount"]),
+    ("/desk/orders/{order_id}/notifications/{notification_id}/resend", &["key"]),
+    ("/unsubscribe/{token}", &["parcels"]),
+];
+
+/// Where forms may be sent to, as the storefront's own table of routes says.
+fn destinations() -> BTreeSet<String> {
+    let source = std::fs::read_to_string(tests::place::repository().join("edge/app/src/lib.rs")).unwrap();
+    let posts = source.split(".route(\"").skip(1).filter_map(|route| {
+        let (path, handlers) = route.split_once('"')?;
+        handlers.split(".route(").next()?.contains("post(").then(|| path.to_owned())
+    });
+    posts.collect()
+}
+
+/// The route that a path is of: of those that fit, the one with the fewest parts that may be anything.
+fn route_of<'a>(routes: &'a BTreeSet<String>, path: &str) -> Option<&'a String> {
+    let open = |part: &str| part.starts_with('{');
+    let fits = |route: &&String| {
+        let (own, parts): (Vec<_>, Vec<_>) = (route.split('/').collect(), path.split('/').collect());
+        own.len() == parts.len() && own.iter().zip(&parts).all(|(own, part)| open(own) || own == part)
+    };
+    routes.iter().filter(fits).min_by_key(|route| route.split('/').filter(|part| open(part)).count())
+}
+
+#[test]
+fn every_place_that_a_form_can_be_sent_to_is_known_and_every_known_one_is_there() {
+    let routes = destinations();
+    assert!(routes.len() > 25 && routes.contains("/checkout"), "{routes:?}");
+    for known in WITHOUT_FIELDS.into_iter().chain(BY_HAND.map(|(route, _)| route)) {
+        assert!(routes.contains(known), "{known} is no route any more");
+    }
+    let skip = "/desk/orders/{order_id}/dead-letters/{event_id}/skip";
+    assert_eq!(route_of(&routes, "/desk/orders/7/dead-letters/9/skip").map(String::as_str), Some(skip));
+    assert_eq!(route_of(&routes, "/cart/add").map(String::as_str), Some("/cart/add"));
+    // What a template says without a variable must be a route, or nobody would hear it.
+    let templates = tests::place::repository().join("edge/app/templates");
+    for template in std::fs::read_dir(templates).unwrap().flatten() {
+        let text = std::fs::read_to_string(template.path()).unwrap();
+        for form in
+            text.split("<form ").skip(1).filter(|form| form.split('>').next().unwrap().contains("method=\"post\""))
+        {
+            let action = form.split("action=\"").nth(1).unwrap().split('"').next().unwrap();
+            if !action.starts_with("{{") {
+                let path = action.replace("{{ order.order_id }}", "7");
+                assert!(route_of(&routes, &path).is_some(), "{action} of {:?}", template.file_name());
+            }
+        }
+    }
+}
+
+/// A form that no page shows now, with these fields, all empty.
+fn by_hand(route: &str, fields: &[&str]) -> Form {
+    let id = "01900000-0000-7000-8000-000000000001";
+    let part = |part: &str| if part.starts_with('{') { id.to_owned() } else { part.to_owned() };
+    let mut form = Form::post(&route.split('/').map(part).collect::<Vec<_>>().join("/"));
+    form.fields = fields.iter().map(|name| ((*name).to_owned(), String::new())).collect();
+    form
+}
+
 /// What a person would write into an empty field that has to be filled.
 fn filled(mut form: Form) -> Form {
     for (name, value) in form.fields.iter_mut().filter(|(_, value)| value.is_empty()) {
@@ -88,57 +166,107 @@ fn filled(mut form: Form) -> Form {
             "city" => "London".to_owned(),
             "carrier" => "Royal Mail".to_owned(),
             "reason" => "It broke".to_owned(),
+            "amount" => "0.01".to_owned(),
+            "url" => "https://hooks.example/".to_owned(),
+            "consumer" => "payment".to_owned(),
             _ => continue,
         };
     }
     form
 }
 
+/// Where the number was typed: what a form is sent to, and the field's name.
+type Typed = BTreeSet<(String, String)>;
+
 /// Types the number into each field of each form of these pages, one at a time; into a form that several pages have, once.
-/// Gives the fields' names.
-async fn type_into_forms(visitor: &Visitor, pages: &[&str], card: &Card) -> BTreeSet<String> {
-    let mut known = BTreeSet::new();
+async fn type_into_forms(visitor: &Visitor, pages: &[&str], card: &Card) -> Typed {
+    let mut known = Typed::new();
     for path in pages {
-        let page = visitor.open(path).await.expect(200);
-        for form in page.forms() {
-            for (place, (name, _)) in form.fields.iter().enumerate() {
-                if !known.insert((form.action().to_owned(), name.clone())) {
-                    continue;
-                }
-                for typed in card.typed() {
-                    let mut form = filled(form.clone());
-                    form.fields[place].1 = typed;
-                    let submit = async || visitor.submit(&form).await.answer;
-                    looked_at(&format!("{name} of {}", form.action()), submit).await;
-                }
-            }
+        for form in visitor.open(path).await.expect(200).forms() {
+            type_into(visitor, &form, card, &mut known).await;
         }
     }
-    known.into_iter().map(|(_, name)| name).collect()
+    known
 }
 
-async fn type_as_a_visitor(origin: &str, sku: &Sku, card: &Card) {
+async fn type_into(visitor: &Visitor, form: &Form, card: &Card, known: &mut Typed) {
+    for (place, (name, _)) in form.fields.iter().enumerate() {
+        if !known.insert((form.action().to_owned(), name.clone())) {
+            continue;
+        }
+        for typed in card.typed() {
+            let mut form = filled(form.clone());
+            form.fields[place].1 = typed;
+            let submit = async || visitor.submit(&form).await.answer;
+            looked_at(&format!("{name} of {}", form.action()), submit).await;
+        }
+    }
+}
+
+fn names(typed: &Typed) -> BTreeSet<&str> {
+    typed.iter().map(|(_, name)| name.as_str()).collect()
+}
+
+async fn type_as_a_visitor(origin: &str, sku: &Sku, card: &Card) -> Typed {
     let visitor = Visitor::new(origin);
     visitor.add(sku).await;
     let product = format!("/p/{}", sku.as_str().to_lowercase());
     // Last those after which he may be somebody else, without a basket.
     let pages = ["/", &product, "/c/test-goods", "/cart", "/checkout", "/sign-in", "/sign-up"];
-    let fields = type_into_forms(&visitor, &pages, card).await;
+    let mut typed = type_into_forms(&visitor, &pages, card).await;
     for field in ["q", "sku", "quantity", "key", "items", "total", "postal_code", "payment", "password", "next"] {
-        assert!(fields.contains(field), "no page has a field {field}: {fields:?}");
+        assert!(names(&typed).contains(field), "no page has a field {field}: {typed:?}");
     }
+    let member = Visitor::new(origin);
+    let form = member.open("/sign-up").await.expect(200).form("/sign-up");
+    member.submit(&filled(form)).await.expect(200);
+    typed.extend(type_into_forms(&member, &["/account"], card).await);
+    for (route, fields) in BY_HAND.iter().filter(|(route, _)| !route.starts_with("/desk")) {
+        type_into(&member, &by_hand(route, fields), card, &mut typed).await;
+    }
+    typed
 }
 
-async fn type_at_the_desk(store: &Store, origin: &str, order: &str, card: &Card) {
+/// An order that the desk is shown, of which a parcel has left if `sent`.
+async fn order_for_the_desk(store: &Store, origin: &str, sku: &Sku, sent: bool) -> String {
+    let (shopper, operator) = (Shopper::guest(origin).await, Shopper::operator(&store.sites).await);
+    let order = shopper.buys(&[(sku, 1)], "tok_success").await.order_id;
+    if sent {
+        let parcel = json!({ "items": [{ "sku": sku, "quantity": 1 }], "carrier": "Royal Mail" });
+        let answer = operator.post_once(&format!("/v1/orders/{order}/shipments"), &key(), &parcel).await;
+        assert!(matches!(answer.status, 200..=299), "{}", answer.text());
+    }
+    order.to_string()
+}
+
+/// An endpoint for webhooks.
+async fn endpoint(operator: &Shopper) -> EndpointId {
+    let new = json!({ "url": "https://hooks.example/", "event_types": ["order.delivered"] });
+    let made: EndpointWithSecret = operator.post_once("/v1/webhook-endpoints", &key(), &new).await.expect(201).json();
+    made.endpoint.endpoint_id
+}
+
+async fn type_at_the_desk(store: &Store, origin: &str, sku: &Sku, order: &str, card: &Card) -> Typed {
     let operator = store.sites.operator.as_ref().unwrap();
     let password = std::fs::read_to_string(&operator.password_file).unwrap();
     let visitor = Visitor::new(origin);
     let form = visitor.open("/sign-in").await.expect(200).form("/sign-in");
     visitor.submit(&form.with("email", operator.email).with("password", password.trim())).await.expect(200);
-    let fields = type_into_forms(&visitor, &["/desk", &format!("/desk/orders/{order}")], card).await;
-    for field in ["find", "status", "carrier", "tracking_code", "tracking_url", "reason"] {
-        assert!(fields.contains(field), "the desk has no field {field}: {fields:?}");
+    let desk = |order: &str| format!("/desk/orders/{order}");
+    let endpoint = endpoint(&Shopper::operator(&store.sites).await).await;
+    let sent = order_for_the_desk(store, origin, sku, true).await;
+    let paid = order_for_the_desk(store, origin, sku, false).await;
+    let webhook = format!("/desk/webhooks/{endpoint}");
+    let pages = ["/desk", &desk(order), &desk(&sent), &desk(&paid), "/desk/dead-letters", "/desk/webhooks", &webhook];
+    let mut typed = type_into_forms(&visitor, &pages, card).await;
+    let fields = ["find", "status", "carrier", "tracking_code", "tracking_url", "reason", "amount", "service", "url"];
+    for field in fields.into_iter().chain(["weight_grams", "description", "state", "currency"]) {
+        assert!(names(&typed).contains(field), "the desk has no field {field}: {typed:?}");
     }
+    for (route, fields) in BY_HAND.iter().filter(|(route, _)| route.starts_with("/desk")) {
+        type_into(&visitor, &by_hand(route, fields), card, &mut typed).await;
+    }
+    typed
 }
 
 // Bodies -----------------------------------------------------------------------------------------------------------
@@ -167,9 +295,9 @@ fn renewed(mut body: Value) -> Value {
     body
 }
 
-async fn send_in_body(who: &Shopper, path: &str, body: &Value, card: &Card) {
+async fn send_in_body(who: &Shopper, method: &Method, path: &str, body: &Value, card: &Card) {
     let post = |key: String, body: Value| async move {
-        let request = who.client.request(Method::POST, path).bearer_auth(&who.tokens.access_token);
+        let request = who.client.request(method.clone(), path).bearer_auth(&who.tokens.access_token);
         send(request.header("idempotency-key", key).json(&body)).await
     };
     for typed in card.typed() {
@@ -208,6 +336,9 @@ async fn bodies(shopper: &Shopper, sku: &Sku, order: &str) -> (Vec<(String, Valu
         ("/v1/orders", serde_json::to_value(wanted).unwrap()),
         ("/v1/orders", serde_json::to_value(delivered).unwrap()),
         ("/v1/webhooks/stripe", json!({ "id": "evt_1", "type": "payment_intent.succeeded" })),
+        ("/v1/account/mail-preferences", json!({ "parcels": "yes" })),
+        ("/v1/mail-preferences/nonsense", json!({ "parcels": "yes" })),
+        ("/v1/webhooks/carrier", json!({ "id": "evt_1", "description": "tracker.updated" })),
         // Last: it makes another user of him.
         ("/v1/accounts", json!({ "email": email(), "password": PASSWORD, "name": "Ada" })),
     ];
@@ -217,6 +348,25 @@ async fn bodies(shopper: &Shopper, sku: &Sku, order: &str) -> (Vec<(String, Valu
     let of_keepers = [
         (format!("/v1/orders/{order}/shipments"), parcel),
         ("/v1/stock/entries".to_owned(), json!({ "ref": key(), "sku": sku, "kind": "supply", "units": 1 })),
+        (
+            format!("/v1/orders/{order}/refunds"),
+            json!({ "amount": { "minor": 1, "currency": "GBP" }, "reason": "It broke" }),
+        ),
+        (format!("/v1/orders/{order}/returns"), json!({ "items": items, "reason": "It broke" })),
+        (format!("/v1/orders/{order}/returns/{order}/inspection"), json!({ "restock": items })),
+        (format!("/v1/orders/{order}/shipments"), json!({ "label": { "service": "Tracked", "weight_grams": 450 } })),
+        (format!("/v1/orders/{order}/shipments/{order}/left"), json!({ "said": "It left" })),
+        (format!("/v1/orders/{order}/notifications/{order}/resend"), json!({ "said": "Again" })),
+        (format!("/v1/orders/{order}/release"), json!({ "said": "Go on" })),
+        (format!("/v1/orders/{order}/dead-letters/replay"), json!({ "consumer": "payment" })),
+        (
+            format!("/v1/orders/{order}/dead-letters/{order}/skip"),
+            json!({ "consumer": "payment", "reason": "It broke" }),
+        ),
+        (
+            "/v1/webhook-endpoints".to_owned(),
+            json!({ "url": "https://hooks.example/", "event_types": ["order.delivered"], "description": "Ours" }),
+        ),
         (format!("/v1/orders/{order}/cancel"), json!({ "reason": "It broke" })),
     ];
     (of_shoppers.map(|(path, body)| (path.to_owned(), body)).into(), of_keepers.into())
@@ -227,10 +377,15 @@ async fn send_to_the_api(store: &Store, origin: &str, sku: &Sku, card: &Card) {
     let operator = Shopper { client: Client::new(origin), ..operator };
     // An order that may be sent or called off as a whole, where what is typed is no reason against it.
     let order: Order = shopper.buys(&[(sku, 1)], "tok_success").await;
+    let webhook = format!("/v1/webhook-endpoints/{}", endpoint(&operator).await);
+    let change = json!({ "url": "https://hooks.example/", "description": "Ours", "state": "paused" });
+    send_in_body(&operator, &Method::PATCH, &webhook, &change, card).await;
+    let span = json!({ "from": "2030-01-01T00:00:00Z", "to": "2030-01-02T00:00:00Z" });
+    send_in_body(&operator, &Method::POST, &format!("{webhook}/replay"), &span, card).await;
     let (of_shoppers, of_keepers) = bodies(&shopper, sku, &order.order_id.to_string()).await;
     for (who, bodies) in [(&shopper, of_shoppers), (&operator, of_keepers)] {
         for (path, body) in bodies {
-            send_in_body(who, &path, &body, card).await;
+            send_in_body(who, &Method::POST, &path, &body, card).await;
         }
         for asked in ["/v1/search?q=", "/v1/stock?sku=", "/v1/orders?cursor=", "/v1/desk/orders?find="] {
             for typed in card.typed() {
@@ -316,12 +471,20 @@ async fn a_card_number_in_any_field_of_any_form_or_body_is_in_no_file_of_the_sto
     let letters = Entropy::system().bytes::<16>().map(|byte| char::from(b'a' + byte % 26));
     let (card, sku, name) = (Card::drawn(), goods::plenty(), format!("Ada {}", String::from_iter(letters)));
     let doors = [store.sites.addresses.shop.clone(), store.sites.addresses.worker.clone().unwrap()];
+    let mut typed = Typed::new();
     for door in &doors {
         let order = buy_as(&store, door, &sku, &name).await;
-        type_as_a_visitor(door, &sku, &card).await;
-        type_at_the_desk(&store, door, &order, &card).await;
+        typed.extend(type_as_a_visitor(door, &sku, &card).await);
+        typed.extend(type_at_the_desk(&store, door, &sku, &order, &card).await);
         send_to_the_api(&store, door, &sku, &card).await;
     }
+    let mut untried = destinations();
+    let routes = untried.clone();
+    for route in typed.iter().filter_map(|(action, _)| route_of(&routes, action)) {
+        untried.remove(route);
+    }
+    untried.retain(|route| !WITHOUT_FIELDS.contains(&route.as_str()));
+    assert_eq!(untried, BTreeSet::new(), "forms into which nobody typed");
     Shopper::guest(&doors[0]).await.add(&sku, 1).await;
     checkpoint(&store).await;
     tell_redis(&store, &["SAVE"]).await;

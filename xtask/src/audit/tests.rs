@@ -172,6 +172,10 @@ each_is_found! {
     an_order_that_went_on_while_it_waited: [ORDERS_REVIEWS], on 1,
         "INSERT INTO order_reviews (order_id, score, reasons)
          SELECT order_id, 60, '{many_orders_on_card}' FROM orders WHERE status = 'CONFIRMED' LIMIT 1";
+    an_order_that_ended_while_it_waited: [ORDERS_REVIEWS], on 1,
+        "INSERT INTO order_reviews (order_id, score, reasons)
+         SELECT order_id, 60, '{many_orders_on_card}' FROM orders WHERE status = 'CANCELLED'
+         AND order_id NOT IN (SELECT order_id FROM order_reviews) LIMIT 1";
     a_refused_order_that_was_sold: [ORDERS_REVIEWS], on 2,
         "INSERT INTO order_reviews (order_id, score, reasons, decision, decided_at)
          SELECT order_id, 160, '{large_total}', 'refused', shard_now() FROM orders WHERE status = 'CONFIRMED' LIMIT 1";

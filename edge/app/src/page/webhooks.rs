@@ -104,6 +104,7 @@ const fn what(kind: EventType) -> &'static str {
         EventType::ShipmentDelivered => "a parcel arrives",
         EventType::PaymentRefunded => "the rest of its money goes back",
         EventType::RefundIssued => "a part of its money goes back",
+        EventType::OrderReturned => "goods of an order have come back",
     }
 }
 

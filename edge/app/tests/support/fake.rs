@@ -3,6 +3,13 @@
 
 #![allow(dead_code, missing_docs, unreachable_pub, clippy::unwrap_used, reason = "each user takes a part of it")]
 
+#[path = "fake/accounts.rs"]
+mod accounts;
+#[path = "fake/catalog.rs"]
+mod catalog;
+#[path = "fake/webhooks.rs"]
+mod webhooks;
+
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::future::Future;
@@ -13,17 +20,14 @@ use std::sync::{Arc, Mutex};
 
 use axum::body::Body;
 use bytes::Bytes;
-use edge_app::{Page, Platform, UpstreamError};
+use edge_app::{NoPlace, Page, Platform, UpstreamError};
 use futures_util::{Stream, StreamExt};
 use http::{Request, Response, StatusCode};
-use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
+use ring::signature::{ED25519, Ed25519KeyPair, UnparsedPublicKey};
 use serde_json::{Value, json};
-use shared::api::account::{Account, MailPreferences, RefreshToken, SignIn, SignUp, Tokens};
+use shared::api::account::MailPreferences;
 use shared::api::cart::{Cart, CartChange, CartLine, CartOperation};
-use shared::api::catalog::{
-    Category, CategoryFacet, CategoryList, CategoryRef, PriceFacet, Product, ProductSummary, SearchOrder, SearchQuery,
-    SearchResults, StockLevel, StockLevels, Variant,
-};
+use shared::api::catalog::{Product, SearchQuery, StockLevel, Variant};
 use shared::api::desk::{
     DeadLetter, DeadLetterPage, DeskOrder, DeskPage, DeskQuery, GivenAgain, Happening, Notification, NotificationList,
     NotificationState, ReplayLetters, SkipLetter, Timeline, TimelineEntry,
@@ -35,18 +39,15 @@ use shared::api::order::{
 };
 use shared::api::origin::{Origin, Origins};
 use shared::api::refund::{NewRefund, Refund, RefundStatus, Refunds};
-use shared::api::webhook::{
-    ChangeEndpoint, Delivery, DeliveryPage, DeliveryState, Endpoint, EndpointPage, EndpointState, EndpointWithSecret,
-    NewEndpoint, Switch,
-};
-use shared::id::{Slot, USER_EPOCH_MS};
+use shared::api::webhook::{Endpoint, EndpointState};
 use shared::idempotency::IDEMPOTENCY_KEY;
-use shared::token::{self, Claims, KeyId, KeySet, PublicKey, Role};
 use shared::{
-    CartId, Currency, EndpointId, EventId, Money, OrderId, Problem, ProblemKind, ProductId, Quantity, RefundId,
-    ReturnId, SessionId, ShipmentId, Sku, UserId,
+    CartId, Currency, EventId, Money, OrderId, Problem, ProblemKind, Quantity, RefundId, ReturnId, ShipmentId, Sku,
+    UserId,
 };
 use time::OffsetDateTime;
+
+pub use catalog::demo_products;
 
 type Job = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -69,8 +70,8 @@ pub struct Inner {
     pub jobs: Mutex<Vec<Job>>,
     /// Whether the core holds its answers. Time flies then.
     pub holds: AtomicBool,
-    /// Whether the host has no place for answers that go on.
-    pub full: AtomicBool,
+    /// Why the host has no place for answers that go on, if it has none.
+    pub no_place: Mutex<Option<NoPlace>>,
     pub calls: Mutex<Vec<Request<Bytes>>>,
     /// Counts that the host keeps itself, if it does.
     pub counts: Mutex<Option<HashMap<Sku, u64>>>,
@@ -90,7 +91,7 @@ impl Fake {
             kv: Mutex::default(),
             jobs: Mutex::default(),
             holds: AtomicBool::new(false),
-            full: AtomicBool::new(false),
+            no_place: Mutex::default(),
             calls: Mutex::default(),
             counts: Mutex::default(),
             random: AtomicU64::new(1),
@@ -290,9 +291,11 @@ impl Platform for Fake {
         self.0.jobs.lock().unwrap().push(Box::pin(job));
     }
 
-    fn stream(&self, events: impl Stream<Item = Bytes> + Send + 'static) -> Option<Body> {
-        let full = self.0.full.load(Ordering::SeqCst);
-        (!full).then(|| Body::from_stream(events.map(Ok::<_, Infallible>)))
+    fn stream(&self, _: UserId, events: impl Stream<Item = Bytes> + Send + 'static) -> Result<Body, NoPlace> {
+        match *self.0.no_place.lock().unwrap() {
+            Some(why) => Err(why),
+            None => Ok(Body::from_stream(events.map(Ok::<_, Infallible>))),
+        }
     }
 
     fn now_ms(&self) -> u64 {
@@ -699,243 +702,9 @@ impl Core {
         }
     }
 
-    fn webhooks(&mut self, request: &Request<Bytes>, now_ms: u64, rest: &[&str]) -> Answer {
-        let number = self.number();
-        let event_id = EventId::mint(now_ms, [number.to_be_bytes()[7]; 10]);
-        let secret =
-            |endpoint: &Endpoint| EndpointWithSecret { endpoint: endpoint.clone(), secret: format!("whsec_{number}") };
-        if let ("POST", []) = (request.method().as_str(), rest) {
-            let NewEndpoint { url, event_types, description } = read(request)?;
-            if !url.starts_with("https://") {
-                return Err(Problem::invalid("url", "https alone"));
-            }
-            let endpoint_id = EndpointId::mint(now_ms, [number.to_be_bytes()[7]; 10]);
-            let created_at = OffsetDateTime::UNIX_EPOCH;
-            let state = EndpointState::Active;
-            let (disabled_reason, failing_since, previous_secret_until) = (None, None, None);
-            self.endpoints.push(Endpoint {
-                endpoint_id,
-                url,
-                description,
-                event_types,
-                state,
-                disabled_reason,
-                failing_since,
-                previous_secret_until,
-                created_at,
-            });
-            return ok(&secret(&self.endpoints[self.endpoints.len() - 1]));
-        }
-        if rest.is_empty() {
-            return ok(&EndpointPage { items: self.endpoints.clone(), next_cursor: None });
-        }
-        let at = self.endpoints.iter().position(|own| own.endpoint_id.to_string() == rest[0]);
-        let at = at.ok_or(Problem::not_found())?;
-        let endpoint = &mut self.endpoints[at];
-        match (request.method().as_str(), &rest[1..]) {
-            ("GET", []) => ok(endpoint),
-            ("PATCH", []) => {
-                endpoint.state = match read::<ChangeEndpoint>(request)?.state.unwrap() {
-                    Switch::Active => EndpointState::Active,
-                    Switch::Paused => EndpointState::Paused,
-                };
-                ok(endpoint)
-            }
-            ("DELETE", []) => {
-                self.endpoints.remove(at);
-                Ok((StatusCode::NO_CONTENT, Value::Null))
-            }
-            ("POST", ["rotate-secret"]) => ok(&secret(endpoint)),
-            ("POST", ["test"] | ["deliveries", _, "replay"]) => Ok((StatusCode::ACCEPTED, Value::Null)),
-            ("GET", ["deliveries"]) => {
-                let failed = Delivery {
-                    event_id,
-                    event_type: "order.confirmed".to_owned(),
-                    order_id: None,
-                    state: DeliveryState::Failed,
-                    attempts: 10,
-                    next_attempt_at: None,
-                    last_status: Some(500),
-                    last_error: Some("the receiver answered <500>".to_owned()),
-                    last_answer: None,
-                    created_at: endpoint.created_at,
-                    delivered_at: None,
-                };
-                ok(&DeliveryPage { items: vec![failed], next_cursor: Some(event_id), missing: Vec::new() })
-            }
-            _ => Err(Problem::not_found()),
-        }
-    }
-
-    fn keys(&self) -> KeySet {
-        let bytes: [u8; 32] = self.key.public_key().as_ref().try_into().unwrap();
-        KeySet { keys: vec![PublicKey::new(KeyId("fake-1".to_owned()), &bytes)] }
-    }
-
-    fn categories(&self) -> CategoryList {
-        let mut items: Vec<Category> = Vec::new();
-        for product in &self.products {
-            match items.iter_mut().find(|own| own.slug == product.category.slug) {
-                Some(own) => own.product_count += 1,
-                None => items.push(Category {
-                    slug: product.category.slug.clone(),
-                    name: product.category.name.clone(),
-                    product_count: 1,
-                }),
-            }
-        }
-        items.sort_by(|a, b| a.name.cmp(&b.name));
-        CategoryList { items }
-    }
-
-    fn search(&self, query: &SearchQuery) -> SearchResults {
-        let words: Vec<String> = query.q.to_lowercase().split_whitespace().map(ToOwned::to_owned).collect();
-        let price = |product: &Product| product.variants[0].price.minor().unsigned_abs();
-        let said = |product: &&Product| words.iter().all(|word| product.title.to_lowercase().contains(word));
-        let filed = |product: &Product| query.category.as_ref().is_none_or(|slug| product.category.slug == *slug);
-        let priced = |product: &Product| {
-            query.price_min.is_none_or(|min| price(product) >= min)
-                && query.price_max.is_none_or(|max| price(product) <= max)
-        };
-        let worded: Vec<&Product> = self.products.iter().filter(said).collect();
-        let mut found: Vec<&Product> = worded.iter().copied().filter(|p| filed(p) && priced(p)).collect();
-        match query.order {
-            SearchOrder::Relevance => {}
-            SearchOrder::PriceAscending => found.sort_by_key(|p| price(p)),
-            SearchOrder::PriceDescending => found.sort_by_key(|p| std::cmp::Reverse(price(p))),
-        }
-        let mut categories: Vec<CategoryFacet> = Vec::new();
-        for product in worded.iter().filter(|p| priced(p)) {
-            match categories.iter_mut().find(|own| own.slug == product.category.slug) {
-                Some(own) => own.count += 1,
-                None => categories.push(CategoryFacet {
-                    slug: product.category.slug.clone(),
-                    name: product.category.name.clone(),
-                    count: 1,
-                }),
-            }
-        }
-        let bands = [(0, Some(199)), (200, Some(499)), (500, Some(999)), (1000, Some(1999)), (2000, None)];
-        let inside = |from: u64, to: Option<u64>| {
-            worded.iter().filter(|p| filed(p) && price(p) >= from && to.is_none_or(|to| price(p) <= to)).count() as u64
-        };
-        let prices = bands.map(|(from, to)| PriceFacet { from, to, count: inside(from, to) }).into();
-        let limit = query.limit as usize;
-        let total = found.len();
-        let items = found.into_iter().skip((query.page as usize - 1) * limit).take(limit).map(summary).collect();
-        let pages = u32::try_from(total.div_ceil(limit)).unwrap();
-        SearchResults { items, total: total as u64, page: query.page, pages, categories, prices }
-    }
-
-    fn levels(&self, query: &str) -> StockLevels {
-        let pairs: Vec<(String, String)> = serde_urlencoded::from_str(query).unwrap_or_default();
-        let skus = pairs.into_iter().filter_map(|(_, sku)| sku.parse::<Sku>().ok());
-        let level = |sku: Sku| Some(StockLevel { units: *self.stock.get(&sku)?, sku, approximate: true });
-        StockLevels { items: skus.filter_map(level).collect() }
-    }
-
     fn number(&mut self) -> u64 {
         self.next += 1;
         self.next
-    }
-
-    fn new_user(&mut self, now_ms: u64) -> usize {
-        let number = self.number();
-        let id = UserId::mint(now_ms, Slot::from_low_bits(77), (number & 1023) as u16).unwrap();
-        self.users.push(UserState {
-            id,
-            guest: true,
-            keeper: false,
-            lines: Vec::new(),
-            version: 0,
-            orders: Vec::new(),
-            asked: HashMap::new(),
-        });
-        self.users.len() - 1
-    }
-
-    fn tokens(&mut self, at: usize, now_ms: u64) -> Value {
-        let number = self.number();
-        let user = &self.users[at];
-        let now = now_ms / 1000;
-        let claims = Claims {
-            iss: token::ISSUER.to_owned(),
-            aud: token::AUDIENCE.to_owned(),
-            sub: user.id,
-            sid: SessionId::mint(now_ms, user.id.slot(), number.to_be_bytes()),
-            roles: match (user.guest, user.keeper) {
-                (true, _) => vec![Role::Guest],
-                (false, false) => vec![Role::Customer],
-                (false, true) => vec![Role::Customer, Role::Operator],
-            },
-            epoch: 0,
-            iat: now,
-            nbf: now,
-            exp: now + self.token_seconds,
-        };
-        let input = token::signing_input(&KeyId("fake-1".to_owned()), &claims);
-        let access_token = token::finish(&input, &self.key.sign(input.as_bytes()).as_ref().try_into().unwrap());
-        let refresh = format!("{}.secret-{number}", claims.sid);
-        self.refresh.insert(refresh.clone(), at);
-        let tokens = Tokens {
-            user_id: user.id,
-            access_token,
-            expires_in: u32::try_from(self.token_seconds).unwrap(),
-            refresh_token: RefreshToken(refresh),
-            refresh_expires_in: 2_592_000,
-        };
-        serde_json::to_value(tokens).unwrap()
-    }
-
-    fn spend(&mut self, request: &Request<Bytes>) -> Result<usize, Problem> {
-        let body: Value = serde_json::from_slice(request.body()).map_err(|_| ProblemKind::Malformed)?;
-        let token = body["refresh_token"].as_str().unwrap_or_default();
-        self.refresh.remove(token).ok_or(Problem::new(ProblemKind::NotSignedIn))
-    }
-
-    fn user(&self, request: &Request<Bytes>, now_ms: u64) -> Result<usize, Problem> {
-        let refuse = || Problem::new(ProblemKind::NotSignedIn);
-        let header = request.headers().get("authorization").and_then(|value| value.to_str().ok()).ok_or_else(refuse)?;
-        let parsed = token::parse(header.strip_prefix("Bearer ").ok_or_else(refuse)?).map_err(|_| refuse())?;
-        let key = UnparsedPublicKey::new(&ED25519, self.key.public_key().as_ref());
-        let good = key.verify(parsed.message(), parsed.signature()).is_ok();
-        let claims = parsed.accept(good, now_ms / 1000).map_err(|_| refuse())?;
-        self.users.iter().position(|user| user.id == claims.sub).ok_or_else(refuse)
-    }
-
-    fn sign_up(&mut self, request: &Request<Bytes>, now_ms: u64) -> Answer {
-        let asked: SignUp = read(request)?;
-        if self.accounts.contains_key(asked.email.as_str()) {
-            return Err(ProblemKind::EmailTaken.into());
-        }
-        let at = self.user(request, now_ms).unwrap_or_else(|_| self.new_user(now_ms));
-        self.users[at].guest = false;
-        self.users[at].keeper = asked.email.as_str().starts_with("keeper@");
-        self.accounts.insert(asked.email.as_str().to_owned(), (at, asked.password.0, asked.name));
-        Ok((StatusCode::CREATED, self.tokens(at, now_ms)))
-    }
-
-    fn sign_in(&mut self, request: &Request<Bytes>, now_ms: u64) -> Answer {
-        let asked: SignIn = read(request)?;
-        let known = self.accounts.get(asked.email.as_str()).filter(|(_, password, _)| *password == asked.password.0);
-        let at = known.ok_or(Problem::new(ProblemKind::WrongCredentials))?.0;
-        if let Ok(guest) = self.user(request, now_ms) {
-            let lines = std::mem::take(&mut self.users[guest].lines);
-            self.users[at].lines.extend(lines);
-            self.users[at].version += 1;
-        }
-        Ok((StatusCode::CREATED, self.tokens(at, now_ms)))
-    }
-
-    fn account(&self, request: &Request<Bytes>, now_ms: u64) -> Answer {
-        let at = self.user(request, now_ms)?;
-        let found = self.accounts.iter().find(|(_, (own, _, _))| *own == at);
-        ok(&Account {
-            user_id: self.users[at].id,
-            email: found.map(|(email, _)| email.parse().unwrap()),
-            name: found.and_then(|(_, (_, _, name))| name.clone()),
-            roles: vec![Role::Customer],
-        })
     }
 
     fn find_variant(&self, sku: &Sku) -> Option<(&Product, &Variant)> {
@@ -1222,70 +991,4 @@ fn ok(body: &impl serde::Serialize) -> Answer {
 
 fn read<T: serde::de::DeserializeOwned>(request: &Request<Bytes>) -> Result<T, Problem> {
     serde_json::from_slice(request.body()).map_err(|error| Problem::invalid("body", error))
-}
-
-fn summary(product: &Product) -> ProductSummary {
-    let least = product.variants.iter().map(|variant| variant.price).min_by_key(|price| price.minor()).unwrap();
-    ProductSummary {
-        product_id: product.product_id,
-        slug: product.slug.clone(),
-        title: product.title.clone(),
-        category: product.category.clone(),
-        price_from: least,
-        price_varies: product.variants.iter().any(|variant| variant.price != least),
-        only_sku: (product.variants.len() == 1).then(|| product.variants[0].sku.clone()),
-        image: product.images.first().cloned(),
-    }
-}
-
-/// The demo shop's products, from the repository's own file.
-pub fn demo_products() -> Vec<Product> {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../infra/demo/catalog.csv");
-    let mut reader = csv::Reader::from_path(path).unwrap();
-    let rows: Vec<HashMap<String, String>> = reader.deserialize().map(Result::unwrap).collect();
-    let mut products: Vec<Product> = rows.iter().enumerate().map(|(at, row)| demo_product(at, row)).collect();
-    // One with versions, of two prices, because the demo shop has none.
-    if let Some(first) = products.first_mut() {
-        let dearer = first.variants[0].price.checked_mul(2).unwrap();
-        let other = Variant {
-            sku: format!("{}-L", first.variants[0].sku).parse().unwrap(),
-            option_values: vec!["Large".to_owned()],
-            price: dearer,
-            compare_at_price: None,
-            weight_grams: 0,
-        };
-        first.variants[0].option_values = vec!["Small".to_owned()];
-        first.variants.push(other);
-        first.options = vec![shared::api::catalog::ProductOption {
-            name: "Size".to_owned(),
-            values: vec!["Small".to_owned(), "Large".to_owned()],
-        }];
-    }
-    products
-}
-
-fn demo_product(at: usize, row: &HashMap<String, String>) -> Product {
-    let filed = row["Type"].clone();
-    let number = u64::try_from(at).unwrap();
-    let mut random = [0; 10];
-    random[..8].copy_from_slice(&number.to_be_bytes());
-    Product {
-        product_id: ProductId::mint(USER_EPOCH_MS, random),
-        slug: row["Handle"].clone(),
-        title: row["Title"].clone(),
-        description: row["Body (HTML)"].replace("<p>", "").replace("</p>", "\n\n").replace("&amp;", "&"),
-        category: CategoryRef { slug: shared::text::slug(&filed), name: filed.replace("&amp;", "&") },
-        vendor: Some(row["Vendor"].clone()).filter(|vendor| !vendor.is_empty()),
-        tags: row["Tags"].split(',').map(|tag| tag.trim().to_owned()).filter(|tag| !tag.is_empty()).collect(),
-        options: Vec::new(),
-        variants: vec![Variant {
-            sku: row["Variant SKU"].parse().unwrap(),
-            option_values: Vec::new(),
-            price: Money::parse_decimal(&row["Variant Price"], Currency::GBP).unwrap(),
-            compare_at_price: None,
-            weight_grams: 0,
-        }],
-        images: Vec::new(),
-        version: 1,
-    }
 }

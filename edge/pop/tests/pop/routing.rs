@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use shared::id::USER_EPOCH_MS;
 use shared::{OrderId, Slot};
 
-use crate::support::{Store, map, seen, token};
+use crate::support::{PATIENT, Store, map, seen, token};
 
 #[tokio::test]
 async fn a_request_goes_to_its_users_region_and_without_a_user_to_the_nearest() {
@@ -32,6 +32,46 @@ async fn who_is_near_another_region_is_met_there_until_he_has_a_slot() {
     assert_eq!(seen(guest).await["region"], "us");
     let account = near.get(pop.public("/v1/account")).bearer_auth(token(7)).send().await.unwrap();
     assert_eq!(seen(account).await["region"], "eu", "a slot counts for more than an address");
+}
+
+#[tokio::test]
+async fn who_waits_for_an_answer_leaves_room_for_who_asks() {
+    let store = Store::new();
+    // Of three that may be under way one may wait.
+    let pop = store.pop("link = { max_in_flight = 3 }").await;
+    let follow = || pop.http.get(pop.public("/v1/account")).bearer_auth(token(7)).header("prefer", "wait=10").send();
+    assert_eq!(seen(follow().await.unwrap()).await["headers"]["prefer"], "wait=10");
+    let entered = store.eu.trap();
+    let waiting = tokio::spawn(follow());
+    tokio::time::timeout(PATIENT, entered).await.unwrap().unwrap();
+    let answered = seen(follow().await.unwrap()).await;
+    assert_eq!(answered["headers"].get("prefer"), None, "it is answered at once");
+    // Who waited has gone: another may wait.
+    waiting.abort();
+    let again = async {
+        while seen(follow().await.unwrap()).await["headers"].get("prefer").is_none() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENT, again).await.expect("a place to wait is free again");
+}
+
+#[tokio::test]
+async fn who_waits_for_many_answers_leaves_room_for_others_who_wait() {
+    let store = Store::new();
+    // Of sixteen eight may wait, and two from one place.
+    let pop = store.pop("link = { max_in_flight = 16 }").await;
+    let follow = |client: &reqwest::Client| {
+        client.get(pop.public("/v1/account")).bearer_auth(token(7)).header("prefer", "wait=10").send()
+    };
+    for _ in 0..2 {
+        let entered = store.eu.trap();
+        tokio::spawn(follow(&pop.http));
+        tokio::time::timeout(PATIENT, entered).await.unwrap().unwrap();
+    }
+    assert_eq!(seen(follow(&pop.http).await.unwrap()).await["headers"].get("prefer"), None);
+    let other = reqwest::Client::builder().no_proxy().local_address(IpAddr::from([127, 0, 1, 7])).build().unwrap();
+    assert_eq!(seen(follow(&other).await.unwrap()).await["headers"]["prefer"], "wait=10");
 }
 
 #[tokio::test]

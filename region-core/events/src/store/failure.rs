@@ -191,6 +191,11 @@ async fn wait_for_batch(conn: &mut PgConnection, consumer: &str) -> Result<(), S
 /// [`StoreError::Sql`]; nothing is changed then.
 pub async fn replay(conn: &mut PgConnection, consumer: &str, order: OrderId) -> Result<u64, StoreError> {
     wait_for_batch(conn, consumer).await?;
+    revive(conn, consumer, order).await
+}
+
+/// The same, by whoever has waited for the batch under way.
+async fn revive(conn: &mut PgConnection, consumer: &str, order: OrderId) -> Result<u64, StoreError> {
     let done = sqlx::query!(
         r#"
         WITH letters AS (
@@ -242,7 +247,7 @@ pub async fn skip(
     if skipped.rows_affected() == 0 {
         return Ok(None);
     }
-    replay(conn, consumer, order).await.map(Some)
+    revive(conn, consumer, order).await.map(Some)
 }
 
 /// Whether an operator had the consumer go without that event of the order.

@@ -18,8 +18,8 @@ pub(crate) enum Wanted<'a> {
     All,
     /// This one.
     Order(OrderId),
-    /// Those whose number ends so, in lower case.
-    Ending(&'a str),
+    /// Those whose number ends so, in lower case, and is no smaller than this: no index has ends, so only so many are read.
+    Ending(&'a str, Uuid),
     /// Those whose news go there.
     Email(&'a EmailAddress),
     /// Those that wait for a person.
@@ -53,7 +53,7 @@ struct DeskRow {
 
 /// Each way of looking has a statement of its own, so that each has the index that fits it.
 macro_rules! orders {
-    ($condition:literal, $part:expr $(, $argument:expr)?) => {
+    ($condition:literal, $part:expr $(, $argument:expr)*) => {
         sqlx::query_as!(
             DeskRow,
             r#"SELECT order_id, status, payment, currency, total_minor, email, created_at,
@@ -68,7 +68,7 @@ macro_rules! orders {
             $part.status.map(name),
             $part.before.map(OrderId::as_uuid),
             $part.most
-            $(, $argument)?
+            $(, $argument)*
         )
     };
 }
@@ -82,7 +82,9 @@ pub(crate) async fn find(
     let rows = match wanted {
         Wanted::All => orders!("true", part).fetch_all(conn).await?,
         Wanted::Order(order) => orders!("order_id = $4", part, order.as_uuid()).fetch_all(conn).await?,
-        Wanted::Ending(ending) => orders!("right(order_id::text, 8) = $4", part, *ending).fetch_all(conn).await?,
+        Wanted::Ending(ending, since) => {
+            orders!("right(order_id::text, 8) = $4 AND order_id >= $5", part, *ending, since).fetch_all(conn).await?
+        }
         Wanted::Email(email) => orders!("email = $4", part, email.as_str()).fetch_all(conn).await?,
         Wanted::Held => {
             orders!(
@@ -258,10 +260,13 @@ pub(crate) async fn timeline(conn: &mut PgConnection, order: OrderId, with_desk:
 
 /// What spoke against the order, for who keeps the store.
 fn reviewed(found: Review) -> TimelineEntry {
-    let Review { score, reasons, asked_at, decision } = found;
+    let Review { score, reasons, asked_at, decision, by_somebody } = found;
     let what = match decision.as_deref() {
         None => "waits for a decision",
-        Some("refused") => "refused by the rules",
+        Some("refused") if !by_somebody => "refused by the rules",
+        Some("refused") => "waited for a decision and was refused",
+        Some("withdrawn") => "withdrawn by its shopper while it waited",
+        Some("lapsed") => "ended before anybody decided",
         Some(_) => "waited for a decision",
     };
     let reasons: Vec<String> = reasons.iter().map(|reason| reason.replace('_', " ")).collect();

@@ -23,6 +23,25 @@ macro_rules! moved {
     };
 }
 
+/// An order that was cancelled, and what its shopper reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Cancelled {
+    pub(crate) moved: Moved,
+    pub(crate) reason: String,
+}
+
+macro_rules! cancelled {
+    ($rows:expr) => {
+        $rows
+            .into_iter()
+            .map(|row| {
+                let moved = Moved { order_id: OrderId::from_uuid(row.order_id), version: row.version };
+                Cancelled { moved, reason: row.reason }
+            })
+            .collect()
+    };
+}
+
 fn uuids(orders: &[OrderId]) -> Vec<Uuid> {
     orders.iter().map(|order| order.as_uuid()).collect()
 }
@@ -163,24 +182,32 @@ pub(crate) async fn deliver(conn: &mut PgConnection, order: OrderId) -> Result<O
 }
 
 /// Cancels up to `most` orders whose time has run out by the shard's clock. Rows that someone else is deciding about are
-/// left for the next round.
-pub(crate) async fn expire(conn: &mut PgConnection, most: i64, reason: &str) -> Result<Vec<Moved>, StoreError> {
+/// left for the next round. Those that waited for a person have a reason of their own.
+pub(crate) async fn expire(
+    conn: &mut PgConnection,
+    most: i64,
+    reason: &str,
+    waited: &str,
+) -> Result<Vec<Cancelled>, StoreError> {
     let rows = sqlx::query!(
         r#"
         WITH due AS MATERIALIZED (
             SELECT order_id FROM orders WHERE may_expire AND expires_at <= (SELECT shard_now())
             ORDER BY expires_at LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED
         )
-        UPDATE orders SET status = 'CANCELLED', cancel_reason = $2, version = version + 1, cancelled_at = shard_now()
+        UPDATE orders SET status = 'CANCELLED', version = version + 1, cancelled_at = shard_now(),
+            cancel_reason = CASE WHEN EXISTS (SELECT FROM order_reviews
+                WHERE order_reviews.order_id = orders.order_id AND decision IS NULL) THEN $3 ELSE $2 END
         FROM due WHERE orders.order_id = due.order_id
-        RETURNING orders.order_id, version
+        RETURNING orders.order_id, version, cancel_reason AS "reason!"
         "#,
         most,
         reason,
+        waited,
     )
     .fetch_all(conn)
     .await?;
-    Ok(moved!(rows))
+    Ok(cancelled!(rows))
 }
 
 /// Cancels those of these orders whose time has run out.
@@ -188,7 +215,8 @@ pub(crate) async fn expire_these(
     conn: &mut PgConnection,
     orders: &[OrderId],
     reason: &str,
-) -> Result<Vec<Moved>, StoreError> {
+    waited: &str,
+) -> Result<Vec<Cancelled>, StoreError> {
     let rows = sqlx::query!(
         r#"
         WITH due AS MATERIALIZED (
@@ -196,16 +224,19 @@ pub(crate) async fn expire_these(
                 AND expires_at <= shard_now()
             ORDER BY order_id FOR NO KEY UPDATE
         )
-        UPDATE orders SET status = 'CANCELLED', cancel_reason = $2, version = version + 1, cancelled_at = shard_now()
+        UPDATE orders SET status = 'CANCELLED', version = version + 1, cancelled_at = shard_now(),
+            cancel_reason = CASE WHEN EXISTS (SELECT FROM order_reviews
+                WHERE order_reviews.order_id = orders.order_id AND decision IS NULL) THEN $3 ELSE $2 END
         FROM due WHERE orders.order_id = due.order_id
-        RETURNING orders.order_id, version
+        RETURNING orders.order_id, version, cancel_reason AS "reason!"
         "#,
         &uuids(orders),
         reason,
+        waited,
     )
     .fetch_all(conn)
     .await?;
-    Ok(moved!(rows))
+    Ok(cancelled!(rows))
 }
 
 /// Notes where the payments of these orders stand, without moving the orders.

@@ -75,21 +75,58 @@ pub(crate) async fn release(conn: &mut PgConnection, order: OrderId, by: UserId)
     Ok(released.execute(conn).await?.rows_affected() > 0)
 }
 
+/// How an order ended that waited for a person.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum End {
+    /// Who keeps the store cancelled it.
+    Refused(UserId),
+    /// Its shopper cancelled it.
+    Withdrawn,
+    /// Nobody decided before it ended.
+    Lapsed,
+}
+
+/// Writes down how these orders ended, of those that still waited. Their rows are locked by whoever ends them.
+pub(crate) async fn end(conn: &mut PgConnection, orders: &[OrderId], end: End) -> Result<(), StoreError> {
+    if orders.is_empty() {
+        return Ok(());
+    }
+    let (decision, by) = match end {
+        End::Refused(by) => ("refused", Some(by.as_i64())),
+        End::Withdrawn => ("withdrawn", None),
+        End::Lapsed => ("lapsed", None),
+    };
+    let orders: Vec<Uuid> = orders.iter().map(|order| order.as_uuid()).collect();
+    sqlx::query!(
+        "UPDATE order_reviews SET decision = $2, decided_by = $3, decided_at = shard_now()
+         WHERE order_id = ANY ($1) AND decision IS NULL",
+        &orders,
+        decision,
+        by,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
 /// How an order was judged, and what followed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Review {
     pub(crate) score: i32,
     pub(crate) reasons: Vec<String>,
     pub(crate) asked_at: time::OffsetDateTime,
-    /// `released` or `refused`; `None` while it waits.
+    /// `released`, `refused`, `withdrawn` or `lapsed`; `None` while it waits.
     pub(crate) decision: Option<String>,
+    /// Whether a person decided.
+    pub(crate) by_somebody: bool,
 }
 
 /// What spoke against the order, if anything did.
 pub(crate) async fn find(conn: &mut PgConnection, order: OrderId) -> Result<Option<Review>, StoreError> {
     let found = sqlx::query_as!(
         Review,
-        "SELECT score, reasons, asked_at, decision FROM order_reviews WHERE order_id = $1",
+        r#"SELECT score, reasons, asked_at, decision, decided_by IS NOT NULL AS "by_somebody!"
+           FROM order_reviews WHERE order_id = $1"#,
         order.as_uuid(),
     );
     Ok(found.fetch_optional(conn).await?)

@@ -163,6 +163,25 @@ pub fn through(payment: &Payment, refund: &Refund) -> (Payment, Vec<Said>) {
     (payment, said)
 }
 
+/// Why the rest of a cancelled order's money goes back, as the shopper reads it.
+pub const REST: &str = "the rest, for the order was cancelled";
+
+/// A cancelled order's payment with all of its rest set aside, and how much that is: while parts are under way the rest is
+/// asked for as one more of them, under a name of its own.
+///
+/// Nobody knows yet which of those parts have moved, so the sums that the provider shows could not tell whether the rest has; a
+/// name can. All that is set aside together is what was captured, so whatever becomes of each, the others fit. `None` if no part
+/// is under way: then the payment goes back as it is.
+#[must_use]
+pub fn rest(payment: &Payment) -> Option<(Payment, Money)> {
+    let minor = payment.captured_minor - payment.refunded_minor - payment.refunding_minor;
+    if payment.state != State::ToRefund || payment.refunding_minor == 0 || minor <= 0 {
+        return None;
+    }
+    let amount = Money::new(minor, payment.amount.currency()).ok()?;
+    Some((Payment { refunding_minor: payment.refunding_minor + minor, ..payment.clone() }, amount))
+}
+
 /// The payment with what was set aside for the refund free again.
 #[must_use]
 pub fn let_go(payment: &Payment, refund: &Refund) -> Payment {
@@ -249,6 +268,57 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn the_rest_of_a_cancelled_order_s_money_waits_for_no_part_and_all_of_it_goes_back(
+            parts in prop::collection::vec((1_i64..1500, any::<bool>()), 0..5),
+            ends in prop::collection::vec((any::<prop::sample::Index>(), any::<bool>()), 6),
+        ) {
+            let (mut payment, mut open) = (captured(), Vec::new());
+            for (minor, ended) in parts {
+                if let Ok(asked) = ask(&payment, gbp(minor)) {
+                    payment = asked;
+                    open.push(refund(1, minor));
+                }
+                if ended && let Some(refund) = open.pop() {
+                    payment = through(&payment, &refund).0;
+                }
+            }
+            payment = super::super::cancelled(&payment).unwrap().0;
+            let (waiting, told) = (payment.refunding_minor > 0, payment.call());
+            if let Some((asked, amount)) = rest(&payment) {
+                payment = asked;
+                open.push(refund(2, amount.minor()));
+            }
+            if waiting {
+                prop_assert_eq!(payment.refunded_minor + payment.refunding_minor, 1250, "some of it waits");
+            } else {
+                prop_assert!(told.is_some() || payment.state == State::Refunded);
+            }
+            prop_assert_eq!(rest(&payment), None, "it is asked for once");
+            let mut said = Vec::new();
+            for (which, goes_through) in ends {
+                if open.is_empty() {
+                    break;
+                }
+                let refund = open.swap_remove(which.index(open.len()));
+                prop_assert_eq!(payment.call(), None, "nothing else is asked meanwhile");
+                if goes_through {
+                    let (after, says) = through(&payment, &refund);
+                    payment = after;
+                    said.extend(says);
+                } else {
+                    payment = let_go(&payment, &refund);
+                }
+            }
+            prop_assert_eq!(payment.refunding_minor, 0);
+            let left = 1250 - payment.refunded_minor;
+            let call = (left > 0).then_some(super::super::Call::Refund { amount_minor: left });
+            prop_assert_eq!(payment.call(), call, "what was refused is asked for again");
+            prop_assert_eq!(payment.state == State::Refunded, left == 0);
+            let ended = said.iter().filter(|said| matches!(said, Said::Refunded(_))).count();
+            prop_assert!(ended <= 1 && (ended == 0 || left == 0));
+        }
+
         #[test]
         fn however_refunds_end_no_more_goes_back_than_was_captured(
             steps in prop::collection::vec((1_i64..1500, any::<bool>(), any::<bool>()), 0..20),

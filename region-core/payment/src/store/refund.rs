@@ -22,8 +22,8 @@ pub(crate) struct New {
     pub(crate) request_hash: [u8; 32],
     pub(crate) amount: Money,
     pub(crate) reason: String,
-    /// Who asks.
-    pub(crate) by: UserId,
+    /// Who of the store asks; nobody where the order's end does.
+    pub(crate) by: Option<UserId>,
 }
 
 /// The refund under a key, and what the request under the key meant.
@@ -42,7 +42,7 @@ pub(crate) async fn find_key(
     Ok(row.map(|row| (RefundId::from_uuid(row.refund_id), row.request_hash)))
 }
 
-/// Writes a refund of the payment down, and who of the store asked for it.
+/// Writes a refund of the payment down, and who of the store asked for it, if somebody did.
 pub(crate) async fn insert(conn: &mut PgConnection, payment: PaymentId, new: &New) -> Result<(), StoreError> {
     let New { refund_id, order_id, key, request_hash, amount, reason, by } = new;
     sqlx::query!(
@@ -59,6 +59,7 @@ pub(crate) async fn insert(conn: &mut PgConnection, payment: PaymentId, new: &Ne
     )
     .execute(&mut *conn)
     .await?;
+    let Some(by) = by else { return Ok(()) };
     // The desk's list of who did what is its own; what is done is written there by whoever does it, in the same transaction.
     sqlx::query!(
         "INSERT INTO desk_actions (order_id, actor, action, detail) VALUES ($1, $2, 'refund', $3)",

@@ -60,6 +60,29 @@ impl Shop {
         payments
     }
 
+    /// Has the refunds that are open asked about after that long and not before; waits for those that are just being asked about.
+    async fn put_off(&self, by: &str) {
+        let sql = "UPDATE refunds SET next_attempt_at = shard_now() + $1::text::interval
+                   WHERE is_open AND attempts > 0 AND leased_until IS NULL";
+        loop {
+            let put_off = sqlx::query(sql).bind(by).execute(&mut *self.shard().read().await.unwrap()).await.unwrap();
+            if put_off.rows_affected() > 0 {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Cancels orders that are paid.
+    async fn call_off(&self, orders: &[OrderId]) {
+        let mut conn = self.shard().read().await.unwrap();
+        sqlx::query("UPDATE orders SET status = 'PENDING'").execute(&mut *conn).await.unwrap();
+        drop(conn);
+        for order in orders {
+            self.expire(*order).await;
+        }
+    }
+
     /// How often a kind of event was said.
     async fn said(&self, kind: &str) -> i64 {
         let mut conn = self.shard().read().await.unwrap();
@@ -75,7 +98,8 @@ promises! {
     what_the_bank_refuses_is_seen_and_can_be_asked_for_again,
     lost_answers_errors_and_two_processes_give_each_part_back_once,
     a_worker_that_dies_after_the_bank_gave_back_leaves_it_to_the_next_one,
-    of_a_cancelled_order_the_rest_goes_back_after_its_parts,
+    of_a_cancelled_order_the_rest_goes_back_while_a_part_is_under_way,
+    of_a_cancelled_order_everything_goes_back_once_whatever_is_lost,
 }
 
 async fn a_part_goes_back_once_however_often_it_is_asked_for(home: Home) {
@@ -205,7 +229,7 @@ async fn a_worker_that_dies_after_the_bank_gave_back_leaves_it_to_the_next_one(h
     shop.close().await;
 }
 
-async fn of_a_cancelled_order_the_rest_goes_back_after_its_parts(home: Home) {
+async fn of_a_cancelled_order_the_rest_goes_back_while_a_part_is_under_way(home: Home) {
     let mut shop = Shop::open(1, home).await;
     let orders = shop.paid(2).await;
     // One part is under way while its order is cancelled, the other order has nothing left to give back.
@@ -213,19 +237,35 @@ async fn of_a_cancelled_order_the_rest_goes_back_after_its_parts(home: Home) {
     shop.ended(orders[1]).await;
     shop.bank.faults(json!({ "fail_before": 1.0 })).await;
     shop.give_back(orders[0], "part", 300).await.unwrap();
-    let mut conn = shop.shard().read().await.unwrap();
-    sqlx::query("UPDATE orders SET status = 'PENDING'").execute(&mut *conn).await.unwrap();
-    drop(conn);
-    for order in &orders {
-        shop.expire(*order).await;
-    }
+    shop.put_off("1 hour").await;
+    shop.bank.faults(json!({})).await;
+    shop.call_off(&orders).await;
     shop.until(&orders[1..], &["refunded"]).await;
+    while shop.books().await != (2500, 2200, 300) {
+        tokio::task::yield_now().await;
+    }
     shop.until(&orders[..1], &["to_refund"]).await;
     let late = shop.give_back(orders[0], "late", 1).await.unwrap_err();
     assert!(matches!(late, RefundError::Ask(_)), "{late}");
-    shop.bank.faults(json!({})).await;
+    shop.put_off("0").await;
     shop.until(&orders, &["refunded"]).await;
     assert_eq!((shop.bank.moved().await[1], shop.books().await), ((3, 2500), (2500, 2500, 0)));
-    assert_eq!((shop.said("RefundIssued").await, shop.said("PaymentRefunded").await), (2, 2));
+    assert_eq!((shop.said("RefundIssued").await, shop.said("PaymentRefunded").await), (3, 2));
+    shop.close().await;
+}
+
+async fn of_a_cancelled_order_everything_goes_back_once_whatever_is_lost(home: Home) {
+    let mut shop = Shop::open(2, home).await;
+    let orders = shop.paid(10).await;
+    shop.bank.faults(json!({ "seed": 21, "drop_answer": 0.2, "fail_before": 0.1, "fail_after": 0.2 })).await;
+    for (number, order) in orders.iter().enumerate() {
+        shop.give_back(*order, "a", 50 + i64::try_from(number).unwrap()).await.unwrap();
+        shop.give_back(*order, "b", 700).await.unwrap();
+    }
+    shop.call_off(&orders).await;
+    shop.until(&orders, &["refunded"]).await;
+    shop.bank.faults(json!({})).await;
+    assert_eq!((shop.bank.moved().await[1].1, shop.books().await), (12500, (12500, 12500, 0)));
+    assert_eq!(shop.said("PaymentRefunded").await, 10);
     shop.close().await;
 }

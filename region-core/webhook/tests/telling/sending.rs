@@ -4,15 +4,15 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use region_core_events::contract::{OrderConfirmed, OrderShipped, ShipmentSent};
+use region_core_events::contract::{OrderConfirmed, OrderReturned, OrderShipped, ShipmentSent};
 use region_core_outbound::target::Guard;
 use region_core_webhook::signature::sign;
 use secrecy::SecretSlice;
-use shared::ShipmentId;
 use shared::api::webhook::{
     ChangeEndpoint, Delivery, DeliveryState, EndpointState, EventType, ReplaySpan, Switch, TEST_EVENT,
 };
 use shared::id::Slot;
+use shared::{Problem, ReturnId, ShipmentId};
 use time::OffsetDateTime;
 
 use crate::receiver::{Receiver, Seen};
@@ -76,13 +76,72 @@ async fn every_kind_of_event_can_be_told() {
     let (carrier, tracking_code, tracking_url) = ("Royal Mail".to_owned(), Some("RM1".to_owned()), None);
     shop.said(&ShipmentSent { order_id, shipment_id, carrier, tracking_code, tracking_url, whole: true }).await;
     shop.said(&OrderShipped { order_id }).await;
+    let return_id = ReturnId::mint(1, Slot::new(9).unwrap(), [2; 8]);
+    shop.said(&OrderReturned { order_id, return_id, restocked: 2, written_off: 1 }).await;
     shop.hear().await;
     shop.send(id).await;
     let mut types: Vec<_> = shop.log(id).await.into_iter().map(|own| own.event_type).collect();
     types.sort_unstable();
-    assert_eq!(types, ["order.shipped", "shipment.sent"]);
-    let told = receiver.seen("/well").into_iter().map(|seen| String::from_utf8(seen.body).unwrap());
+    assert_eq!(types, ["order.returned", "order.shipped", "shipment.sent"]);
+    let told: Vec<_> = receiver.seen("/well").into_iter().map(|seen| String::from_utf8(seen.body).unwrap()).collect();
+    let returned = told.iter().find(|body| body.contains("order.returned")).unwrap();
+    let returned: serde_json::Value = serde_json::from_str(returned).unwrap();
+    let data = serde_json::json!({ "order_id": order_id, "return_id": return_id, "restocked": 2, "written_off": 1 });
+    assert_eq!(returned["data"], data);
     assert!(told.into_iter().all(|body| !body.contains("Royal Mail") && !body.contains("RM1")), "what a person typed");
+}
+
+#[tokio::test]
+async fn while_nobody_is_told_nothing_is_written_and_who_comes_later_hears_from_then_on() {
+    let (receiver, shop) = opened().await;
+    for _ in 0..3 {
+        shop.confirmed().await;
+    }
+    shop.hear().await;
+    assert_eq!(shop.count("SELECT count(*) FROM inbox").await, 0);
+    let behind = "SELECT count(*) FROM outbox, consumer_cursors WHERE transaction_id >= window_before";
+    assert_eq!(shop.count(behind).await, 0, "the cursor has passed them");
+    let id = shop.endpoint(&receiver.url("/well")).await.endpoint.endpoint_id;
+    let event = shop.confirmed().await;
+    shop.hear().await;
+    assert_eq!(shop.count("SELECT count(*) FROM inbox").await, 1);
+    let heard: Vec<_> = shop.send(id).await.into_iter().map(|own| own.event_id).collect();
+    assert_eq!(heard, [event]);
+}
+
+#[tokio::test]
+async fn a_card_number_is_kept_with_no_endpoint() {
+    let shop = Shop::open().await;
+    let id = shop.endpoint("http://127.0.0.1:9/hook").await.endpoint.endpoint_id;
+    let card = "4111 1111 1111 1111";
+    let described = ChangeEndpoint { description: Some(format!("paid with {card}")), ..ChangeEndpoint::default() };
+    let url = Some(format!("http://127.0.0.1:9/{}", card.replace(' ', "")));
+    for (change, field) in [(described, "description"), (ChangeEndpoint { url, ..ChangeEndpoint::default() }, "url")] {
+        let problem = Problem::from(shop.webhooks.change(id, change).await.unwrap_err());
+        assert_eq!((problem.status, &problem.members["field"]), (422, &field.into()));
+    }
+}
+
+#[tokio::test]
+async fn a_delivery_is_forgotten_after_a_month_whatever_became_of_it_and_a_younger_one_is_not() {
+    let (receiver, shop) = opened().await;
+    let id = shop.endpoint(&receiver.url("/broken")).await.endpoint.endpoint_id;
+    shop.confirmed().await;
+    shop.hear().await;
+    assert_eq!(came_to(&shop.send(id).await)[0].0, DeliveryState::Failed);
+    let paused = ChangeEndpoint { state: Some(Switch::Paused), ..ChangeEndpoint::default() };
+    shop.webhooks.change(id, paused).await.unwrap();
+    shop.refresh().await;
+    shop.confirmed().await;
+    shop.hear().await;
+    shop.count("WITH old AS (UPDATE webhook_deliveries SET created_at = shard_now() - interval '30 days' RETURNING 1) SELECT count(*) FROM old").await;
+    let young = shop.confirmed().await;
+    shop.hear().await;
+    let (shutdown, process) = shop.process();
+    let left = shop.until(id, |log| log.len() == 1).await;
+    shutdown.cancel();
+    process.await.unwrap();
+    assert_eq!((left[0].event_id, left[0].state), (young, DeliveryState::ToSend), "it waits");
 }
 
 #[tokio::test]

@@ -120,6 +120,11 @@ impl Shop {
         id
     }
 
+    /// What the shard counts.
+    pub(crate) async fn count(&self, sql: &'static str) -> i64 {
+        sqlx::query_scalar(sql).fetch_one(&mut *self.shard().read().await.unwrap()).await.unwrap()
+    }
+
     pub(crate) fn order(&self) -> OrderId {
         OrderId::mint(MS, Slot::new(9).unwrap(), self.entropy.bytes())
     }

@@ -81,8 +81,8 @@ pub(super) const RULES: &[LocalRule] = &[
                               ELSE format('%s since %s, yet %s%s', coalesce(decision, 'waits'), asked_at, status,
                                           CASE WHEN claimed_at IS NULL THEN '' ELSE ' and claimed' END) END AS problem
                   FROM order_reviews LEFT JOIN orders USING (order_id)
-                  WHERE orders.order_id IS NULL OR (decision IS NULL AND claimed_at IS NOT NULL)
-                     OR (decision = 'refused' AND status <> 'CANCELLED')
+                  WHERE orders.order_id IS NULL OR (decision IS NULL AND (claimed_at IS NOT NULL OR status <> 'PENDING'))
+                     OR (decision IN ('refused', 'withdrawn', 'lapsed') AND status <> 'CANCELLED')
                      OR (decision = 'released' AND claimed_at IS NULL)",
         }],
     },

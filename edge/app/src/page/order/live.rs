@@ -20,7 +20,7 @@ use super::{Progress, find};
 use crate::app::App;
 use crate::core::{Call, Changed};
 use crate::gate::EVENT_STREAM;
-use crate::platform::{LONGEST_STREAM, Platform};
+use crate::platform::{LONGEST_STREAM, NoPlace, Platform};
 use crate::session::Visit;
 
 /// Says which event its reader has heard last.
@@ -39,7 +39,7 @@ const HEARTBEAT: &[u8] = b":\n\n";
 /// Seconds until who found no place may try again.
 const NO_PLACE_SECONDS: u32 = 10;
 
-/// `GET /orders/{order_id}/live`. 204, after which no browser comes back, to who has heard of the order's last state.
+/// `GET /orders/{order_id}/live`. To who finds no place, 429 or 503: his page looks by itself now and then. 204, after which no browser comes back, to who has heard of the order's last state.
 pub(crate) async fn live<P: Platform>(
     State(app): State<App<P>>,
     Extension(visit): Extension<Visit>,
@@ -57,16 +57,23 @@ pub(crate) async fn live<P: Platform>(
     let following = progress.follow.then(|| Following {
         app: app.clone(),
         client: visit.client,
-        token: user.token,
+        token: user.token.clone(),
         path: format!("/v1/orders/{}", order.order_id),
         known: progress.tag,
         until_ms: now_ms.saturating_add(u64::try_from(LONGEST_STREAM.as_millis()).unwrap_or(u64::MAX)),
     });
     let rest = stream::unfold(following, |following| async { following?.next().await });
     let events = stream::iter([Bytes::from(format!("{BEGIN}{told}"))]).chain(rest);
-    let full = || Problem::new(ProblemKind::Unavailable).retry_after(NO_PLACE_SECONDS);
-    let body = app.platform.stream(events).ok_or_else(full)?;
+    let body = app.platform.stream(user.claims.sub, events).map_err(refused)?;
     Ok(([(CONTENT_TYPE, EVENT_STREAM), UNBUFFERED], body).into_response())
+}
+
+fn refused(why: NoPlace) -> Problem {
+    let kind = match why {
+        NoPlace::Full => ProblemKind::Unavailable,
+        NoPlace::ReaderHasMost => ProblemKind::SlowDown,
+    };
+    Problem::new(kind).retry_after(NO_PLACE_SECONDS)
 }
 
 /// One reader, and what he has heard.
