@@ -32,6 +32,8 @@ use tokio_util::sync::CancellationToken;
 const MS: u64 = 1_800_000_000_000;
 /// How long our side waits for the sandbox.
 const DEADLINE: Duration = Duration::from_millis(250);
+/// Where the shop's pages are.
+const SHOP: &str = "https://shop.example";
 /// How late `tok_late` is: later than that.
 const LATE: Duration = Duration::from_millis(600);
 
@@ -215,7 +217,8 @@ fn payments(shards: &Shards, wakes: &Wakes, bank: &Bank, entropy: &Entropy) -> P
         longest_pause: Duration::from_millis(200),
         look: Duration::from_millis(50),
     };
-    Payments::new(shards.clone(), wakes.clone(), sandbox, Clock::system(), entropy.clone()).bounded_by(settings)
+    let payments = Payments::new(shards.clone(), wakes.clone(), sandbox, Clock::system(), entropy.clone());
+    payments.bounded_by(settings).returning_to(Some(SHOP.to_owned()))
 }
 
 /// What carries the events.
@@ -439,6 +442,8 @@ macro_rules! on_both_buses {
     };
 }
 
+#[path = "saga/hosted.rs"]
+mod hosted;
 #[path = "saga/refunds.rs"]
 mod refunds;
 

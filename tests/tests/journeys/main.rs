@@ -11,6 +11,7 @@ mod cards;
 mod checkout_refusals;
 mod following;
 mod forms;
+mod hosted;
 mod labels;
 mod link;
 mod mail;
