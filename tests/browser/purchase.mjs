@@ -60,4 +60,22 @@ await browse({}, async (context, watch) => {
   await watching.getByText("The money is on its way back to you.").waitFor();
   await watching.getByRole("button", { name: "Put these items back in the basket" }).waitFor();
   expect((await watching.locator("[data-first]").count()) === 1, "a page that follows its order without being loaded anew");
+
+  await page.bringToFront();
+  // A payment on the provider's own page, to which the order's page leads by itself and which leads back.
+  await page.goto("/search?q=mug");
+  await page.locator("form[data-add] button").first().click();
+  await page.locator("[data-count]", { hasText: "1" }).waitFor();
+  await page.goto("/checkout");
+  await fillAddress(page, "Ada Elsewhere");
+  await page.locator("#tok_hosted").check();
+  await page.getByRole("button", { name: /^Place order/ }).click();
+  await page.waitForURL(/\/hosted\/|\/orders\//);
+  const pay = page.getByRole("button", { name: /^Pay £/ });
+  const link = page.getByRole("link", { name: "Continue to payment" });
+  await pay.or(link).first().waitFor();
+  // The order may have been shown before the provider was asked.
+  if (await link.isVisible().catch(() => false)) await link.click().catch(() => {});
+  await pay.click();
+  await confirmed(page);
 });

@@ -470,6 +470,10 @@ async fn who_pays_on_the_providers_page_is_led_there_and_looked_after_when_he_co
     assert_eq!(browser.get(&order).await.text("h1"), "Thank you, it is yours");
     browser.get(&format!("{order}?notice=back")).await;
     assert!(!platform.take_calls().iter().any(asked), "a payment that asks nothing is not looked at again");
+    add(&mut browser, TAPE, "1").await;
+    let order = check_out(&mut browser, &[("payment", "tok_challenge")]).await.1.location().to_owned();
+    browser.get(&format!("{order}?notice=back")).await;
+    assert!(!platform.take_calls().iter().any(asked), "a link confirmed a payment");
 }
 
 #[tokio::test]

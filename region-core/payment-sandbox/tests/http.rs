@@ -281,3 +281,55 @@ async fn the_process_ends_when_asked_and_says_why_it_cannot_start() {
     assert!(sandbox.signal(Signal::SIGTERM).success());
     assert_eq!(waiting.await.unwrap().unwrap().status(), StatusCode::OK, "a request under way was cut off");
 }
+
+#[tokio::test]
+async fn a_cardholder_pays_on_our_page_and_is_led_back_only_to_where_the_merchant_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut sandbox = Sandbox::start(folder.path());
+    sandbox.client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+    let back = "http://127.0.0.1:7100/orders/1?a=1&b=2";
+    let create = |return_url: Value| {
+        let amount = json!({ "minor": 1250, "currency": "GBP" });
+        let body = json!({
+            "merchant_reference": "order-1", "payment_token": "tok_hosted", "amount": amount, "return_url": return_url,
+        });
+        answer(sandbox.post("/v1/payments").json(&body))
+    };
+    for bad in [json!(null), json!("javascript:alert(1)"), json!("https://a;b"), json!("//shop.example")] {
+        assert_eq!(create(bad).await.0, StatusCode::BAD_REQUEST);
+    }
+    let (_, payment) = create(json!(back)).await;
+    assert_eq!(payment["next_action"], Value::Null, "nothing was asked yet");
+    let reference = payment["reference"].as_str().unwrap().to_owned();
+    let (_, asked) = sandbox.act(&reference, "authorize").await;
+    let page = asked["next_action"].as_str().unwrap().to_owned();
+    assert_eq!(page, format!("{}/hosted/{reference}", sandbox.origin));
+
+    let shown = sandbox.client.get(&page).send().await.unwrap();
+    let policy = shown.headers()["content-security-policy"].to_str().unwrap().to_owned();
+    assert!(policy.contains("form-action 'self' http://127.0.0.1:7100;"), "{policy}");
+    assert!(shown.text().await.unwrap().contains("Pay £12.50"));
+    let press = |choice: &str| {
+        let form = ("content-type", "application/x-www-form-urlencoded");
+        // A page of somebody else's does not choose where it leads.
+        let body = format!("choice={choice}&return_url=https%3A%2F%2Fevil.example%2F");
+        sandbox.client.post(&page).header(form.0, form.1).body(body).send()
+    };
+    let led = |answer: reqwest::Response| (answer.status().as_u16(), answer.headers().get("location").cloned());
+    let to_shop = Some(reqwest::header::HeaderValue::from_static(back));
+    assert_eq!(led(press("cancel").await.unwrap()), (303, to_shop.clone()));
+    assert_eq!(sandbox.status(&reference).await, "challenge_required");
+    for _ in 0..2 {
+        assert_eq!(led(press("pay").await.unwrap()), (303, to_shop.clone()), "pressed twice");
+    }
+    assert_eq!(sandbox.status(&reference).await, "approved", "nothing is kept ready before the merchant asks");
+    assert_eq!(press("decline").await.unwrap().status(), StatusCode::CONFLICT);
+    assert_eq!(sandbox.act(&reference, "authorize").await.1["status"], "authorized");
+    let over = sandbox.client.get(&page).send().await.unwrap().text().await.unwrap();
+    assert!(over.contains("You have paid.") && over.contains("/orders/1?a=1&amp;b=2"), "{over}");
+    let other = sandbox.create("order-2", "tok_challenge").await;
+    sandbox.act(&other, "authorize").await;
+    let none = sandbox.client.get(format!("{}/hosted/{other}", sandbox.origin)).send().await.unwrap();
+    assert_eq!(none.status(), StatusCode::NOT_FOUND);
+    assert!(sandbox.movements().await.is_empty());
+}

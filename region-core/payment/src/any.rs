@@ -64,6 +64,10 @@ impl Provider for AnyProvider {
         ask!(self, authorize(reference, key))
     }
 
+    async fn authorize_returning(&self, reference: &str, return_url: Option<&str>, key: &str) -> Shown {
+        ask!(self, authorize_returning(reference, return_url, key))
+    }
+
     async fn confirm(&self, reference: &str, challenge_id: &str, key: &str) -> Shown {
         ask!(self, confirm(reference, challenge_id, key))
     }

@@ -343,7 +343,9 @@ impl Desk {
 
     fn change(&self, mut payment: Payment, progress: bool, go_on: bool) -> Change {
         if payment.state == State::ChallengeRequired {
-            return Change { pause: self.settings.look, ..Change::now(payment) }; // the shopper takes his time
+            // The shopper takes his time; the longer, the less likely he comes back.
+            let pause = rules::pause(payment.attempts, self.settings.look, 4 * self.settings.look);
+            return Change { pause, ..Change::now(payment) };
         }
         if !progress {
             let pause = rules::pause(payment.attempts, self.settings.first_pause, self.settings.longest_pause);

@@ -9,10 +9,10 @@ use crate::page::{is_page, return_url};
 use crate::provider::{NewPayment, Provider, ProviderError, ProviderPayment, Shown};
 use crate::rules::{self, Answer, Call, Payment};
 
-/// Most calls of one exchange: read first, ask, and read again what was refused, or what a refund made of it. Leases are
-/// longer than they can take.
+/// Most calls of one exchange: read first, ask, for which a name may have to be looked up, and read again what was refused, or what
+/// a refund made of it. Leases are longer than they can take.
 #[cfg(test)]
-pub(crate) const MOST_CALLS: u32 = 3;
+pub(crate) const MOST_CALLS: u32 = 4;
 
 /// Asks for what the payment waits for. After an attempt whose outcome nobody knows the payment is read first, and asked
 /// for again, under the same key, only if it did not happen. `shop` is where its pages are, to come back to.
@@ -82,7 +82,10 @@ async fn make<P: Provider>(provider: &P, payment: &Payment, call: &Call, shop: O
     };
     match call {
         Call::Create | Call::Look => provider.get(reference).await,
-        Call::Authorize { .. } => provider.authorize(reference, &key).await,
+        Call::Authorize { .. } => {
+            let back = shop.map(|shop| return_url(shop, payment.order_id));
+            provider.authorize_returning(reference, back.as_deref(), &key).await
+        }
         Call::Confirm { challenge_id } => provider.confirm(reference, challenge_id, &key).await,
         Call::Capture if payment.attempts > 1 && planted(Bug::NewPaymentKey) => {
             charge_anew(provider, payment, reference).await

@@ -79,15 +79,15 @@ pub struct Settings {
     /// Longest time without looking for what is due.
     pub poll: Duration,
     /// How long a payment is kept off other workers; longer than the longest wait for an exchange and the longest exchange,
-    /// which is three calls, each with its deadline (read first, ask, and read again what was refused), and its commit. A lease that ran out early would not
+    /// which is four calls, each with its deadline (read first, look up a name, ask, and read again what was refused), and its commit. A lease that ran out early would not
     /// charge twice, for each effect has one key; it would ask twice.
     pub lease: Duration,
     /// Pause after the first attempt without progress; doubles with each.
     pub first_pause: Duration,
     /// Longest such pause.
     pub longest_pause: Duration,
-    /// Pause between two looks at a payment whose shopper is on the provider's own page. He mostly comes back and has it looked at
-    /// at once; this is for those who do not.
+    /// Pause before the first look at a payment whose shopper is on the provider's own page; doubles twice. He mostly comes back and
+    /// has it looked at at once; this is for those who do not.
     pub look: Duration,
 }
 
@@ -96,7 +96,7 @@ impl Default for Settings {
         Self {
             concurrency: 64,
             poll: Duration::from_millis(250),
-            lease: Duration::from_secs(20),
+            lease: Duration::from_secs(25),
             first_pause: Duration::from_millis(250),
             longest_pause: Duration::from_secs(30),
             look: Duration::from_secs(15),

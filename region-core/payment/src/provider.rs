@@ -160,6 +160,18 @@ pub trait Provider: Send + Sync + 'static {
     /// Has the amount kept ready. Asked again under another key after the shopper has [agreed](ProviderStatus::Approved).
     fn authorize(&self, reference: &str, key: &str) -> impl Future<Output = Shown> + Send;
 
+    /// The same, of a shopper whom his bank may ask on a page that leads back to `return_url`: for providers that take the address
+    /// only now.
+    fn authorize_returning(
+        &self,
+        reference: &str,
+        return_url: Option<&str>,
+        key: &str,
+    ) -> impl Future<Output = Shown> + Send {
+        let _ = return_url;
+        self.authorize(reference, key)
+    }
+
     /// Passes on that the shopper answered the question.
     fn confirm(&self, reference: &str, challenge_id: &str, key: &str) -> impl Future<Output = Shown> + Send;
 

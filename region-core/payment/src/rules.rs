@@ -286,11 +286,9 @@ pub fn claimed(payment: &Payment) -> Option<Payment> {
 /// nothing by that, and may go there again: it is read how he answered.
 #[must_use]
 pub fn confirmed(payment: &Payment) -> Option<Payment> {
-    match (payment.state, &payment.next_action) {
-        (State::ChallengeRequired, Some(_)) => Some(Payment { attempts: 0, ..payment.clone() }),
-        (State::ChallengeRequired, None) => Some(payment.moved_to(State::ToConfirm)),
-        _ => None,
-    }
+    let read = || Payment { attempts: 0, ..payment.clone() };
+    let asked = payment.state == State::ChallengeRequired;
+    asked.then(|| if payment.next_action.is_some() { read() } else { payment.moved_to(State::ToConfirm) })
 }
 
 /// The order was cancelled: whatever was paid or is kept ready goes back. `None` if that changes nothing.
@@ -419,12 +417,11 @@ fn settle_authorizing(payment: &Payment, shown: &ProviderPayment) -> Settled {
 
 /// The shopper is to answer. Where his page leads to another address, that is told as the question was.
 fn settle_asking(payment: &Payment, shown: &ProviderPayment) -> Settled {
-    match payment.state {
-        State::ToConfirm if shown.next_action.is_none() => return again(payment, "not confirmed yet"),
-        State::ChallengeRequired if payment.next_action == shown.next_action => {
-            return again(payment, "not answered yet");
-        }
-        _ => {}
+    if payment.state == State::ToConfirm && shown.next_action.is_none() {
+        return again(payment, "not confirmed yet");
+    }
+    if payment.state == State::ChallengeRequired && payment.next_action == shown.next_action {
+        return again(payment, "not answered yet");
     }
     let challenge = shown.challenge_id.clone().unwrap_or_default();
     let asked = to(payment, State::ChallengeRequired, Some(Said::ChallengeRequired(challenge)));

@@ -4,9 +4,11 @@
 //! | --- | --- |
 //! | create | a PaymentIntent with `capture_method=manual`, its way to pay and our id in `metadata`; not confirmed |
 //! | authorize, capture, void | confirm, capture, cancel |
-//! | confirm | nothing: the shopper answers Stripe itself, so the PaymentIntent is read |
+//! | confirm | nothing: the shopper answers on his bank's page, to which Stripe leads, so the PaymentIntent is read |
 //! | refund | a Refund, and the PaymentIntent as it is then |
 //! | give back | a Refund with our id in its `metadata`, found again in the list of the PaymentIntent's Refunds |
+//!
+//! `stripe_checkout` is paid on Stripe's own page (`checkout.rs`), for shops where no card may come near.
 //!
 //! **A create whose answer was lost** is not looked up: Stripe's search lags behind, and lists know no metadata. It is asked
 //! for again under its key instead, which shows the PaymentIntent of the first time for at least 24 hours. An order waits
@@ -16,10 +18,11 @@
 //! **A failure that Stripe has kept under a key** (it keeps 500s too) is repeated for as long as the key is. The payment is read
 //! before each repeat, so what did happen is found, and a key is never changed to get around what may have.
 //!
-//! Deliberately absent: card numbers, client secrets, hosted pages, and any belief in what an event says about money.
+//! Deliberately absent: card numbers, client secrets, and any belief in what an event says about money.
 
 mod amount;
 mod answer;
+mod checkout;
 mod event;
 mod refund;
 mod signature;
@@ -29,12 +32,14 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue};
 use region_core_outbound::http::Http;
 use secrecy::{ExposeSecret as _, SecretString};
+use shared::api::order::PaymentMethod;
 use shared::idempotency::IDEMPOTENCY_KEY;
 use shared::{Money, PaymentId, RefundId};
-use url::{Host, Url};
+use url::Url;
 
 use crate::client::{DEADLINES, Deadlines, client};
 use crate::notice::{Notice, NoticeError};
+use crate::page::is_loopback;
 use crate::provider::{NewPayment, NewRefund, Provider, ProviderError, ProviderPayment, ProviderRefund, Shown};
 
 /// Where Stripe is.
@@ -152,7 +157,23 @@ impl Provider for Stripe {
         "stripe"
     }
 
+    fn is_local(&self) -> bool {
+        self.base.scheme() == "http"
+    }
+
+    fn payment_methods(&self, returns: bool) -> Vec<PaymentMethod> {
+        let method = PaymentMethod {
+            token: checkout::TOKEN.to_owned(),
+            name: "Card".to_owned(),
+            description: "You pay on the page of Stripe, which leads you back here.".to_owned(),
+        };
+        if returns { vec![method] } else { Vec::new() }
+    }
+
     async fn create(&self, new: NewPayment<'_>, key: &str) -> Shown {
+        if new.payment_token == checkout::TOKEN {
+            return self.open_session(new, key).await;
+        }
         let NewPayment { payment_id, amount, payment_token, return_url: _ } = new;
         let (payment_id, units) = (payment_id.to_string(), units(amount)?);
         let currency = amount.currency().code().to_ascii_lowercase();
@@ -172,7 +193,18 @@ impl Provider for Stripe {
     }
 
     async fn authorize(&self, reference: &str, key: &str) -> Shown {
-        self.act(reference, "confirm", key).await
+        self.authorize_returning(reference, None, key).await
+    }
+
+    async fn authorize_returning(&self, reference: &str, return_url: Option<&str>, key: &str) -> Shown {
+        if checkout::is_session(reference) {
+            return self.get(reference).await;
+        }
+        // Without an address to come back to, a question could only be answered by Stripe's own script.
+        let mut form = vec![EXPAND];
+        form.extend(return_url.into_iter().flat_map(|url| [("return_url", url), ("use_stripe_sdk", "false")]));
+        let (status, answer) = self.post(&["payment_intents", reference, "confirm"], key, &form).await?;
+        answer::read(status, &answer)
     }
 
     async fn confirm(&self, reference: &str, _challenge_id: &str, _key: &str) -> Shown {
@@ -180,16 +212,22 @@ impl Provider for Stripe {
     }
 
     async fn capture(&self, reference: &str, key: &str) -> Shown {
+        if checkout::is_session(reference) {
+            return self.capture_session(reference, key).await;
+        }
         self.act(reference, "capture", key).await
     }
 
     async fn void(&self, reference: &str, key: &str) -> Shown {
+        if checkout::is_session(reference) {
+            return self.void_session(reference, key).await;
+        }
         self.act(reference, "cancel", key).await
     }
 
     async fn refund(&self, reference: &str, amount: Money, key: &str) -> Shown {
-        let units = units(amount)?;
-        let form = [("payment_intent", reference), ("amount", &units)];
+        let (units, intent) = (units(amount)?, self.intent_of(reference).await?);
+        let form = [("payment_intent", intent.as_str()), ("amount", &units)];
         let (status, answer) = self.post(&["refunds"], key, &form).await?;
         answer::check(status, &answer)?;
         // From here on it may have moved back, whatever is said about the reading.
@@ -198,20 +236,23 @@ impl Provider for Stripe {
 
     async fn give_back(&self, reference: &str, new: NewRefund, key: &str) -> Result<ProviderRefund, ProviderError> {
         let (units, refund_id) = (units(new.amount)?, new.refund_id.to_string());
-        let metadata = format!("metadata[{REFUND_METADATA}]");
-        let form = [("payment_intent", reference), ("amount", &units), (&metadata, &refund_id)];
+        let (metadata, intent) = (format!("metadata[{REFUND_METADATA}]"), self.intent_of(reference).await?);
+        let form = [("payment_intent", intent.as_str()), ("amount", &units), (&metadata, &refund_id)];
         let (status, answer) = self.post(&["refunds"], key, &form).await?;
         refund::read(status, &answer)
     }
 
     async fn find_refund(&self, reference: &str, refund: RefundId) -> Result<Option<ProviderRefund>, ProviderError> {
-        let mut url = self.url(&["refunds"]);
-        url.query_pairs_mut().append_pair("payment_intent", reference).append_pair(REFUNDS.0, REFUNDS.1);
+        let (mut url, intent) = (self.url(&["refunds"]), self.intent_of(reference).await?);
+        url.query_pairs_mut().append_pair("payment_intent", &intent).append_pair(REFUNDS.0, REFUNDS.1);
         let (status, answer) = self.send(http::Request::get(url.as_str()), String::new()).await?;
         refund::find(status, &answer, refund)
     }
 
     async fn get(&self, reference: &str) -> Shown {
+        if checkout::is_session(reference) {
+            return Ok(self.session(reference).await?.payment);
+        }
         let mut url = self.url(&["payment_intents", reference]);
         url.query_pairs_mut().append_pair(EXPAND.0, EXPAND.1);
         let (status, answer) = self.send(http::Request::get(url.as_str()), String::new()).await?;
@@ -251,12 +292,7 @@ fn units(amount: Money) -> Result<String, ProviderError> {
 /// A secret goes over TLS, or stays on this machine.
 pub(crate) fn base(text: &str) -> Option<Url> {
     let url = Url::parse(text).ok()?;
-    let loopback = match url.host()? {
-        Host::Domain(name) => name == "localhost",
-        Host::Ipv4(address) => address.is_loopback(),
-        Host::Ipv6(address) => address.is_loopback(),
-    };
-    let safe = url.scheme() == "https" || (url.scheme() == "http" && loopback);
+    let safe = url.scheme() == "https" || (url.scheme() == "http" && is_loopback(&url));
     let plain =
         url.username().is_empty() && url.password().is_none() && url.query().is_none() && url.fragment().is_none();
     (safe && plain).then_some(url)

@@ -36,6 +36,8 @@ use xtask_broker::{Brokers, Kind};
 const MS: u64 = 1_800_000_000_000;
 /// How long our side waits for the sandbox.
 const DEADLINE: Duration = Duration::from_millis(250);
+/// Where the shop's pages are.
+const SHOP: &str = "https://shop.example";
 /// How late `tok_late` is: later than that.
 const LATE: Duration = Duration::from_millis(600);
 
@@ -219,7 +221,8 @@ fn payments(shards: &Shards, wakes: &Wakes, bank: &Bank, entropy: &Entropy) -> P
         longest_pause: Duration::from_millis(200),
         look: Duration::from_millis(50),
     };
-    Payments::new(shards.clone(), wakes.clone(), sandbox, Clock::system(), entropy.clone()).bounded_by(settings)
+    let payments = Payments::new(shards.clone(), wakes.clone(), sandbox, Clock::system(), entropy.clone());
+    payments.bounded_by(settings).returning_to(Some(SHOP.to_owned()))
 }
 
 /// What carries the events.
@@ -428,6 +431,8 @@ macro_rules! promises {
 
 #[path = "saga/hanging.rs"]
 mod hanging;
+#[path = "saga/hosted.rs"]
+mod hosted;
 #[path = "saga/refunds.rs"]
 mod refunds;
 

@@ -399,8 +399,11 @@ impl Config {
             ProviderKind::Sandbox => ensure!(self.payment.url.is_some(), "payment.url: where is the sandbox?"),
             ProviderKind::Stripe => ensure!(self.payment.stripe.is_some(), "payment.stripe: which account?"),
         }
-        let leads_back = self.payment.paypal.is_none() || !self.store.public_url.is_empty();
-        ensure!(leads_back, "store.public_url: where do shoppers come back to from PayPal?");
+        let leads_back = region_core_payment::shop_origin(&self.store.public_url).is_some();
+        ensure!(
+            self.payment.paypal.is_none() || leads_back,
+            "store.public_url: from PayPal shoppers come back to an https origin, or to this machine"
+        );
         self.risk.as_ref().map_or(Ok(()), Risk::check)?;
         ensure!((1..=86_400).contains(&self.order.reservation_seconds), "order.reservation_seconds: 1 to 86400");
         ensure!(!self.peers.contains_key(&self.region), "peers.{}: this is the process's own region", self.region);

@@ -399,7 +399,7 @@ fn payments(
 ) -> anyhow::Result<Payments<AnyProvider>> {
     let provider = Arc::new(provider(&config.payment)?);
     let payments = Payments::new(shards.clone(), wakes.clone(), provider, clock.clone(), entropy.clone())
-        .returning_to(shop(&config.store.public_url)?);
+        .returning_to(shop(&config.store.public_url));
     let payments = match &config.payment.paypal {
         Some(paypal) => payments.beside(Arc::new(AnyProvider::PayPal(beside(paypal)?))),
         None => payments,
@@ -422,16 +422,15 @@ fn beside(paypal: &config::PayPal) -> anyhow::Result<PayPal> {
 }
 
 /// Where shoppers come back to from the provider's own page.
-fn shop(public_url: &str) -> anyhow::Result<Option<String>> {
-    if public_url.is_empty() {
-        tracing::info!(
-            "without store.public_url nobody pays on the payment provider's own page: it could not lead back"
-        );
-        return Ok(None);
-    }
+fn shop(public_url: &str) -> Option<String> {
     let origin = region_core_payment::shop_origin(public_url);
-    let wrong = || format!("store.public_url: {public_url:?} is not an https origin; http is taken on loopback only");
-    origin.map(Some).with_context(wrong)
+    if origin.is_none() {
+        tracing::info!(
+            store.public_url = public_url,
+            "nobody pays on the payment provider's own page: it could lead back only to an https origin, or to this machine"
+        );
+    }
+    origin
 }
 
 /// The provider's own words name the key that is wrong.

@@ -620,4 +620,17 @@ mod tests {
         assert_eq!(every.len(), 8);
         assert!(every.contains("\"1-captured-1\""));
     }
+
+    #[test]
+    fn what_a_shopper_must_do_is_part_of_the_state() {
+        let page = |url: &str| NextAction::RedirectToUrl { url: url.to_owned() };
+        let actions =
+            [None, Some(NextAction::Confirm), Some(page("https://a.example")), Some(page("https://b.example"))];
+        let tag = |action: &Option<NextAction>| state_tag(1, PaymentStatus::ChallengeRequired, 0, action.as_ref());
+        let every: std::collections::BTreeSet<_> = actions.iter().map(tag).collect();
+        assert_eq!(every.len(), 4);
+        assert!(every.iter().all(|tag| !tag.contains("example")), "the address is for the shopper alone: {every:?}");
+        let json = serde_json::to_value(&actions[2]).unwrap();
+        assert_eq!(json, serde_json::json!({ "type": "redirect_to_url", "url": "https://a.example" }));
+    }
 }

@@ -12,6 +12,7 @@ mod checkout_refusals;
 mod delivery;
 mod following;
 mod forms;
+mod hosted;
 mod kafka;
 mod labels;
 mod link;

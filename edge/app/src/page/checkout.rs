@@ -221,7 +221,7 @@ impl CheckoutForm {
                 .ok(),
         };
         // Whether it is offered, the core knows; what it does not know ends in a payment that is declined.
-        if self.payment.is_empty() {
+        if !is_token(&self.payment) {
             errors.push(("payment", "Choose how to pay"));
         }
         let typed = [&self.name, &self.line1, &self.line2, &self.city, &self.region, &self.postal_code];
@@ -306,6 +306,12 @@ fn price(delivery: Money) -> String {
     if delivery.minor() == 0 { "Free".to_owned() } else { delivery.to_string() }
 }
 
+/// Whether it may name a way to pay.
+fn is_token(text: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    (1..=200).contains(&text.len()) && text.chars().all(plain) && !shared::text::holds_card_number(text)
+}
+
 fn missing(field: &str) -> &'static str {
     match field {
         "name" => "Enter the name of the person who receives it, at most 100 characters",
@@ -374,7 +380,7 @@ async fn page<P: Platform>(
     Offer { quote, mut ways }: Offer,
     problem: Option<Trouble>,
 ) -> Result<Response, Problem> {
-    if ways.is_empty() && !form.payment.is_empty() {
+    if ways.is_empty() && is_token(&form.payment) {
         let (name, description) = ("As you chose before".to_owned(), String::new());
         ways.push(PaymentMethod { token: form.payment.clone(), name, description });
     }

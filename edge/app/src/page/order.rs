@@ -165,7 +165,8 @@ pub(crate) async fn show<P: Platform>(
     // The bank's answer to a confirmation takes a moment; asking again meanwhile would look like a failure.
     let led_back = led.notice == "back";
     let confirmed = led.notice == "confirmed" || led_back;
-    if led_back && order.next_action.is_some() {
+    // A link never confirms: only how he answered elsewhere is looked at.
+    if led_back && provider_page(&order).is_some() {
         look_at_payment(&app, &visit, &user, order.order_id).await;
     }
     let leads_to = provider_page(&order).filter(|_| led.notice == "pay").map(str::to_owned);

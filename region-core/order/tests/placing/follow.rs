@@ -2,6 +2,7 @@
 
 use region_core_events::contract::PaymentChallengeRequired;
 use region_core_order::Followed;
+use shared::api::order::NextAction;
 
 use super::parcels::{keeper, parcel};
 use super::*;
@@ -48,6 +49,43 @@ async fn whoever_follows_an_order_is_told_of_each_step_of_its_payment_and_of_its
         seen,
         ["\"3-captured-0\"", "\"4-captured-1\"", "\"4-captured-2\"", "\"4-captured-3\"", "\"5-captured-4\""]
     );
+}
+
+#[tokio::test]
+async fn an_orders_owner_alone_is_told_where_to_pay_and_each_page_is_another_state() {
+    let shop = shop(&[("MUG", 10)]).await;
+    let ada = shop.shopper(1).await;
+    let order = shop.place(ada, "k", wanting(&[("MUG", 2)], 500)).await.unwrap().order;
+    let (order_id, payment_id) = (order.order_id, payment(order.order_id));
+    let asks = "INSERT INTO payments (payment_id, order_id, provider, provider_reference, payment_token, currency, amount_minor,
+                                      state, next_action_url)
+                VALUES ($1, $2, 'bank', 'pay_1', 'tok', 'GBP', 500, 'challenge_required', 'https://bank.example/1')";
+    let asks = sqlx::query(asks).bind(payment_id.as_uuid()).bind(order_id.as_uuid());
+    asks.execute(&mut *shop.shard.read().await.unwrap()).await.unwrap();
+    assert_eq!(
+        shop.orders.find(ada.user_id, order_id).await.unwrap().next_action,
+        None,
+        "the order has not heard of it"
+    );
+    shop.hear(PaymentChallengeRequired { order_id, payment_id, challenge_id: "c".into() }).await;
+
+    let page = |url: &str| Some(NextAction::RedirectToUrl { url: url.to_owned() });
+    let mut seen = vec![shop.next(ada, order_id, &order.state_tag()).await];
+    for (now, action) in [
+        ("next_action_url = 'https://bank.example/2'", page("https://bank.example/2")),
+        ("next_action_url = NULL", Some(NextAction::Confirm)),
+        ("state = 'to_authorize'", None),
+    ] {
+        let moved = sqlx::AssertSqlSafe(format!("UPDATE payments SET {now}"));
+        sqlx::query(moved).execute(&mut *shop.shard.read().await.unwrap()).await.unwrap();
+        seen.push(shop.next(ada, order_id, seen.last().unwrap()).await);
+        assert_eq!(shop.orders.find(ada.user_id, order_id).await.unwrap().next_action, action);
+        let anybody = shop.orders.find_any(order_id).await.unwrap().unwrap();
+        let follow = shop.orders.follow(order_id, None, Duration::ZERO, |_| true).await.unwrap();
+        assert_eq!((anybody.next_action.as_ref(), anybody.state_tag()), (None, follow.state));
+    }
+    let every: std::collections::BTreeSet<_> = seen.iter().collect();
+    assert_eq!(every.len(), seen.len(), "{seen:?}");
 }
 
 #[tokio::test]

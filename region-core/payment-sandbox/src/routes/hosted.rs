@@ -101,7 +101,9 @@ fn html(status: StatusCode, payment: &Payment, back: &str) -> Response {
 /// Nobody keeps or frames the page, or learns its address; a form of it may lead to the merchant.
 fn kept_private(back: &str) -> [(HeaderName, HeaderValue); 3] {
     let origin: String = back.splitn(4, '/').take(3).collect::<Vec<_>>().join("/");
-    let policy = format!("default-src 'none'; form-action 'self' {origin}; base-uri 'none'; frame-ancestors 'none'");
+    let policy = format!(
+        "default-src 'none'; img-src data:; form-action 'self' {origin}; base-uri 'none'; frame-ancestors 'none'"
+    );
     let policy = HeaderValue::try_from(policy).unwrap_or(HeaderValue::from_static("default-src 'none'"));
     [
         (header::CONTENT_SECURITY_POLICY, policy),
@@ -134,7 +136,7 @@ fn written(payment: &Payment, back: &str) -> String {
         format!("<p role=\"status\">{stands}</p>\n<p><a href=\"{back}\" rel=\"noreferrer\">Back to the shop</a></p>")
     };
     format!(
-        "<!doctype html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
+        "<!doctype html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\"><link rel=\"icon\" href=\"data:,\">\
          <title>Pay {amount} at the pretend bank</title></head>\n<body>\n<main>\n<h1>Pay {amount}</h1>\n\
          <p>This is the payment sandbox: a pretend bank. No money moves.</p>\n{rest}\n</main>\n</body>\n</html>\n",
         amount = payment.amount,

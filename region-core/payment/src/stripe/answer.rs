@@ -12,8 +12,8 @@ use crate::provider::{Card, ProviderError, ProviderPayment, ProviderStatus, Show
 
 /// A PaymentIntent, as far as it concerns us.
 #[derive(Debug, Deserialize)]
-struct Intent {
-    id: String,
+pub(super) struct Intent {
+    pub(super) id: String,
     amount: i64,
     #[serde(default)]
     amount_received: i64,
@@ -23,6 +23,19 @@ struct Intent {
     metadata: BTreeMap<String, String>,
     last_payment_error: Option<Reason>,
     latest_charge: Option<Charge>,
+    next_action: Option<NextAction>,
+}
+
+/// What the shopper must do. Of other kinds than a redirect, only Stripe's own script could make something.
+#[derive(Debug, Deserialize)]
+struct NextAction {
+    #[serde(default)]
+    redirect_to_url: Option<Redirect>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Redirect {
+    url: Option<String>,
 }
 
 /// A charge, or only its name where it was not asked to be expanded.
@@ -91,7 +104,7 @@ pub(super) fn check(status: StatusCode, answer: &[u8]) -> Result<(), ProviderErr
     if status.is_success() { Ok(()) } else { Err(failure(status, answer)) }
 }
 
-fn shown(intent: Intent) -> Shown {
+pub(super) fn shown(intent: Intent) -> Shown {
     let currency: Currency =
         intent.currency.to_ascii_uppercase().parse().map_err(|_| unreadable("an unknown currency"))?;
     let minor = |units| to_minor(units, currency).ok_or_else(|| unreadable("an amount between two minor units"));
@@ -100,6 +113,7 @@ fn shown(intent: Intent) -> Shown {
     let refunded_minor = minor(refunded(&intent)?)?;
     let status = status(&intent, captured_minor, refunded_minor)?;
     let card = card(&intent);
+    let page = intent.next_action.and_then(|action| action.redirect_to_url?.url);
     Ok(ProviderPayment {
         merchant_reference: intent.metadata.get(METADATA).cloned().unwrap_or_default(),
         amount,
@@ -107,7 +121,7 @@ fn shown(intent: Intent) -> Shown {
         // Whoever asks Stripe about the question names the payment itself.
         challenge_id: (status == ProviderStatus::ChallengeRequired).then(|| intent.id.clone()),
         reference: intent.id,
-        next_action: None,
+        next_action: page.filter(|_| status == ProviderStatus::ChallengeRequired),
         decline_reason: intent.last_payment_error.map(|reason| reason.word()),
         captured_minor,
         refunded_minor,
@@ -224,6 +238,13 @@ mod tests {
         assert_eq!(declined.decline_reason.as_deref(), Some("insufficient_funds"));
         let asked = shown("requires_action", &json!({})).unwrap();
         assert_eq!(asked.challenge_id.as_deref(), Some("pi_3MtwBwLkdIwHu7ix28a3tqPa"));
+        assert_eq!(asked.next_action, None);
+        let page = "https://hooks.stripe.com/3d_secure_2/hosted?merchant=acct_1";
+        let redirect = json!({ "url": page, "return_url": "https://shop.example/orders/1" });
+        let action = json!({ "next_action": { "type": "redirect_to_url", "redirect_to_url": redirect } });
+        assert_eq!(shown("requires_action", &action).unwrap().next_action.as_deref(), Some(page));
+        let script = json!({ "next_action": { "type": "use_stripe_sdk", "use_stripe_sdk": { "type": "x" } } });
+        assert_eq!(shown("requires_action", &script).unwrap().next_action, None);
     }
 
     #[test]

@@ -28,8 +28,8 @@ struct Data {
 struct Object {
     #[serde(default)]
     id: String,
-    #[serde(default)]
-    metadata: BTreeMap<String, String>,
+    /// Some objects say that they have none by `null`.
+    metadata: Option<BTreeMap<String, String>>,
 }
 
 /// What a signed event is about: `None` if it is nothing to us. An account may have other users than this store.
@@ -37,16 +37,19 @@ pub(super) fn read(body: &[u8]) -> Result<Option<Notice>, NoticeError> {
     let event: Event = serde_json::from_slice(body).map_err(|error| NoticeError::Unreadable(error.to_string()))?;
     let Some(news) = news(&event.kind) else { return Ok(None) };
     let Object { id: reference, metadata } = event.data.object;
-    let payment = metadata.get(METADATA).and_then(|id| id.parse().ok());
+    let payment = metadata.unwrap_or_default().get(METADATA).and_then(|id| id.parse().ok());
     Ok(payment.map(|payment_id| Notice { event_id: event.id, payment_id, reference, news }))
 }
 
 /// See "Types of events", <https://docs.stripe.com/api/events/types>. A PaymentIntent that was created, asks the shopper or is
-/// under way is no news: we had that done, and there is nothing to read yet.
+/// under way is no news: we had that done, and there is nothing to read yet. The PaymentIntent of a Session does not bear our name,
+/// so that its events are nobody's: the Session's tell.
 fn news(kind: &str) -> Option<News> {
     match kind {
-        "payment_intent.amount_capturable_updated" | "payment_intent.succeeded" => Some(News::Money),
-        "payment_intent.payment_failed" | "payment_intent.canceled" => Some(News::Over),
+        "payment_intent.amount_capturable_updated" | "payment_intent.succeeded" | "checkout.session.completed" => {
+            Some(News::Money)
+        }
+        "payment_intent.payment_failed" | "payment_intent.canceled" | "checkout.session.expired" => Some(News::Over),
         _ => None,
     }
 }
@@ -78,6 +81,9 @@ mod tests {
         assert_eq!(notice, Notice { event_id, payment_id, reference: "pi_1".to_owned(), news: News::Money });
         let failed = told("payment_intent.payment_failed", &payment_id.to_string()).unwrap().unwrap();
         assert_eq!(failed.news, News::Over);
+        let session = |kind: &str| told(kind, &payment_id.to_string()).unwrap().unwrap().news;
+        assert_eq!(session("checkout.session.completed"), News::Money);
+        assert_eq!(session("checkout.session.expired"), News::Over);
     }
 
     #[test]

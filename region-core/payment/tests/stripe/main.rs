@@ -1,5 +1,6 @@
 //! The Stripe adapter against two fakes of Stripe, each good for what the other is not: `stripe-world` keeps idempotency keys,
-//! declines and refunds as Stripe documents them; `localstripe` asks shoppers and signs the events that it sends.
+//! declines and refunds as Stripe documents them; `localstripe` asks shoppers and signs the events that it sends. What neither
+//! has, Checkout, a simulator of our own plays (`checkout.rs`).
 //!
 //! `cargo xtask test` installs them and says where they are. Where one cannot be installed its tests are counted as skipped,
 //! which is why this program brings its own harness.
@@ -7,6 +8,7 @@
 
 mod adapter;
 mod asking;
+mod checkout;
 mod fake;
 mod late;
 mod shop;
@@ -43,6 +45,19 @@ impl Suite {
         Self { runtime: Arc::clone(runtime), fake: launcher.map(start) }
     }
 
+    /// A test that needs no fake but its own.
+    fn own<F: Future<Output = ()> + Send + 'static>(
+        &self,
+        name: &'static str,
+        test: impl FnOnce() -> F + Send + 'static,
+    ) -> Trial {
+        let runtime = Arc::clone(&self.runtime);
+        Trial::test(name, move || {
+            runtime.block_on(test());
+            Ok(())
+        })
+    }
+
     fn trial<F: Future<Output = ()> + Send + 'static>(
         &self,
         name: &'static str,
@@ -76,6 +91,7 @@ fn main() -> ExitCode {
         world.trial("a_declined_card_moves_nothing_and_says_why", adapter::a_declined_card),
         world.trial("an_unknown_way_to_pay_is_refused", adapter::an_unknown_way_to_pay),
         world.trial("a_voided_payment_cannot_be_captured", adapter::a_voided_payment),
+        world.trial("a_bank_is_told_where_its_page_leads_back_to", adapter::an_address_to_come_back_to),
         world.trial("yen_have_no_decimals", adapter::yen),
         world.trial("a_key_that_stripe_does_not_take_declines_nothing", adapter::a_key_that_is_not_taken),
         world.trial("every_answer_lost_once_is_one_charge", late::every_answer_lost_once),
@@ -83,6 +99,10 @@ fn main() -> ExitCode {
         world.trial("a_forged_an_old_and_a_strange_notice_change_nothing", late::notices_not_to_be_taken),
         asking.trial("a_shopper_who_answers_his_bank_has_paid", asking::a_shopper_who_answers),
         asking.trial("a_signed_event_has_a_payment_read", asking::a_signed_event),
+        world.own("whoever_pays_on_stripes_page_is_charged_once", checkout::whoever_pays_on_stripes_page),
+        world.own("a_page_ends_with_its_order", checkout::an_order_that_ends_first),
+        world.own("who_pays_as_his_order_ends_is_charged_nothing", checkout::a_shopper_who_pays_as_his_order_ends),
+        world.own("no_page_is_offered_that_cannot_lead_back", checkout::a_shop_without_an_address),
     ];
     libtest_mimic::run(&arguments, trials).exit_code()
 }

@@ -89,6 +89,11 @@ impl Drop for Shop {
 
 impl Shop {
     pub(crate) async fn open(stripe: Stripe, claims: bool) -> Self {
+        Self::open_at(stripe, claims, None).await
+    }
+
+    /// Of a shop whose pages are there.
+    pub(crate) async fn open_at(stripe: Stripe, claims: bool, pages: Option<&str>) -> Self {
         let shards = test_support::one_shard().await;
         let (wakes, entropy) = (Wakes::new(shards.all().map(region_core_store::Shard::id)), Entropy::system());
         let settings = Settings {
@@ -101,7 +106,7 @@ impl Shop {
             ..Settings::default()
         };
         let payments = Payments::new(shards.clone(), wakes.clone(), Arc::new(stripe), Clock::system(), entropy.clone());
-        let payments = payments.bounded_by(settings);
+        let payments = payments.bounded_by(settings).returning_to(pages.map(str::to_owned));
         let (changed, changes) = watch::channel(());
         let clerk = Clerk { claims, entropy: entropy.clone(), changed };
         let consumers: Vec<Arc<dyn Consumer>> = vec![Arc::new(payments.news()), Arc::new(clerk)];
