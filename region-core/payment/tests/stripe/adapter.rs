@@ -115,17 +115,6 @@ pub(crate) async fn a_voided_payment(fake: Arc<Fake>) {
     assert_eq!(world.charged().await, (0, 0));
 }
 
-/// The fake checks what it is sent against Stripe's own specification; a bank's page it does not have.
-pub(crate) async fn an_address_to_come_back_to(fake: Arc<Fake>) {
-    let world = fake.world().await;
-    let (stripe, card) = (world.stripe(), world.card("tok_visa").await);
-    let new = NewPayment { payment_id: payment_id(), amount: pounds(1250), payment_token: &card, return_url: None };
-    let created = stripe.create(new, "create").await.unwrap();
-    let back = Some("https://shop.example/orders/1?notice=back");
-    let ready = stripe.authorize_returning(&created.reference, back, "authorize").await.unwrap();
-    assert_eq!((ready.status, ready.next_action), (ProviderStatus::Authorized, None));
-}
-
 pub(crate) async fn yen(fake: Arc<Fake>) {
     let world = fake.world().await;
     let (stripe, card) = (world.stripe(), world.card("tok_visa").await);

@@ -91,7 +91,6 @@ fn main() -> ExitCode {
         world.trial("a_declined_card_moves_nothing_and_says_why", adapter::a_declined_card),
         world.trial("an_unknown_way_to_pay_is_refused", adapter::an_unknown_way_to_pay),
         world.trial("a_voided_payment_cannot_be_captured", adapter::a_voided_payment),
-        world.trial("a_bank_is_told_where_its_page_leads_back_to", adapter::an_address_to_come_back_to),
         world.trial("yen_have_no_decimals", adapter::yen),
         world.trial("a_key_that_stripe_does_not_take_declines_nothing", adapter::a_key_that_is_not_taken),
         world.trial("every_answer_lost_once_is_one_charge", late::every_answer_lost_once),
