@@ -9,8 +9,7 @@ use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
 use region_core_events::{Waiter, Wake};
 use region_core_store::{Shard, StoreError};
-use shared::api::account::MailPreferences;
-use shared::{EmailAddress, EventId};
+use shared::{EmailAddress, EventId, UserId};
 use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
@@ -18,7 +17,7 @@ use crate::letter::letter;
 use crate::mail::compose;
 use crate::rules::{self, Channel, Outcome, State};
 use crate::store::{self, Change, Leased};
-use crate::{OrderBook, Preferences, Settings, Shop, Smtp};
+use crate::{OrderBook, Preferences, PreferencesError, Settings, Shop, Smtp};
 
 /// How often it is measured what is due.
 const MEASURE: Duration = Duration::from_secs(10);
@@ -140,19 +139,19 @@ impl Post {
         if leased.attempts > settings.patience.most_attempts {
             return Outcome::Deferred("the last attempts ended without a result".to_owned());
         }
-        let address = leased.recipient.parse::<EmailAddress>().ok().filter(|_| leased.template.is_optional());
-        if let Some(address) = &address {
-            match self.preferences.of(address).await {
-                Ok(MailPreferences { parcels: true }) => {}
-                Ok(MailPreferences { parcels: false }) => return Outcome::Unwanted,
-                Err(error) => return Outcome::Deferred(format!("nobody knows whether it is wanted: {error}")),
-            }
-        }
         let order = match self.book.find(leased.order_id).await {
             Ok(Some(order)) => order,
             Ok(None) => return Outcome::Refused("there is no such order".to_owned()),
             Err(error) => return Outcome::Deferred(format!("the order was not read: {error}")),
         };
+        let address = leased.recipient.parse::<EmailAddress>().ok().filter(|_| leased.template.is_optional());
+        if let Some(address) = &address {
+            match self.wanted(order.user_id, address).await {
+                Ok(true) => {}
+                Ok(false) => return Outcome::Unwanted,
+                Err(error) => return Outcome::Deferred(format!("nobody knows whether it is wanted: {error}")),
+            }
+        }
         let mut letter = match letter(&self.shop, leased.template, &leased.payload, &order) {
             Ok(letter) => letter,
             Err(error) => return Outcome::Refused(format!("the event says too little: {error}")),
@@ -166,6 +165,11 @@ impl Post {
             }
             Err(error) => error.into(),
         }
+    }
+
+    /// Whether news of parcels is: both by whoever ordered and by whoever reads at the address.
+    async fn wanted(&self, user: UserId, address: &EmailAddress) -> Result<bool, PreferencesError> {
+        Ok(self.preferences.of_user(user).await?.parcels && self.preferences.of(address).await?.parcels)
     }
 }
 

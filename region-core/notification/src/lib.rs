@@ -14,7 +14,7 @@
 //! its own, even to an address that an earlier one came back from.
 //!
 //! What an order requires is always told; news of parcels can be done without (`preferences.rs`): by the mail's own link, signed
-//! and without a sign-in (RFC 8058), or by the account. What is not wanted any more when it is due is kept as such.
+//! and without a sign-in (RFC 8058), for its address, or by who ordered, for his orders. What is not wanted any more when it is due is kept as such.
 //!
 //! Deliberately absent: mails to shoppers that belong to no order; bounces that come back later as mail; other channels; signing
 //! mails (DKIM), which the mail server does.
@@ -51,7 +51,7 @@ use url::Url;
 pub use desk::{Copied, CopyError};
 pub use events::News;
 pub use link::{LinkKeys, ShortKey};
-pub use preferences::{AddressOf, Preferences, PreferencesError};
+pub use preferences::{Preferences, PreferencesError};
 pub use routes::{internal_router, preferences_router, router};
 pub use smtp::{Smtp, SmtpUrlError};
 

@@ -9,10 +9,10 @@ use region_core_web::{IdempotencyKeyHeader, Json, Path, SignedIn, StoreKeeper};
 use shared::api::account::MailPreferences;
 use shared::api::desk::NotificationList;
 use shared::idempotency::IDEMPOTENCY_REPLAYED;
-use shared::{EmailAddress, EventId, OrderId, Problem, UserId};
+use shared::{EventId, OrderId, Problem};
 
 use crate::Notifications;
-use crate::preferences::{self, AddressOf, Asked, Preferences};
+use crate::preferences::{self, Asked, Preferences};
 
 /// The service's routes.
 pub fn router(notifications: Notifications) -> Router {
@@ -43,13 +43,11 @@ async fn resend(
 }
 
 /// What readers of mails and members choose; there even where no mail is written.
-pub fn preferences_router(preferences: Preferences, address_of: AddressOf) -> Router {
-    let by_account = Router::new()
-        .route("/v1/account/mail-preferences", get(of_account).post(keep_of_account))
-        .with_state((preferences.clone(), address_of));
-    let by_link =
-        Router::new().route("/v1/mail-preferences/{token}", get(by_link).post(keep_by_link)).with_state(preferences);
-    by_account.merge(by_link)
+pub fn preferences_router(preferences: Preferences) -> Router {
+    Router::new()
+        .route("/v1/account/mail-preferences", get(of_user).post(keep_of_user))
+        .route("/v1/mail-preferences/{token}", get(by_link).post(keep_by_link))
+        .with_state(preferences)
 }
 
 /// For cores of every region.
@@ -80,25 +78,15 @@ async fn keep_by_link(
     Ok(Json(preferences.by_link(&token, Some(wanted)).await?))
 }
 
-async fn of_account(
-    State((preferences, address_of)): State<(Preferences, AddressOf)>,
-    caller: SignedIn,
-) -> Result<Json<MailPreferences>, Problem> {
-    let address = address(&address_of, caller.user_id()).await?;
-    Ok(Json(preferences.of(&address).await?))
+async fn of_user(State(preferences): State<Preferences>, caller: SignedIn) -> Result<Json<MailPreferences>, Problem> {
+    Ok(Json(preferences.of_user(caller.user_id()).await?))
 }
 
 /// Repeats are harmless.
-async fn keep_of_account(
-    State((preferences, address_of)): State<(Preferences, AddressOf)>,
+async fn keep_of_user(
+    State(preferences): State<Preferences>,
     caller: SignedIn,
     Json(wanted): Json<MailPreferences>,
 ) -> Result<Json<MailPreferences>, Problem> {
-    let address = address(&address_of, caller.user_id()).await?;
-    Ok(Json(preferences.keep(&address, wanted).await?))
-}
-
-/// Where the caller reads mail; guests have told nobody.
-async fn address(address_of: &AddressOf, caller: UserId) -> Result<EmailAddress, Problem> {
-    address_of(caller).await?.ok_or_else(|| Problem::not_found().detail("only accounts have an address"))
+    Ok(Json(preferences.keep_of_user(caller.user_id(), wanted).await?))
 }

@@ -7,12 +7,11 @@ use std::sync::Arc;
 use anyhow::Context;
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use region_core_account::Accounts;
-use region_core_notification::{AddressOf, LinkKeys, Notifications, OrderBook, Preferences, Shop, Smtp};
+use region_core_notification::{LinkKeys, Notifications, OrderBook, Preferences, Shop, Smtp};
 use region_core_order::Orders;
 use region_core_store::{Shards, StoreError};
 use shared::api::order::Order;
-use shared::{EmailAddress, OrderId, Problem, UserId};
+use shared::{EmailAddress, OrderId, UserId};
 use shared_clock::{Clock, Entropy};
 use sqlx::PgConnection;
 
@@ -84,13 +83,4 @@ impl Post {
 /// What the links in mails are signed with.
 pub(crate) fn link_keys(config: &Config) -> anyhow::Result<LinkKeys> {
     LinkKeys::new(config.mail.unsubscribe_keys.clone()).context("mail.unsubscribe_keys")
-}
-
-/// How preferences learn where a user reads mail.
-pub(crate) fn address_of(accounts: &Accounts) -> AddressOf {
-    let accounts = accounts.clone();
-    Arc::new(move |user| {
-        let accounts = accounts.clone();
-        async move { Ok(accounts.account(user).await.map_err(Problem::from)?.email) }.boxed()
-    })
 }

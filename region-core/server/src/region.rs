@@ -39,7 +39,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::{Bus, BusKind, Config, Payment, ProviderKind, ShardAddress};
-use crate::mail::{Post, address_of, link_keys};
+use crate::mail::{Post, link_keys};
 use crate::peers::LinkedPeers;
 use crate::prices::CatalogPrices;
 use crate::{directory, refresh, webhooks};
@@ -204,7 +204,7 @@ impl Region {
             .merge(region_core_order::router(self.orders.clone()))
             .merge(region_core_payment::router(self.payments.clone(), find_order(&self.orders)))
             .merge(self.notifications.clone().map(region_core_notification::router).unwrap_or_default())
-            .merge(region_core_notification::preferences_router(self.preferences.clone(), address_of(&self.accounts)))
+            .merge(region_core_notification::preferences_router(self.preferences.clone()))
             .merge(region_core_shipping::router(self.shipping.clone()))
             .merge(region_core_webhook::router(self.webhooks.clone()))
     }

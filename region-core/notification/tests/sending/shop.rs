@@ -135,11 +135,21 @@ impl Shop {
 
     /// An order whose shopper can be reached at `email`, if at all.
     pub(crate) fn order(&self, email: Option<&str>) -> OrderId {
+        self.order_by(1, email)
+    }
+
+    /// Who orders, by number.
+    pub(crate) fn shopper(number: u16) -> UserId {
+        UserId::mint(MS, Slot::new(9).unwrap(), number).unwrap()
+    }
+
+    /// The same by another shopper.
+    pub(crate) fn order_by(&self, shopper: u16, email: Option<&str>) -> OrderId {
         let slot = Slot::new(9).unwrap();
         let total = Money::new(1250, Currency::GBP).unwrap();
         let order = Order {
             order_id: OrderId::mint(MS, slot, self.entropy.bytes()),
-            user_id: UserId::mint(MS, slot, 1).unwrap(),
+            user_id: Self::shopper(shopper),
             status: OrderStatus::Confirmed,
             cancel_reason: None,
             payment: PaymentStatus::Captured,
