@@ -1,60 +1,15 @@
-//! HTTP to receivers, who are strangers: every address is judged before it is connected to, answers are read to their
-//! beginning alone, no redirects, no proxy, no connection kept.
+//! HTTP to receivers.
 
-use std::error::Error;
-use std::io;
-use std::net::SocketAddr;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
-use futures::FutureExt as _;
-use futures::future::BoxFuture;
 use http::header::{CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
 use http::{HeaderName, Request};
-use http_body_util::{BodyExt as _, Full};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::client::legacy::connect::dns::Name;
-use hyper_util::rt::TokioExecutor;
+use region_core_outbound::Outbound;
+use region_core_outbound::target::Guard;
 use shared_clock::Clock;
-use tokio::time::Instant;
-use tower_service::Service;
 
 use crate::rules::{Answer, Outcome, retry_after};
 use crate::signature;
-use crate::target::Guard;
-
-/// How much of an answer is read.
-const ANSWER_BYTES: usize = 1024;
-
-/// Resolves a name and leaves only what may be connected to: nobody resolves it a second time, when it might lead elsewhere.
-#[derive(Clone, Copy)]
-struct Resolver(Guard);
-
-impl Service<Name> for Resolver {
-    type Response = std::vec::IntoIter<SocketAddr>;
-    type Error = io::Error;
-    type Future = BoxFuture<'static, io::Result<Self::Response>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, name: Name) -> Self::Future {
-        let guard = self.0;
-        async move {
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            let allowed: Vec<_> = found.filter(|address| guard.allows(address.ip())).collect();
-            if allowed.is_empty() {
-                return Err(io::Error::other("the name does not lead to the public Internet"));
-            }
-            Ok(allowed.into_iter())
-        }
-        .boxed()
-    }
-}
 
 /// One attempt's request.
 #[derive(Debug)]
@@ -69,8 +24,7 @@ pub(crate) struct Post {
 /// A client for all receivers. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Http {
-    client: Client<HttpsConnector<HttpConnector<Resolver>>, Full<Bytes>>,
-    guard: Guard,
+    outbound: Outbound,
     clock: Clock,
 }
 
@@ -78,46 +32,19 @@ impl Http {
     /// # Errors
     /// If TLS cannot be set up.
     pub(crate) fn new(guard: Guard, clock: Clock) -> Result<Self, rustls::Error> {
-        let mut tcp = HttpConnector::new_with_resolver(Resolver(guard));
-        tcp.set_nodelay(true);
-        tcp.enforce_http(false);
-        let connector = HttpsConnectorBuilder::new()
-            .with_provider_and_webpki_roots(rustls::crypto::ring::default_provider())?
-            .https_or_http()
-            .enable_http1()
-            .wrap_connector(tcp);
-        // A connection that was kept would lead where its name led then.
-        let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector);
-        Ok(Self { client, guard, clock })
+        Ok(Self { outbound: Outbound::new(guard)?, clock })
     }
 
     /// Posts it, and is done with it `within` that time whatever the receiver does.
     pub(crate) async fn send(&self, post: Post, within: Duration) -> Outcome {
-        // Once more: the URL was taken when more was allowed, and a written address is never resolved.
-        if let Err(bad) = self.guard.target(&post.url) {
-            return Outcome::Lost(format!("the URL is not posted to: {bad}"));
-        }
-        let until = Instant::now() + within;
         let request = match request(post) {
             Ok(request) => request,
             Err(error) => return Outcome::Lost(format!("no request: {error}")),
         };
-        let (head, mut body) = match tokio::time::timeout_at(until, self.client.request(request)).await {
-            Err(_) => return Outcome::Lost(format!("no answer within {} s", within.as_secs_f64())),
-            Ok(Err(error)) => return Outcome::Lost(chain(&error)),
-            Ok(Ok(answer)) => answer.into_parts(),
+        let (head, beginning) = match self.outbound.send(request, within).await {
+            Ok(answer) => answer.into_parts(),
+            Err(why) => return Outcome::Lost(why.to_string()),
         };
-        let mut beginning = Vec::new();
-        // What it says beside its status is for people: whatever ends it early, the status stands.
-        let reading = async {
-            while beginning.len() < ANSWER_BYTES
-                && let Some(Ok(frame)) = body.frame().await
-            {
-                let data = frame.data_ref().map_or(&[][..], |data| &data[..]);
-                beginning.extend_from_slice(&data[..data.len().min(ANSWER_BYTES - beginning.len())]);
-            }
-        };
-        let _cut_short = tokio::time::timeout_at(until, reading).await;
         let wished = head.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
         Outcome::Answered(Answer {
             status: head.status.as_u16(),
@@ -127,35 +54,12 @@ impl Http {
     }
 }
 
-fn request(post: Post) -> http::Result<Request<Full<Bytes>>> {
+fn request(post: Post) -> http::Result<Request<Vec<u8>>> {
     Request::post(post.url)
         .header(CONTENT_TYPE, "application/json")
         .header(USER_AGENT, "Meridian-Webhooks/1")
         .header(HeaderName::from_static(signature::ID), post.id)
         .header(HeaderName::from_static(signature::TIMESTAMP), post.unix_seconds)
         .header(HeaderName::from_static(signature::SIGNATURE), post.signature)
-        .body(Full::new(post.body.into()))
-}
-
-/// The chain in one line.
-fn chain(error: &(dyn Error + 'static)) -> String {
-    let chain = std::iter::successors(Some(error), |error: &&(dyn Error + 'static)| (*error).source());
-    chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    async fn resolved(guard: Guard) -> io::Result<Vec<SocketAddr>> {
-        Ok(Resolver(guard).call("localhost".parse().unwrap()).await?.collect())
-    }
-
-    #[tokio::test]
-    async fn a_name_that_leads_to_this_machine_leads_nowhere_unless_a_developer_says_so() {
-        let refused = resolved(Guard { loopback: false }).await.unwrap_err();
-        assert!(refused.to_string().contains("does not lead to the public Internet"), "{refused}");
-        let allowed = resolved(Guard { loopback: true }).await.unwrap();
-        assert!(!allowed.is_empty() && allowed.iter().all(|address| address.ip().is_loopback()), "{allowed:?}");
-    }
+        .body(post.body)
 }

@@ -19,7 +19,6 @@ pub mod rules;
 mod service;
 pub mod signature;
 mod store;
-pub mod target;
 
 use std::collections::HashMap;
 use std::sync::Arc;

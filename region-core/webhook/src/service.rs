@@ -11,6 +11,7 @@ use region_core_control::webhooks::{
     list_endpoints, make_endpoint, rotate_secret,
 };
 use region_core_events::Wakes;
+use region_core_outbound::target::Guard;
 use region_core_store::{Shard, Shards, StoreError};
 use region_core_web::Peers;
 use secrecy::ExposeSecret as _;
@@ -29,7 +30,6 @@ use tokio_util::sync::CancellationToken;
 use crate::client::Http;
 use crate::driver::{Driver, Office};
 use crate::store::{self, New, Span};
-use crate::target::Guard;
 use crate::{DisabledFn, Endpoints, News, OrderBook, Settings, WebhookError, rules, signature};
 
 /// Where cores of other regions are asked for theirs.

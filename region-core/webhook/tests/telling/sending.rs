@@ -5,8 +5,8 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use region_core_events::contract::{OrderConfirmed, OrderShipped, ShipmentSent};
+use region_core_outbound::target::Guard;
 use region_core_webhook::signature::sign;
-use region_core_webhook::target::Guard;
 use secrecy::SecretSlice;
 use shared::ShipmentId;
 use shared::api::webhook::{

@@ -1,0 +1,148 @@
+//! HTTP to strangers, named by whoever wants to be told: every address is judged before it is connected to, answers are read
+//! to their beginning alone, no redirects, no proxy, no connection kept.
+//!
+//! Deliberately absent: retries, and what an answer means; services know that.
+
+pub mod target;
+
+use std::error::Error;
+use std::io;
+use std::net::SocketAddr;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use http::{Request, Response};
+use http_body_util::{BodyExt as _, Full};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::dns::Name;
+use hyper_util::rt::TokioExecutor;
+use tokio::time::Instant;
+use tower_service::Service;
+
+use crate::target::Guard;
+
+/// How much of an answer is read.
+const ANSWER_BYTES: usize = 1024;
+
+/// Resolves a name and leaves only what may be connected to: nobody resolves it a second time, when it might lead elsewhere.
+#[derive(Clone, Copy)]
+struct Resolver(Guard);
+
+impl Service<Name> for Resolver {
+    type Response = std::vec::IntoIter<SocketAddr>;
+    type Error = io::Error;
+    type Future = BoxFuture<'static, io::Result<Self::Response>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
+        let guard = self.0;
+        async move {
+            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
+            let allowed: Vec<_> = found.filter(|address| guard.allows(address.ip())).collect();
+            if allowed.is_empty() {
+                return Err(io::Error::other("the name does not lead to the public Internet"));
+            }
+            Ok(allowed.into_iter())
+        }
+        .boxed()
+    }
+}
+
+/// There was no answer; why, for an operator.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct NoAnswer(pub String);
+
+/// A client for all of them. Cheap to clone.
+#[derive(Clone)]
+pub struct Outbound {
+    client: Client<HttpsConnector<HttpConnector<Resolver>>, Full<Bytes>>,
+    guard: Guard,
+}
+
+impl std::fmt::Debug for Outbound {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Outbound").field("guard", &self.guard).finish_non_exhaustive()
+    }
+}
+
+impl Outbound {
+    /// One that reaches what `guard` allows.
+    ///
+    /// # Errors
+    /// If TLS cannot be set up.
+    pub fn new(guard: Guard) -> Result<Self, rustls::Error> {
+        let mut tcp = HttpConnector::new_with_resolver(Resolver(guard));
+        tcp.set_nodelay(true);
+        tcp.enforce_http(false);
+        let connector = HttpsConnectorBuilder::new()
+            .with_provider_and_webpki_roots(rustls::crypto::ring::default_provider())?
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(tcp);
+        // A connection that was kept would lead where its name led then.
+        let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector);
+        Ok(Self { client, guard })
+    }
+
+    /// Sends it and returns the answer with its first kibibyte; it is done `within` that time whatever the receiver does.
+    ///
+    /// # Errors
+    /// [`NoAnswer`], if it may not be sent there too.
+    pub async fn send(&self, request: Request<Vec<u8>>, within: Duration) -> Result<Response<Vec<u8>>, NoAnswer> {
+        // Once more: the URL was taken when more was allowed, and a written address is never resolved.
+        if let Err(bad) = self.guard.target(&request.uri().to_string()) {
+            return Err(NoAnswer(format!("the URL is not posted to: {bad}")));
+        }
+        let until = Instant::now() + within;
+        let request = request.map(|body| Full::new(body.into()));
+        let (head, mut body) = match tokio::time::timeout_at(until, self.client.request(request)).await {
+            Err(_) => return Err(NoAnswer(format!("no answer within {} s", within.as_secs_f64()))),
+            Ok(Err(error)) => return Err(NoAnswer(chain(&error))),
+            Ok(Ok(answer)) => answer.into_parts(),
+        };
+        let mut beginning = Vec::new();
+        // What it says beside its status is for people: whatever ends it early, the status stands.
+        let reading = async {
+            while beginning.len() < ANSWER_BYTES
+                && let Some(Ok(frame)) = body.frame().await
+            {
+                let data = frame.data_ref().map_or(&[][..], |data| &data[..]);
+                beginning.extend_from_slice(&data[..data.len().min(ANSWER_BYTES - beginning.len())]);
+            }
+        };
+        let _cut_short = tokio::time::timeout_at(until, reading).await;
+        Ok(Response::from_parts(head, beginning))
+    }
+}
+
+/// The chain in one line.
+fn chain(error: &(dyn Error + 'static)) -> String {
+    let chain = std::iter::successors(Some(error), |error: &&(dyn Error + 'static)| (*error).source());
+    chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn resolved(guard: Guard) -> io::Result<Vec<SocketAddr>> {
+        Ok(Resolver(guard).call("localhost".parse().unwrap()).await?.collect())
+    }
+
+    #[tokio::test]
+    async fn a_name_that_leads_to_this_machine_leads_nowhere_unless_a_developer_says_so() {
+        let refused = resolved(Guard { loopback: false }).await.unwrap_err();
+        assert!(refused.to_string().contains("does not lead to the public Internet"), "{refused}");
+        let allowed = resolved(Guard { loopback: true }).await.unwrap();
+        assert!(!allowed.is_empty() && allowed.iter().all(|address| address.ip().is_loopback()), "{allowed:?}");
+    }
+}
