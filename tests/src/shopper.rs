@@ -135,6 +135,7 @@ impl Shopper {
             expected_total: quote.total,
             cart_version: None,
             email: None,
+            phone: None,
             user_id: None,
         }
     }

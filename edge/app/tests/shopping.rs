@@ -53,6 +53,20 @@ fn badge() -> scraper::Selector {
 }
 
 #[tokio::test]
+async fn whoever_wants_to_be_texted_names_a_number_and_sees_it_with_the_order() {
+    let (_platform, router) = shop();
+    let mut browser = Browser::new(&router);
+    add(&mut browser, "MUG", "1").await;
+    let (_, refused) = check_out(&mut browser, &[("text_me", "yes"), ("phone", "07700 900123")]).await;
+    assert_eq!(refused.status, 422);
+    assert!(refused.body.contains("Enter a number with its country&#39;s code"), "{}", refused.body);
+    let form = with(refused.form("/checkout"), &[("phone", "+44 7700 900123")]);
+    assert!(form.contains(&("text_me".to_owned(), "yes".to_owned())), "the box stays ticked");
+    let placed = browser.post("/checkout", &form).await;
+    assert!(browser.get(placed.location()).await.body.contains("<dt>Texts go to</dt><dd>+447700900123</dd>"));
+}
+
+#[tokio::test]
 async fn looking_around_makes_nobody_a_guest() {
     let (platform, router) = shop();
     let mut browser = Browser::new(&router);

@@ -6,7 +6,7 @@ use axum::http::{HeaderName, StatusCode};
 use axum::response::{AppendHeaders, IntoResponse};
 use axum::routing::{get, post};
 use region_core_web::{IdempotencyKeyHeader, Json, Path, SignedIn, StoreKeeper};
-use shared::api::account::MailPreferences;
+use shared::api::account::{Channels, MailPreferences};
 use shared::api::desk::NotificationList;
 use shared::idempotency::IDEMPOTENCY_REPLAYED;
 use shared::{EventId, OrderId, Problem};
@@ -48,6 +48,11 @@ pub fn preferences_router(preferences: Preferences) -> Router {
         .route("/v1/account/mail-preferences", get(of_user).post(keep_of_user))
         .route("/v1/mail-preferences/{token}", get(by_link).post(keep_by_link))
         .with_state(preferences)
+}
+
+/// What anybody may know of the ways to tell; there even where nobody is told.
+pub fn channels_router(channels: Channels) -> Router {
+    Router::new().route("/v1/channels", get(async move || Json(channels.clone())))
 }
 
 /// For cores of every region.

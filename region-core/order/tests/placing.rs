@@ -182,6 +182,7 @@ fn wanting(items: &[(&str, i64)], total: i64) -> PlaceOrder {
         expected_total: Money::new(total, Currency::GBP).unwrap(),
         cart_version: None,
         email: None,
+        phone: None,
         user_id: None,
     }
 }

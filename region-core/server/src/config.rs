@@ -41,6 +41,8 @@ pub(crate) struct Config {
     pub(crate) bus: Bus,
     #[serde(default)]
     pub(crate) mail: Mail,
+    /// Without it nobody is texted.
+    pub(crate) sms: Option<Sms>,
     #[serde(default)]
     pub(crate) store: Store,
     /// Cores of the other regions, `host:port`.
@@ -269,6 +271,24 @@ pub(crate) struct Mail {
     pub(crate) ca: Option<PathBuf>,
 }
 
+/// How shoppers are texted who asked for it, beside mail: an account at Twilio, or at who speaks as Twilio does.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Sms {
+    /// Where its API is: https on the public Internet, or this machine.
+    #[serde(default = "twilio")]
+    pub(crate) url: String,
+    /// Names the account.
+    pub(crate) account_sid: String,
+    pub(crate) auth_token: SecretString,
+    /// Who texts: one of its numbers, such as `+15017122661`, or a name that it may send as.
+    pub(crate) from: String,
+}
+
+fn twilio() -> String {
+    "https://api.twilio.com".to_owned()
+}
+
 /// The shop, as shoppers know it.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -461,6 +481,15 @@ mod tests {
         assert!(config.mail.unsubscribe_keys.is_empty());
         assert!(config.mail.url.is_some() && config.mail.ca.unwrap().is_absolute());
         assert_eq!((config.store.name.as_str(), config.mail.from.as_str()), ("Meridian", "orders@shop.example"));
+    }
+
+    #[test]
+    fn shoppers_are_texted_if_there_is_an_account_and_its_secret_does_not_show() {
+        assert!(read(GOOD).unwrap().sms.is_none());
+        let sms = "[sms]\naccount_sid = \"AC1\"\nauth_token = \"swordfish\"\nfrom = \"Meridian\"";
+        let config = read(&format!("{GOOD}\n{sms}")).unwrap();
+        assert_eq!(config.sms.as_ref().unwrap().url, "https://api.twilio.com");
+        assert!(!format!("{config:?}").contains("swordfish"));
     }
 
     #[test]

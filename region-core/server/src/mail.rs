@@ -1,17 +1,18 @@
-//! Who is written to about orders, and how: what connects notification with the orders that it tells of.
+//! Who is told about orders, and how: what connects notification with the orders that it tells of.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use region_core_notification::{LinkKeys, Notifications, OrderBook, Preferences, Shop, Smtp};
+use region_core_notification::{LinkKeys, Notifications, OrderBook, Preferences, Shop, Sms, SmsAccount, Smtp, Ways};
 use region_core_order::Orders;
+use region_core_outbound::target::Guard;
 use region_core_store::{Shards, StoreError};
 use shared::api::order::Order;
-use shared::{EmailAddress, OrderId, UserId};
+use shared::{EmailAddress, OrderId, PhoneNumber, UserId};
 use shared_clock::{Clock, Entropy};
 use sqlx::PgConnection;
 
@@ -29,6 +30,14 @@ impl OrderBook for Book {
         Orders::addresses(conn, orders).boxed()
     }
 
+    fn phones<'a>(
+        &'a self,
+        conn: &'a mut PgConnection,
+        orders: &'a [OrderId],
+    ) -> BoxFuture<'a, Result<HashMap<OrderId, PhoneNumber>, StoreError>> {
+        Orders::phones(conn, orders).boxed()
+    }
+
     fn find(&self, order: OrderId) -> BoxFuture<'_, Result<Option<Order>, StoreError>> {
         self.0.find_any(order).boxed()
     }
@@ -44,10 +53,10 @@ impl OrderBook for Book {
     }
 }
 
-/// Who writes, and through which mail server.
+/// Who writes, and by which ways.
 pub(crate) struct Post {
     shop: Shop,
-    smtp: Smtp,
+    ways: Ways,
 }
 
 impl Post {
@@ -55,6 +64,7 @@ impl Post {
     pub(crate) fn read(config: &Config) -> anyhow::Result<Option<Self>> {
         let (mail, store) = (&config.mail, &config.store);
         let Some(url) = &mail.url else {
+            ensure!(config.sms.is_none(), "sms: texts go beside mail; mail.url is missing");
             tracing::info!("without mail.url no mail is written about orders");
             return Ok(None);
         };
@@ -63,7 +73,7 @@ impl Post {
             |file: &PathBuf| std::fs::read(file).with_context(|| format!("mail.ca: {} cannot be read", file.display()));
         let authority = mail.ca.as_ref().map(read).transpose()?;
         let smtp = Smtp::new(url, shop.domain(), authority.as_deref()).context("mail.url")?;
-        Ok(Some(Self { shop, smtp }))
+        Ok(Some(Self { shop, ways: Ways { mail: smtp, sms: sms(config)? } }))
     }
 
     /// What tells of these orders.
@@ -76,8 +86,24 @@ impl Post {
         entropy: &Entropy,
     ) -> Notifications {
         let (book, preferences) = (Arc::new(Book(orders.clone())), preferences.clone());
-        Notifications::new(shards.clone(), book, self.shop, self.smtp, preferences, clock.clone(), entropy.clone())
+        Notifications::new(shards.clone(), book, self.shop, self.ways, preferences, clock.clone(), entropy.clone())
     }
+}
+
+/// Who sends texts, if anybody is configured. Its own words name the key that is wrong.
+fn sms(config: &Config) -> anyhow::Result<Option<Sms>> {
+    let Some(sms) = &config.sms else {
+        tracing::info!("without [sms] nobody is texted");
+        return Ok(None);
+    };
+    let account = SmsAccount {
+        url: sms.url.clone(),
+        account_sid: sms.account_sid.clone(),
+        auth_token: sms.auth_token.clone(),
+        from: sms.from.clone(),
+    };
+    // An API on this machine is a developer's own, or a gateway of the shop's.
+    Ok(Some(Sms::new(&account, Guard { loopback: true })?))
 }
 
 /// What the links in mails are signed with.

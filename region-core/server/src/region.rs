@@ -16,7 +16,7 @@ use region_core_events::{Consumer, Runner, Settings, Wakes};
 use region_core_inventory::levels::{self, StockLevels};
 use region_core_inventory::transfer::desk::ChangedFn;
 use region_core_inventory::{Borrowing, Ledger, balance};
-use region_core_notification::{Notifications, Preferences};
+use region_core_notification::{Notifications, Preferences, channels_router};
 use region_core_order::{Orders, PaymentNews, PriceList};
 use region_core_outbound::target::Guard;
 use region_core_payment::risk::Judge;
@@ -205,6 +205,7 @@ impl Region {
             .merge(region_core_payment::router(self.payments.clone(), find_order(&self.orders)))
             .merge(self.notifications.clone().map(region_core_notification::router).unwrap_or_default())
             .merge(region_core_notification::preferences_router(self.preferences.clone()))
+            .merge(channels_router(self.notifications.as_ref().map(Notifications::channels).unwrap_or_default()))
             .merge(region_core_shipping::router(self.shipping.clone()))
             .merge(region_core_webhook::router(self.webhooks.clone()))
     }

@@ -105,6 +105,14 @@ pub struct MailPreferences {
     pub parcels: bool,
 }
 
+/// How shoppers can be told beside mail: `GET /v1/channels`.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Channels {
+    /// Whether by text, at the number that an order names.
+    pub texts: bool,
+}
+
 impl Default for MailPreferences {
     fn default() -> Self {
         Self { parcels: true }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use crate::{EmailAddress, Money, OrderId, Quantity, ReturnId, ShipmentId, Sku, UserId};
+use crate::{EmailAddress, Money, OrderId, PhoneNumber, Quantity, ReturnId, ShipmentId, Sku, UserId};
 
 /// One SKU that is wanted.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -93,6 +93,9 @@ pub struct PlaceOrder {
     /// Where to write to about this order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub email: Option<EmailAddress>,
+    /// Where to text when its parcels leave and arrive: giving it asks for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phone: Option<PhoneNumber>,
     /// If sent, must be the caller.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_id: Option<UserId>,
@@ -191,6 +194,9 @@ pub struct Order {
     pub shipping_address: Address,
     /// Where to write to about it.
     pub email: Option<EmailAddress>,
+    /// Where to text when its parcels leave and arrive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phone: Option<PhoneNumber>,
     /// Its parcels, in the order in which they left.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub shipments: Vec<Shipment>,

@@ -75,6 +75,7 @@ pub(crate) fn order_of(sku: &Sku, costs: Money, address: &Address) -> anyhow::Re
         expected_total: costs,
         cart_version: None,
         email: None,
+        phone: None,
         user_id: None,
     })
 }

@@ -38,6 +38,7 @@ const ROUTES: &[(&str, &str, For)] = &[
     ("GET", "/v1/stock/changes", For::Anybody(404)),
     ("GET", "/v1/keys", For::Anybody(200)),
     ("GET", "/v1/slot-map", For::Anybody(200)),
+    ("GET", "/v1/channels", For::Anybody(200)),
     ("POST", "/v1/guests", For::Anybody(201)),
     ("POST", "/v1/accounts", For::Anybody(422)),
     ("POST", "/v1/sessions", For::Anybody(422)),

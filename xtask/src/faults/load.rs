@@ -110,6 +110,7 @@ fn body(wish: &Wish) -> PlaceOrder {
         expected_total: wish.total,
         cart_version: None,
         email: None,
+        phone: None,
         user_id: None,
     }
 }

@@ -10,11 +10,13 @@ use askama::Template;
 use axum::Extension;
 use axum::extract::{Form, State};
 use axum::response::{IntoResponse, Redirect, Response};
+use futures_util::future::join;
 use http::StatusCode;
 use serde::Deserialize;
+use shared::api::account::Channels;
 use shared::api::cart::Cart;
 use shared::api::order::{Address, Order, OrderItem, PlaceOrder, Quote, QuoteRequest};
-use shared::{Currency, EmailAddress, IdempotencyKey, Money, Problem, ProblemKind, Quantity};
+use shared::{Currency, EmailAddress, IdempotencyKey, Money, PhoneNumber, Problem, ProblemKind, Quantity};
 
 use super::country::{self, COUNTRIES};
 use super::{Shell, answer, cart};
@@ -38,6 +40,11 @@ pub(crate) struct CheckoutForm {
     currency: String,
     #[serde(default)]
     email: String,
+    #[serde(default)]
+    phone: String,
+    /// `yes` if the shopper wants to be texted.
+    #[serde(default)]
+    text_me: String,
     #[serde(default)]
     name: String,
     #[serde(default)]
@@ -66,6 +73,8 @@ struct CheckoutPage {
     quote: Option<Quote>,
     problem: Option<Trouble>,
     guest: bool,
+    /// Whether shoppers can be texted.
+    texts: bool,
     countries: &'static [(&'static str, &'static str)],
     ways: &'static [Way],
 }
@@ -207,8 +216,19 @@ impl CheckoutForm {
                 .map_err(|_| errors.push(("email", "Enter an e-mail address like name@example.org")))
                 .ok(),
         };
+        // Who does not want to be texted has no number kept.
+        let phone = match self.phone.trim() {
+            text if self.text_me == "yes" => text
+                .parse::<PhoneNumber>()
+                .map_err(|_| errors.push(("phone", "Enter a number with its country's code, like +44 7700 900123")))
+                .ok(),
+            _ => None,
+        };
         if !WAYS.iter().any(|way| way.token == self.payment) {
             errors.push(("tok_success", "Choose how the pretend bank shall answer"));
+        }
+        if phone.as_ref().is_some_and(|phone| shared::text::holds_card_number(phone.as_str())) {
+            errors.push(("phone", "This looks like a card number; leave it out"));
         }
         let typed = [&self.name, &self.line1, &self.line2, &self.city, &self.region, &self.postal_code];
         if typed.into_iter().any(|text| shared::text::holds_card_number(text)) {
@@ -228,6 +248,7 @@ impl CheckoutForm {
             expected_total,
             cart_version: Some(version),
             email,
+            phone,
             user_id: None,
         })
     }
@@ -299,10 +320,14 @@ async fn page<P: Platform>(
     quote: Option<Quote>,
     problem: Option<Trouble>,
 ) -> Result<Response, Problem> {
-    let shell = Shell::personal(app, visit, "Checkout").await;
+    let channels = Call::get("/v1/channels");
+    let (shell, channels) =
+        join(Shell::personal(app, visit, "Checkout"), channels.json::<Channels>(&app.platform, visit.client)).await;
+    // The page is worth showing without.
+    let texts = channels.is_ok_and(|channels| channels.texts);
     let guest = visit.member().is_none();
     let failed = problem.is_some();
-    let page = CheckoutPage { shell, form, quote, problem, guest, countries: COUNTRIES, ways: WAYS };
+    let page = CheckoutPage { shell, form, quote, problem, guest, texts, countries: COUNTRIES, ways: WAYS };
     let mut response = answer(&page)?;
     if failed {
         *response.status_mut() = StatusCode::UNPROCESSABLE_ENTITY;
@@ -455,7 +480,7 @@ fn short_items(problem: &Problem, quote: Option<&Quote>) -> String {
 
 fn invalid(problem: &Problem) -> Trouble {
     let field = problem.members.get("field").and_then(|field| field.as_str()).unwrap_or_default();
-    let known = ["email", "name", "line1", "line2", "city", "region", "postal_code", "country"];
+    let known = ["email", "phone", "name", "line1", "line2", "city", "region", "postal_code", "country"];
     let id = known.into_iter().find(|id| field.rsplit('.').next() == Some(id));
     let fields = id.map(|id| (id, "Please check this field")).into_iter().collect();
     Trouble {
@@ -518,6 +543,22 @@ mod tests {
         };
         let named: Vec<_> = form.order().unwrap_err().into_iter().map(|(field, _)| field).collect();
         assert_eq!(named, ["name", "city", "country", "email", "tok_success"]);
+    }
+
+    #[test]
+    fn a_number_is_sent_only_by_who_wants_to_be_texted_and_must_be_one_then() {
+        let form = |text_me: &str, phone: &str| CheckoutForm {
+            items: "MUG:1".into(),
+            text_me: text_me.into(),
+            phone: phone.into(),
+            ..filled()
+        };
+        let sent = |form: CheckoutForm| form.order().map(|order| order.phone.map(String::from));
+        assert_eq!(sent(form("", "+44 7700 900123")), Ok(None));
+        assert_eq!(sent(form("yes", "+44 7700 900123")), Ok(Some("+447700900123".to_owned())));
+        for bad in ["", "07700 900123", "+378282246310005"] {
+            assert_eq!(sent(form("yes", bad)).unwrap_err()[0].0, "phone", "{bad}");
+        }
     }
 
     #[test]

@@ -18,7 +18,7 @@ use futures_util::{Stream, StreamExt};
 use http::{Request, Response, StatusCode};
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use serde_json::{Value, json};
-use shared::api::account::{Account, MailPreferences, RefreshToken, SignIn, SignUp, Tokens};
+use shared::api::account::{Account, Channels, MailPreferences, RefreshToken, SignIn, SignUp, Tokens};
 use shared::api::cart::{Cart, CartChange, CartLine, CartOperation};
 use shared::api::catalog::{
     Category, CategoryFacet, CategoryList, CategoryRef, PriceFacet, Product, ProductSummary, SearchOrder, SearchQuery,
@@ -422,6 +422,7 @@ impl Core {
                 }
                 ok(&MailPreferences { parcels: self.parcels })
             }
+            ("GET", ["channels"]) => ok(&Channels { texts: true }),
             ("GET" | "POST", ["mail-preferences", token]) => {
                 if *token != "good-token" {
                     return Err(Problem::not_found());
@@ -1031,6 +1032,7 @@ impl Core {
             total: quote.total,
             shipping_address: asked.shipping_address,
             email: asked.email,
+            phone: asked.phone,
             shipments: Vec::new(),
             returns: Vec::new(),
             version: 1,

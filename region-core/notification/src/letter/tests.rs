@@ -45,6 +45,7 @@ fn order(status: OrderStatus, payment: PaymentStatus) -> Order {
             country: "GB".to_owned(),
         },
         email: Some("ada@example.org".parse().unwrap()),
+        phone: None,
         shipments: Vec::new(),
         returns: Vec::new(),
         version: 3,

@@ -3,7 +3,9 @@
 
 mod again;
 mod preferring;
+mod receiver;
 mod secure;
 mod server;
 mod shop;
 mod telling;
+mod texting;

@@ -12,14 +12,14 @@ use region_core_events::contract::{
 use region_core_events::{AfterCommit, Consumer, Event, HandleError, NewEvent, Runner, Wakes, append};
 use region_core_notification::rules::Patience;
 use region_core_notification::{
-    Copied, CopyError, LinkKeys, Notifications, OrderBook, Preferences, Settings, Shop as Identity, Smtp,
+    Copied, CopyError, LinkKeys, Notifications, OrderBook, Preferences, Settings, Shop as Identity, Sms, Smtp, Ways,
 };
 use region_core_store::{Shard, Shards, StoreError, test_support};
 use region_core_web::Peers;
 use secrecy::SecretString;
 use shared::api::order::{Address, Order, OrderStatus, PaymentStatus};
 use shared::id::Slot;
-use shared::{Currency, EmailAddress, EventId, Money, OrderId, PaymentId, ShardId, ShipmentId, UserId};
+use shared::{Currency, EmailAddress, EventId, Money, OrderId, PaymentId, PhoneNumber, ShardId, ShipmentId, UserId};
 use shared_clock::{Clock, Entropy};
 use sqlx::PgConnection;
 use tokio_util::sync::CancellationToken;
@@ -41,6 +41,16 @@ impl OrderBook for Orders {
         let known = self.0.lock().unwrap();
         let address = |order: &OrderId| Some((*order, known.get(order)?.email.clone()?));
         std::future::ready(Ok(orders.iter().filter_map(address).collect())).boxed()
+    }
+
+    fn phones<'a>(
+        &'a self,
+        _: &'a mut PgConnection,
+        orders: &'a [OrderId],
+    ) -> BoxFuture<'a, Result<HashMap<OrderId, PhoneNumber>, StoreError>> {
+        let known = self.0.lock().unwrap();
+        let phone = |order: &OrderId| Some((*order, known.get(order)?.phone.clone()?));
+        std::future::ready(Ok(orders.iter().filter_map(phone).collect())).boxed()
     }
 
     fn find(&self, order: OrderId) -> BoxFuture<'_, Result<Option<Order>, StoreError>> {
@@ -101,12 +111,21 @@ impl Shop {
 
     /// The same over these shards, with that way to other regions.
     pub(crate) async fn over(shards: Shards, peers: Peers, url: &str, authority: Option<&[u8]>) -> Self {
+        Self::telling_by(shards, peers, url, authority, None).await
+    }
+
+    /// One that texts as well.
+    pub(crate) async fn texting(url: &str, sms: Sms) -> Self {
+        Self::telling_by(test_support::one_shard().await, Peers::none(), url, None, Some(sms)).await
+    }
+
+    async fn telling_by(shards: Shards, peers: Peers, url: &str, authority: Option<&[u8]>, sms: Option<Sms>) -> Self {
         let notes = "CREATE TABLE notes (order_id uuid NOT NULL, actor bigint NOT NULL, what text NOT NULL)";
         let shard = shards.all().next().unwrap();
         sqlx::query(notes).execute(&mut *shard.read().await.unwrap()).await.unwrap();
         let wakes = Wakes::new(shards.all().map(Shard::id));
         let orders = Arc::new(Orders::default());
-        let smtp = Smtp::new(&SecretString::from(url), "shop.example", authority).unwrap();
+        let mail = Smtp::new(&SecretString::from(url), "shop.example", authority).unwrap();
         let shop = Identity::new("Meridian", "https://shop.example", "Meridian Café <orders@shop.example>").unwrap();
         let patience = Patience {
             first_pause: Duration::from_millis(5),
@@ -124,8 +143,9 @@ impl Shop {
         let keys = LinkKeys::new(vec![SecretString::from("k".repeat(32))]).unwrap();
         let preferences = Preferences::new(shards.clone(), peers, keys);
         let (clock, entropy) = (Clock::turned(MS), Entropy::seeded(8));
-        let notifications = Notifications::new(shards.clone(), book, shop, smtp, preferences.clone(), clock, entropy)
-            .bounded_by(settings);
+        let notifications =
+            Notifications::new(shards.clone(), book, shop, Ways { mail, sms }, preferences.clone(), clock, entropy)
+                .bounded_by(settings);
         Self { shards, wakes, orders, entropy: Entropy::seeded(7), notifications, preferences }
     }
 
@@ -167,6 +187,7 @@ impl Shop {
                 country: "GB".to_owned(),
             },
             email: email.map(|email| email.parse().unwrap()),
+            phone: None,
             shipments: Vec::new(),
             returns: Vec::new(),
             version: 3,
@@ -176,6 +197,11 @@ impl Shop {
         let order_id = order.order_id;
         self.orders.0.lock().unwrap().insert(order_id, order);
         order_id
+    }
+
+    /// Where that order's shopper is texted.
+    pub(crate) fn is_texted(&self, order: OrderId, phone: &str) {
+        self.orders.0.lock().unwrap().get_mut(&order).unwrap().phone = Some(phone.parse().unwrap());
     }
 
     /// Says on the bus what became of an order.

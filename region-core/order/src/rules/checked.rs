@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use shared::api::MAX_LINES;
 use shared::api::order::{Address, OrderItem, PlaceOrder};
-use shared::{EmailAddress, Money, Quantity, Sku, UserId, country, text};
+use shared::{EmailAddress, Money, PhoneNumber, Quantity, Sku, UserId, country, text};
 
 /// Longest payment token, in characters.
 const MAX_TOKEN_LENGTH: usize = 200;
@@ -41,6 +41,9 @@ pub struct CheckedOrder {
     pub cart_version: Option<u64>,
     /// Where to write to.
     pub email: Option<EmailAddress>,
+    /// Where to text. Left out if there is none: requests of before then keep their hash.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phone: Option<PhoneNumber>,
 }
 
 impl CheckedOrder {
@@ -61,6 +64,9 @@ impl CheckedOrder {
         if text::holds_card_number(token) {
             return Err(invalid("payment_token", CARD_NUMBER));
         }
+        if body.phone.as_ref().is_some_and(|phone| text::holds_card_number(phone.as_str())) {
+            return Err(invalid("phone", CARD_NUMBER));
+        }
         if body.expected_total.minor() < 0 {
             return Err(invalid("expected_total.minor", "a total is never below zero"));
         }
@@ -71,6 +77,7 @@ impl CheckedOrder {
             expected_total: body.expected_total,
             cart_version: body.cart_version,
             email: body.email,
+            phone: body.phone,
         })
     }
 
@@ -169,6 +176,7 @@ mod tests {
             expected_total: Money::new(1000, Currency::GBP).unwrap(),
             cart_version: None,
             email: None,
+            phone: None,
             user_id: None,
         }
     }
@@ -183,7 +191,8 @@ mod tests {
     #[test]
     fn every_bad_field_is_named() {
         type Spoil = fn(&mut PlaceOrder);
-        let cases: [(&str, Spoil); 9] = [
+        let cases: [(&str, Spoil); 10] = [
+            ("phone", |body| body.phone = Some("+378282246310005".parse().unwrap())),
             ("items", |body| body.items.clear()),
             ("items[1].quantity", |body| body.items = vec![item("A", 60_000), item("A", 60_000)]),
             ("user_id", |body| body.user_id = Some(UserId::from_i64(1).unwrap())),

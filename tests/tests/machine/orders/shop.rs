@@ -184,6 +184,7 @@ fn body(basket: Basket) -> PlaceOrder {
         expected_total: Money::new(total, Currency::GBP).unwrap(),
         cart_version: None,
         email: None,
+        phone: None,
         user_id: None,
     }
 }

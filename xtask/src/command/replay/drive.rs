@@ -146,6 +146,7 @@ fn body(order: &Planned, total: Money) -> PlaceOrder {
         expected_total: total,
         cart_version: None,
         email: None,
+        phone: None,
         user_id: None,
     }
 }
