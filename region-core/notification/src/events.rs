@@ -1,6 +1,6 @@
 //! What notification hears, and what it writes down to be told.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +12,10 @@ use sqlx::PgConnection;
 
 use crate::driver::Post;
 use crate::rules::{self, Channel, Template};
-use crate::store::{self, New};
+use crate::store::{self, New, push};
+
+/// Whom a row for browsers names: which they are is looked up when it is due.
+const BROWSERS: &str = "browsers";
 
 /// Hears what became of orders and writes down who is to be told of it.
 #[derive(Clone)]
@@ -36,6 +39,8 @@ impl News {
         let addresses = self.post.book.addresses(conn, &orders).await?;
         let phones =
             if self.post.by(Channel::Sms) { self.post.book.phones(conn, &orders).await? } else { HashMap::default() };
+        let browsers =
+            if self.post.by(Channel::Push) { push::told_of(conn, &orders).await? } else { HashSet::default() };
         let mut new = Vec::new();
         for event in news {
             let template = Template::of(event)?;
@@ -44,6 +49,9 @@ impl News {
             }
             if let Some(phone) = phones.get(&event.aggregate_id).filter(|_| template.is_optional()) {
                 new.push(self.row(event, Channel::Sms, template, phone.as_str()));
+            }
+            if browsers.contains(&event.aggregate_id) {
+                new.push(self.row(event, Channel::Push, template, BROWSERS));
             }
         }
         Ok(store::insert(conn, &new).await?)

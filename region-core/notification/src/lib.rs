@@ -1,4 +1,5 @@
-//! Notifications: what becomes of an order is told to its shopper, by mail, and by texts if he asked for them.
+//! Notifications: what becomes of an order is told to its shopper, by mail, and by texts and in his browser if he
+//! asked for that.
 //!
 //! A consumer of the bus writes down what is to be told, one row for each event and channel, in the transaction that enters
 //! the event into its inbox. A driver on each shard leases what is due, has it written from the order as it stands now,
@@ -7,7 +8,8 @@
 //! more is sent about that order.
 //!
 //! A way to tell (`way.rs`) makes its message of the same letter. Each has rows, a driver and an order of its own, so that one
-//! which stands still holds up no other. By text goes news of parcels alone, to orders that named a number (`sms.rs`).
+//! which stands still holds up no other. By text goes news of parcels alone, to orders that named a number (`sms.rs`). Browsers
+//! are told all of an order that its shopper has asked them to tell him of (`push.rs`).
 //!
 //! An order without an address to write to gets no row: nothing would ever come of it, and an address is never added later.
 //! News of more than [`Settings::old_news`] is not told, so that a shop which begins or resumes to write mail does not begin
@@ -29,6 +31,7 @@ pub mod letter;
 mod link;
 mod mail;
 mod preferences;
+mod push;
 mod routes;
 pub mod rules;
 mod sms;
@@ -46,7 +49,7 @@ use region_core_events::Wakes;
 use region_core_store::{Shard, Shards, StoreError};
 use shared::api::account::Channels;
 use shared::api::order::Order;
-use shared::{EmailAddress, OrderId, PhoneNumber, UserId};
+use shared::{EmailAddress, OrderId, PhoneNumber, Problem, UserId};
 use shared_clock::{Clock, Entropy};
 use sqlx::PgConnection;
 use time::OffsetDateTime;
@@ -58,7 +61,8 @@ pub use desk::{Copied, CopyError};
 pub use events::News;
 pub use link::{LinkKeys, ShortKey};
 pub use preferences::{Preferences, PreferencesError};
-pub use routes::{channels_router, internal_router, preferences_router, router};
+pub use push::{Push, PushError, push_keys};
+pub use routes::{channels_router, internal_router, preferences_router, push_router, router};
 pub use sms::{Sms, SmsAccount, SmsError};
 pub use smtp::{Smtp, SmtpUrlError};
 
@@ -94,6 +98,12 @@ pub trait OrderBook: Send + Sync + 'static {
     /// # Errors
     /// When its shard fails.
     fn find(&self, order: OrderId) -> BoxFuture<'_, Result<Option<Order>, StoreError>>;
+
+    /// Whether the order is that user's, or a guest's that he was.
+    ///
+    /// # Errors
+    /// 404 if it is not; when its shard fails.
+    fn check_owner(&self, user: UserId, order: OrderId) -> BoxFuture<'_, Result<(), Problem>>;
 
     /// Writes down that `by`, who keeps the store, had `what` sent once more, inside the caller's transaction.
     ///
@@ -214,6 +224,8 @@ pub struct Ways {
     pub mail: Smtp,
     /// Who sends texts, if anybody does.
     pub sms: Option<Sms>,
+    /// Who pushes to browsers, if anybody does.
+    pub push: Option<Push>,
 }
 
 /// The notifications of this region's shards. Cheap to clone.
@@ -221,6 +233,7 @@ pub struct Ways {
 pub struct Notifications {
     shards: Shards,
     post: Arc<Post>,
+    push: Option<Arc<Push>>,
     wakes: Wakes,
     settings: Settings,
     clock: Clock,
@@ -251,8 +264,10 @@ impl Notifications {
         let mailing = Mailing { shop: shop.clone(), smtp: Arc::clone(&smtp), preferences };
         let mut all: Vec<Arc<dyn Way>> = vec![Arc::new(mailing)];
         all.extend(ways.sms.map(|sms| Arc::new(sms) as Arc<dyn Way>));
+        let push = ways.push.map(Arc::new);
+        all.extend(push.clone().map(|push| push as Arc<dyn Way>));
         let (post, settings) = (Arc::new(Post { book, shop, smtp, ways: all }), Settings::default());
-        Self { shards, post, wakes, settings, clock, entropy }
+        Self { shards, post, push, wakes, settings, clock, entropy }
     }
 
     /// The same under other bounds.
@@ -264,7 +279,7 @@ impl Notifications {
     /// How shoppers can be told beside mail.
     #[must_use]
     pub fn channels(&self) -> Channels {
-        Channels { texts: self.post.by(Channel::Sms) }
+        Channels { texts: self.post.by(Channel::Sms), push_key: self.push.as_ref().map(|push| push.public_key()) }
     }
 
     /// What hears of orders and payments: for the bus's [`region_core_events::Runner`].

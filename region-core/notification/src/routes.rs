@@ -8,6 +8,7 @@ use axum::routing::{get, post};
 use region_core_web::{IdempotencyKeyHeader, Json, Path, SignedIn, StoreKeeper};
 use shared::api::account::{Channels, MailPreferences};
 use shared::api::desk::NotificationList;
+use shared::api::order::PushSubscription;
 use shared::idempotency::IDEMPOTENCY_REPLAYED;
 use shared::{EventId, OrderId, Problem};
 
@@ -48,6 +49,36 @@ pub fn preferences_router(preferences: Preferences) -> Router {
         .route("/v1/account/mail-preferences", get(of_user).post(keep_of_user))
         .route("/v1/mail-preferences/{token}", get(by_link).post(keep_by_link))
         .with_state(preferences)
+}
+
+/// What browsers are told of an order, if anything is pushed.
+pub fn push_router(notifications: Notifications) -> Router {
+    if notifications.channels().push_key.is_none() {
+        return Router::new();
+    }
+    let path = "/v1/orders/{order_id}/push-subscriptions";
+    Router::new().route(path, post(subscribe).delete(unsubscribe)).with_state(notifications)
+}
+
+/// Repeats are harmless.
+async fn subscribe(
+    State(notifications): State<Notifications>,
+    caller: SignedIn,
+    Path(order_id): Path<OrderId>,
+    Json(browser): Json<PushSubscription>,
+) -> Result<StatusCode, Problem> {
+    notifications.subscribe(caller.user_id(), order_id, &browser).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Repeats are harmless.
+async fn unsubscribe(
+    State(notifications): State<Notifications>,
+    caller: SignedIn,
+    Path(order_id): Path<OrderId>,
+) -> Result<StatusCode, Problem> {
+    notifications.unsubscribe(caller.user_id(), order_id).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// What anybody may know of the ways to tell; there even where nobody is told.

@@ -107,6 +107,8 @@ pub enum Channel {
     Mail,
     /// A text to a telephone.
     Sms,
+    /// A message to a browser.
+    Push,
 }
 
 impl Channel {
@@ -116,6 +118,7 @@ impl Channel {
         match self {
             Self::Mail => "mail",
             Self::Sms => "sms",
+            Self::Push => "push",
         }
     }
 
@@ -125,6 +128,7 @@ impl Channel {
         match self {
             Self::Mail => "mails",
             Self::Sms => "texts",
+            Self::Push => "pushes",
         }
     }
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod desk;
 pub(crate) mod preferences;
+pub(crate) mod push;
 
 use std::time::Duration;
 
@@ -67,12 +68,11 @@ pub(crate) async fn insert(conn: &mut PgConnection, new: &[New]) -> Result<(), S
     sqlx::query!(
         r#"
         WITH new AS (
-            SELECT new.*, template = 'order_cancelled'
-                AND row_number() OVER (PARTITION BY template, channel, recipient ORDER BY place) + (
+            SELECT new.*, CASE WHEN template = 'order_cancelled' AND channel = 'mail' THEN
+                row_number() OVER (PARTITION BY template, channel, recipient ORDER BY place) + (
                     SELECT count(*) FROM notifications AS told
                     WHERE told.template = 'order_cancelled' AND told.recipient = new.recipient
-                      AND told.channel = new.channel
-                      AND told.created_at > shard_now() - interval '1 day') > $8 AS too_many
+                      AND told.created_at > shard_now() - interval '1 day') > $8 ELSE false END AS too_many
             FROM UNNEST($1::uuid[], $2::text[], $3::uuid[], $4::text[], $5::jsonb[], $6::text[], $7::text[])
                 WITH ORDINALITY AS new (event_id, channel, order_id, template, payload, recipient, message_id, place)
         )

@@ -24,7 +24,7 @@ use hyper_util::rt::TokioExecutor;
 use tokio::time::Instant;
 use tower_service::Service;
 
-use crate::target::Guard;
+use crate::target::{Guard, LONGEST};
 
 /// How much of an answer is read.
 const ANSWER_BYTES: usize = 1024;
@@ -99,7 +99,7 @@ impl Outbound {
     /// [`NoAnswer`], if it may not be sent there too.
     pub async fn send(&self, request: Request<Vec<u8>>, within: Duration) -> Result<Response<Vec<u8>>, NoAnswer> {
         // Once more: the URL was taken when more was allowed, and a written address is never resolved.
-        if let Err(bad) = self.guard.target(&request.uri().to_string()) {
+        if let Err(bad) = self.guard.target_within(&request.uri().to_string(), LONGEST) {
             return Err(NoAnswer(format!("the URL is not posted to: {bad}")));
         }
         let until = Instant::now() + within;

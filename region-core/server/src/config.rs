@@ -41,6 +41,8 @@ pub(crate) struct Config {
     pub(crate) bus: Bus,
     #[serde(default)]
     pub(crate) mail: Mail,
+    /// Without it no browser is told.
+    pub(crate) push: Option<Push>,
     /// Without it nobody is texted.
     pub(crate) sms: Option<Sms>,
     #[serde(default)]
@@ -285,6 +287,19 @@ pub(crate) struct Sms {
     pub(crate) from: String,
 }
 
+/// How browsers are told whose shoppers asked for it, beside mail.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Push {
+    /// What `region-core push-keys` prints; the same in all regions. Browsers that subscribed under another are told no more.
+    pub(crate) vapid_private_key: SecretString,
+    /// Whom push services turn to: `mailto:somebody@shop.example`, or an https URL.
+    pub(crate) subject: String,
+    /// Whether a push service may stand on this machine: for developers.
+    #[serde(default)]
+    pub(crate) allow_loopback: bool,
+}
+
 fn twilio() -> String {
     "https://api.twilio.com".to_owned()
 }
@@ -489,6 +504,15 @@ mod tests {
         let sms = "[sms]\naccount_sid = \"AC1\"\nauth_token = \"swordfish\"\nfrom = \"Meridian\"";
         let config = read(&format!("{GOOD}\n{sms}")).unwrap();
         assert_eq!(config.sms.as_ref().unwrap().url, "https://api.twilio.com");
+        assert!(!format!("{config:?}").contains("swordfish"));
+    }
+
+    #[test]
+    fn browsers_are_told_if_there_is_a_key_and_it_does_not_show() {
+        assert!(read(GOOD).unwrap().push.is_none());
+        let push = "[push]\nvapid_private_key = \"swordfish\"\nsubject = \"mailto:a@shop.example\"";
+        let config = read(&format!("{GOOD}\n{push}")).unwrap();
+        assert!(!config.push.as_ref().unwrap().allow_loopback);
         assert!(!format!("{config:?}").contains("swordfish"));
     }
 

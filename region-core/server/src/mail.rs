@@ -7,12 +7,14 @@ use std::sync::Arc;
 use anyhow::{Context, ensure};
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use region_core_notification::{LinkKeys, Notifications, OrderBook, Preferences, Shop, Sms, SmsAccount, Smtp, Ways};
+use region_core_notification::{
+    LinkKeys, Notifications, OrderBook, Preferences, Push, Shop, Sms, SmsAccount, Smtp, Ways,
+};
 use region_core_order::Orders;
 use region_core_outbound::target::Guard;
 use region_core_store::{Shards, StoreError};
 use shared::api::order::Order;
-use shared::{EmailAddress, OrderId, PhoneNumber, UserId};
+use shared::{EmailAddress, OrderId, PhoneNumber, Problem, UserId};
 use shared_clock::{Clock, Entropy};
 use sqlx::PgConnection;
 
@@ -42,6 +44,10 @@ impl OrderBook for Book {
         self.0.find_any(order).boxed()
     }
 
+    fn check_owner(&self, user: UserId, order: OrderId) -> BoxFuture<'_, Result<(), Problem>> {
+        async move { self.0.find(user, order).await.map(drop).map_err(Problem::from) }.boxed()
+    }
+
     fn note_copy<'a>(
         &'a self,
         conn: &'a mut PgConnection,
@@ -61,10 +67,11 @@ pub(crate) struct Post {
 
 impl Post {
     /// What the configuration says, if it names a mail server.
-    pub(crate) fn read(config: &Config) -> anyhow::Result<Option<Self>> {
+    pub(crate) fn read(config: &Config, shards: &Shards, clock: &Clock) -> anyhow::Result<Option<Self>> {
         let (mail, store) = (&config.mail, &config.store);
         let Some(url) = &mail.url else {
             ensure!(config.sms.is_none(), "sms: texts go beside mail; mail.url is missing");
+            ensure!(config.push.is_none(), "push: browsers are told beside mail; mail.url is missing");
             tracing::info!("without mail.url no mail is written about orders");
             return Ok(None);
         };
@@ -73,7 +80,7 @@ impl Post {
             |file: &PathBuf| std::fs::read(file).with_context(|| format!("mail.ca: {} cannot be read", file.display()));
         let authority = mail.ca.as_ref().map(read).transpose()?;
         let smtp = Smtp::new(url, shop.domain(), authority.as_deref()).context("mail.url")?;
-        Ok(Some(Self { shop, ways: Ways { mail: smtp, sms: sms(config)? } }))
+        Ok(Some(Self { shop, ways: Ways { mail: smtp, sms: sms(config)?, push: push(config, shards, clock)? } }))
     }
 
     /// What tells of these orders.
@@ -104,6 +111,16 @@ fn sms(config: &Config) -> anyhow::Result<Option<Sms>> {
     };
     // An API on this machine is a developer's own, or a gateway of the shop's.
     Ok(Some(Sms::new(&account, Guard { loopback: true })?))
+}
+
+/// Who pushes to browsers, if keys are configured. Its own words name the key that is wrong.
+fn push(config: &Config, shards: &Shards, clock: &Clock) -> anyhow::Result<Option<Push>> {
+    let Some(push) = &config.push else {
+        tracing::info!("without [push] no browser is told");
+        return Ok(None);
+    };
+    let guard = Guard { loopback: push.allow_loopback };
+    Ok(Some(Push::new(&push.vapid_private_key, &push.subject, guard, shards.clone(), clock.clone())?))
 }
 
 /// What the links in mails are signed with.

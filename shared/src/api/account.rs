@@ -111,6 +111,9 @@ pub struct MailPreferences {
 pub struct Channels {
     /// Whether by text, at the number that an order names.
     pub texts: bool,
+    /// What browsers subscribe under to be told of an order, if they can be: the `applicationServerKey` of RFC 8292.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub push_key: Option<String>,
 }
 
 impl Default for MailPreferences {

@@ -101,6 +101,29 @@ pub struct PlaceOrder {
     pub user_id: Option<UserId>,
 }
 
+/// A browser that is to tell its shopper what becomes of an order, as its `PushSubscription.toJSON()` says it:
+/// `POST /v1/orders/{order_id}/push-subscriptions`. `DELETE` has no browser told any more.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(default)]
+pub struct PushSubscription {
+    /// Where its push service takes messages for it.
+    pub endpoint: String,
+    /// What they are sealed with.
+    pub keys: PushKeys,
+}
+
+/// The keys of a browser's subscription, in base64url (RFC 8291 section 2).
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(default)]
+pub struct PushKeys {
+    /// An uncompressed point of P-256.
+    pub p256dh: String,
+    /// 16 bytes.
+    pub auth: String,
+}
+
 /// One SKU of an order or quote.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

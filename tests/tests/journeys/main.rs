@@ -16,6 +16,7 @@ mod link;
 mod mail;
 mod operator;
 mod privacy;
+mod pushing;
 mod regions;
 mod repairs;
 mod returning;

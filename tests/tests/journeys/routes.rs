@@ -72,6 +72,8 @@ const ROUTES: &[(&str, &str, For)] = &[
     ("POST", "/v1/orders/{order_id}/shipments/{shipment_id}/left", For::Keepers),
     ("POST", "/v1/orders/{order_id}/shipments/{shipment_id}/void", For::Keepers),
     ("POST", "/v1/orders/{order_id}/shipments/{shipment_id}/delivered", For::Keepers),
+    ("POST", "/v1/orders/{order_id}/push-subscriptions", For::Owner),
+    ("DELETE", "/v1/orders/{order_id}/push-subscriptions", For::Owner),
     ("GET", "/v1/orders/{order_id}/notifications", For::Keepers),
     ("POST", "/v1/orders/{order_id}/notifications/{notification_id}/resend", For::Keepers),
     ("POST", "/v1/orders/{order_id}/refunds", For::Keepers),

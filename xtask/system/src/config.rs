@@ -34,6 +34,8 @@ pub struct CoreConfig {
     /// How shoppers are written to, if they are.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mail: Option<Mail>,
+    /// How browsers are told, if mail is written.
+    pub push: Option<Push>,
     /// The shop as shoppers know it.
     pub store: Store,
     /// How merchants' systems are told of events.
@@ -162,6 +164,17 @@ pub struct Mail {
     pub from: String,
     /// What the links in mails are signed with.
     pub unsubscribe_keys: Vec<String>,
+}
+
+/// How browsers are told.
+#[derive(Clone, Debug, Serialize)]
+pub struct Push {
+    /// Under which key.
+    pub vapid_private_key: String,
+    /// Whom push services turn to.
+    pub subject: String,
+    /// Whether one may stand on this machine.
+    pub allow_loopback: bool,
 }
 
 /// The shop as shoppers know it.

@@ -220,6 +220,7 @@ struct Builder<'a> {
     user: Option<ServiceUser>,
     uplink_key: String,
     unsubscribe_key: String,
+    push_key: String,
     postgres_password: String,
     redis_password: String,
     /// What the carrier's notices are signed with.
@@ -246,7 +247,7 @@ impl<'a> Builder<'a> {
         }
         let (_, uplink_key) = keys.uplink_key()?;
         let (postgres_password, redis_password) = (keys.password("postgres")?, keys.password("redis")?);
-        let unsubscribe_key = keys.password("unsubscribe")?;
+        let (unsubscribe_key, push_key) = (keys.password("unsubscribe")?, keys.push_key()?);
         let carrier_secret = keys.password("carrier")?;
         let user = ServiceUser::for_databases()?;
         Ok(Self {
@@ -260,6 +261,7 @@ impl<'a> Builder<'a> {
             user,
             uplink_key,
             unsubscribe_key,
+            push_key,
             postgres_password,
             redis_password,
             carrier_secret,
@@ -521,6 +523,11 @@ impl<'a> Builder<'a> {
                 url: format!("smtp://{}", smtp.address()),
                 from: SHOP.to_owned(),
                 unsubscribe_keys: vec![self.unsubscribe_key.clone()],
+            }),
+            push: self.sites.mail.as_ref().map(|_| config::Push {
+                vapid_private_key: self.push_key.clone(),
+                subject: "mailto:shop@meridian.test".to_owned(),
+                allow_loopback: true,
             }),
             store: config::Store { public_url: self.public_url() },
             webhooks: config::Webhooks { allow_loopback: true },

@@ -40,8 +40,9 @@ pub(crate) struct CheckoutForm {
     currency: String,
     #[serde(default)]
     email: String,
+    /// Absent where nobody can be texted: so it was when the form was first shown, and so it stays.
     #[serde(default)]
-    phone: String,
+    phone: Option<String>,
     /// `yes` if the shopper wants to be texted.
     #[serde(default)]
     text_me: String,
@@ -73,8 +74,6 @@ struct CheckoutPage {
     quote: Option<Quote>,
     problem: Option<Trouble>,
     guest: bool,
-    /// Whether shoppers can be texted.
-    texts: bool,
     countries: &'static [(&'static str, &'static str)],
     ways: &'static [Way],
 }
@@ -217,8 +216,8 @@ impl CheckoutForm {
                 .ok(),
         };
         // Who does not want to be texted has no number kept.
-        let phone = match self.phone.trim() {
-            text if self.text_me == "yes" => text
+        let phone = match &self.phone {
+            Some(text) if self.text_me == "yes" => text
                 .parse::<PhoneNumber>()
                 .map_err(|_| errors.push(("phone", "Enter a number with its country's code, like +44 7700 900123")))
                 .ok(),
@@ -287,11 +286,16 @@ pub(crate) async fn show<P: Platform>(
     if cart.lines.iter().any(|line| line.unit_price.is_none()) {
         return Ok(Redirect::to("/cart").into_response());
     }
-    let form = CheckoutForm::for_cart(&cart);
+    let mut form = CheckoutForm::for_cart(&cart);
     let Some(items) = form.order_items() else { return empty(&app, &visit).await };
-    let quote: Quote =
-        Call::post("/v1/quotes", &QuoteRequest { items }).bearer(&user.token).json(&app.platform, visit.client).await?;
-    afresh(&app, &visit, form, Some(quote), None).await
+    let quote = Call::post("/v1/quotes", &QuoteRequest { items }).bearer(&user.token);
+    let channels = Call::get("/v1/channels");
+    let (quote, channels) =
+        join(quote.json::<Quote>(&app.platform, visit.client), channels.json::<Channels>(&app.platform, visit.client))
+            .await;
+    // The form is worth showing without.
+    form.phone = channels.is_ok_and(|channels| channels.texts).then(String::new);
+    afresh(&app, &visit, form, Some(quote?), None).await
 }
 
 async fn empty<P: Platform>(app: &App<P>, visit: &Visit) -> Result<Response, Problem> {
@@ -320,14 +324,10 @@ async fn page<P: Platform>(
     quote: Option<Quote>,
     problem: Option<Trouble>,
 ) -> Result<Response, Problem> {
-    let channels = Call::get("/v1/channels");
-    let (shell, channels) =
-        join(Shell::personal(app, visit, "Checkout"), channels.json::<Channels>(&app.platform, visit.client)).await;
-    // The page is worth showing without.
-    let texts = channels.is_ok_and(|channels| channels.texts);
+    let shell = Shell::personal(app, visit, "Checkout").await;
     let guest = visit.member().is_none();
     let failed = problem.is_some();
-    let page = CheckoutPage { shell, form, quote, problem, guest, texts, countries: COUNTRIES, ways: WAYS };
+    let page = CheckoutPage { shell, form, quote, problem, guest, countries: COUNTRIES, ways: WAYS };
     let mut response = answer(&page)?;
     if failed {
         *response.status_mut() = StatusCode::UNPROCESSABLE_ENTITY;
@@ -550,7 +550,7 @@ mod tests {
         let form = |text_me: &str, phone: &str| CheckoutForm {
             items: "MUG:1".into(),
             text_me: text_me.into(),
-            phone: phone.into(),
+            phone: Some(phone.into()),
             ..filled()
         };
         let sent = |form: CheckoutForm| form.order().map(|order| order.phone.map(String::from));

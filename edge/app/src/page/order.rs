@@ -4,11 +4,17 @@ mod live;
 
 use askama::Template;
 use axum::Extension;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Form, Path, Query, State};
 use axum::response::{IntoResponse, Redirect, Response};
+use futures_util::future::join;
+use http::Method;
 use serde::{Deserialize, Serialize};
+use shared::api::account::Channels;
 use shared::api::cart::CartChange;
-use shared::api::order::{Address, Order, OrderItem, OrderPage, OrderStatus, OrderSummary, PaymentStatus, Shipment};
+use shared::api::order::{
+    Address, Order, OrderItem, OrderPage, OrderStatus, OrderSummary, PaymentStatus, PushKeys, PushSubscription,
+    Shipment,
+};
 use shared::{Money, OrderId, Problem, ProblemKind};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -35,6 +41,8 @@ struct OrderDetail {
     /// Whether it asks for itself again where no script runs.
     reloads: bool,
     address: Vec<String>,
+    /// What a browser subscribes under to be told of it, if it can be.
+    push_key: Option<String>,
     placed: String,
     placed_machine: String,
 }
@@ -154,7 +162,11 @@ pub(crate) async fn show<P: Platform>(
     Query(led): Query<Led>,
 ) -> Result<Response, Problem> {
     let order = find(&app, &visit, &id).await?.1;
-    let shell = Shell::personal(&app, &visit, &format!("Order {}", order.order_id.short())).await;
+    let (title, channels) = (format!("Order {}", order.order_id.short()), Call::get("/v1/channels"));
+    let (shell, channels) =
+        join(Shell::personal(&app, &visit, &title), channels.json::<Channels>(&app.platform, visit.client)).await;
+    // The page is worth showing without.
+    let push_key = channels.ok().and_then(|channels| channels.push_key);
     // The bank's answer to a confirmation takes a moment; asking again meanwhile would look like a failure.
     let confirmed = led.notice == "confirmed";
     let cancelled = order.status == OrderStatus::Cancelled;
@@ -165,7 +177,8 @@ pub(crate) async fn show<P: Platform>(
         "busy" => Some("We could not reach the bank just now. Please try again."),
         _ => None,
     };
-    answer(&detail(shell, order, notice, confirmed, app.platform.now_ms()))
+    let page = detail(shell, order, notice, confirmed, app.platform.now_ms());
+    answer(&OrderDetail { push_key, ..page })
 }
 
 /// `GET /orders/{order_id}/status`: what the page's script shows where it is not told.
@@ -233,6 +246,34 @@ async fn act<P: Platform>(
     Ok(Redirect::to(&format!("/orders/{id}{notice}")).into_response())
 }
 
+/// What the page's script sends of this browser's subscription, or that no browser is to be told any more.
+#[derive(Deserialize)]
+#[serde(default)]
+#[derive(Default)]
+pub(crate) struct PushForm {
+    endpoint: String,
+    p256dh: String,
+    auth: String,
+    off: String,
+}
+
+/// `POST /orders/{order_id}/push`: this browser is told what becomes of the order, or none is.
+pub(crate) async fn push<P: Platform>(
+    State(app): State<App<P>>,
+    Extension(visit): Extension<Visit>,
+    Path(id): Path<String>,
+    Form(PushForm { endpoint, p256dh, auth, off }): Form<PushForm>,
+) -> Result<Response, Problem> {
+    let id: OrderId = id.parse().map_err(|_| Problem::not_found())?;
+    let user = visit.user().ok_or(Problem::new(ProblemKind::NotSignedIn))?;
+    let path = format!("/v1/orders/{id}/push-subscriptions");
+    let told = off.is_empty();
+    let method = if told { Method::POST } else { Method::DELETE };
+    let browser = PushSubscription { endpoint, keys: PushKeys { p256dh, auth } };
+    Call::with(method, &path, &browser).bearer(&user.token).send(&app.platform, visit.client).await?;
+    Ok(axum::Json(serde_json::json!({ "told": told })).into_response())
+}
+
 /// `POST /orders/{order_id}/again`: its items go into the basket.
 pub(crate) async fn again<P: Platform>(
     State(app): State<App<P>>,
@@ -261,6 +302,7 @@ fn detail(shell: Shell, order: Order, notice: Option<&'static str>, confirmed: b
         notice,
         reloads: moves && !challenge && is_in_time(&order, now_ms),
         address: lines_of(&order.shipping_address),
+        push_key: None,
         placed: moment(order.created_at),
         placed_machine: order.created_at.format(&Rfc3339).unwrap_or_default(),
         order,

@@ -30,8 +30,8 @@ use shared::api::desk::{
 };
 use shared::api::order::{
     CancelOrder, Inspection, Label, LabelAsked, LabelState, Labels, LineItem, NewLabel, NewReturn, NewShipment, Order,
-    OrderItem, OrderPage, OrderStatus, OrderSummary, PaymentStatus, PlaceOrder, Quote, QuoteRequest, Return,
-    ReturnedItem, Shipment,
+    OrderItem, OrderPage, OrderStatus, OrderSummary, PaymentStatus, PlaceOrder, PushSubscription, Quote, QuoteRequest,
+    Return, ReturnedItem, Shipment,
 };
 use shared::api::refund::{NewRefund, Refund, RefundStatus, Refunds};
 use shared::api::webhook::{
@@ -300,6 +300,9 @@ impl Platform for Fake {
     }
 }
 
+/// What browsers subscribe under.
+pub const PUSH_KEY: &str = "BEl62iUYgUivxIkv69yViEuiBIa-Ib9-SkvMeAtA3LFgDzkrxZJjSgSnfckjBJuBkr3qBUYIHBQFLXYp5Nksh8U";
+
 /// The core: carts, orders and sessions in memory.
 pub struct Core {
     pub products: Vec<Product>,
@@ -310,6 +313,8 @@ pub struct Core {
     pub letters: Vec<DeadLetter>,
     /// Whether the one reader of mails wants to be told of parcels.
     pub parcels: bool,
+    /// The browser that is told of an order.
+    pub pushed_to: Option<PushSubscription>,
     users: Vec<UserState>,
     accounts: HashMap<String, (usize, String, Option<String>)>,
     refresh: HashMap<String, usize>,
@@ -347,6 +352,7 @@ impl Core {
             told: Vec::new(),
             letters: Vec::new(),
             parcels: true,
+            pushed_to: None,
             labels: Vec::new(),
             users: Vec::new(),
             accounts: HashMap::new(),
@@ -422,7 +428,17 @@ impl Core {
                 }
                 ok(&MailPreferences { parcels: self.parcels })
             }
-            ("GET", ["channels"]) => ok(&Channels { texts: true }),
+            ("GET", ["channels"]) => ok(&Channels { texts: true, push_key: Some(PUSH_KEY.to_owned()) }),
+            ("POST", ["orders", id, "push-subscriptions"]) => {
+                self.any_order(request, now_ms, id)?;
+                self.pushed_to = Some(read(request)?);
+                Ok((StatusCode::NO_CONTENT, Value::Null))
+            }
+            ("DELETE", ["orders", id, "push-subscriptions"]) => {
+                self.any_order(request, now_ms, id)?;
+                self.pushed_to = None;
+                Ok((StatusCode::NO_CONTENT, Value::Null))
+            }
             ("GET" | "POST", ["mail-preferences", token]) => {
                 if *token != "good-token" {
                     return Err(Problem::not_found());

@@ -3,6 +3,7 @@
 
 mod again;
 mod preferring;
+mod pushing;
 mod receiver;
 mod secure;
 mod server;

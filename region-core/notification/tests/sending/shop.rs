@@ -12,14 +12,18 @@ use region_core_events::contract::{
 use region_core_events::{AfterCommit, Consumer, Event, HandleError, NewEvent, Runner, Wakes, append};
 use region_core_notification::rules::Patience;
 use region_core_notification::{
-    Copied, CopyError, LinkKeys, Notifications, OrderBook, Preferences, Settings, Shop as Identity, Sms, Smtp, Ways,
+    Copied, CopyError, LinkKeys, Notifications, OrderBook, Preferences, Push, Settings, Shop as Identity, Sms, Smtp,
+    Ways, push_keys,
 };
+use region_core_outbound::target::Guard;
 use region_core_store::{Shard, Shards, StoreError, test_support};
 use region_core_web::Peers;
 use secrecy::SecretString;
 use shared::api::order::{Address, Order, OrderStatus, PaymentStatus};
 use shared::id::Slot;
-use shared::{Currency, EmailAddress, EventId, Money, OrderId, PaymentId, PhoneNumber, ShardId, ShipmentId, UserId};
+use shared::{
+    Currency, EmailAddress, EventId, Money, OrderId, PaymentId, PhoneNumber, Problem, ShardId, ShipmentId, UserId,
+};
 use shared_clock::{Clock, Entropy};
 use sqlx::PgConnection;
 use tokio_util::sync::CancellationToken;
@@ -55,6 +59,11 @@ impl OrderBook for Orders {
 
     fn find(&self, order: OrderId) -> BoxFuture<'_, Result<Option<Order>, StoreError>> {
         std::future::ready(Ok(self.0.lock().unwrap().get(&order).cloned())).boxed()
+    }
+
+    fn check_owner(&self, user: UserId, order: OrderId) -> BoxFuture<'_, Result<(), Problem>> {
+        let known = self.0.lock().unwrap().get(&order).is_some_and(|order| order.user_id == user);
+        std::future::ready(known.then_some(()).ok_or_else(Problem::not_found)).boxed()
     }
 
     fn note_copy<'a>(
@@ -111,15 +120,30 @@ impl Shop {
 
     /// The same over these shards, with that way to other regions.
     pub(crate) async fn over(shards: Shards, peers: Peers, url: &str, authority: Option<&[u8]>) -> Self {
-        Self::telling_by(shards, peers, url, authority, None).await
+        Self::telling_by(shards, peers, url, authority, None, None).await
     }
 
     /// One that texts as well.
     pub(crate) async fn texting(url: &str, sms: Sms) -> Self {
-        Self::telling_by(test_support::one_shard().await, Peers::none(), url, None, Some(sms)).await
+        Self::telling_by(test_support::one_shard().await, Peers::none(), url, None, Some(sms), None).await
     }
 
-    async fn telling_by(shards: Shards, peers: Peers, url: &str, authority: Option<&[u8]>, sms: Option<Sms>) -> Self {
+    /// One that tells browsers as well.
+    pub(crate) async fn pushing(url: &str) -> Self {
+        let (shards, guard) = (test_support::one_shard().await, Guard { loopback: true });
+        let private_key = push_keys().unwrap().0;
+        let push = Push::new(&private_key, "mailto:shop@shop.example", guard, shards.clone(), Clock::turned(MS));
+        Self::telling_by(shards, Peers::none(), url, None, None, Some(push.unwrap())).await
+    }
+
+    async fn telling_by(
+        shards: Shards,
+        peers: Peers,
+        url: &str,
+        authority: Option<&[u8]>,
+        sms: Option<Sms>,
+        push: Option<Push>,
+    ) -> Self {
         let notes = "CREATE TABLE notes (order_id uuid NOT NULL, actor bigint NOT NULL, what text NOT NULL)";
         let shard = shards.all().next().unwrap();
         sqlx::query(notes).execute(&mut *shard.read().await.unwrap()).await.unwrap();
@@ -143,9 +167,16 @@ impl Shop {
         let keys = LinkKeys::new(vec![SecretString::from("k".repeat(32))]).unwrap();
         let preferences = Preferences::new(shards.clone(), peers, keys);
         let (clock, entropy) = (Clock::turned(MS), Entropy::seeded(8));
-        let notifications =
-            Notifications::new(shards.clone(), book, shop, Ways { mail, sms }, preferences.clone(), clock, entropy)
-                .bounded_by(settings);
+        let notifications = Notifications::new(
+            shards.clone(),
+            book,
+            shop,
+            Ways { mail, sms, push },
+            preferences.clone(),
+            clock,
+            entropy,
+        )
+        .bounded_by(settings);
         Self { shards, wakes, orders, entropy: Entropy::seeded(7), notifications, preferences }
     }
 

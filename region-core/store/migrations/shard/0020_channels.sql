@@ -14,3 +14,18 @@ ALTER DOMAIN notification_channel ADD CONSTRAINT notification_channel_known CHEC
 -- Where the shopper is texted when a parcel of the order leaves and arrives: giving it asked for that.
 CREATE DOMAIN phone_number AS text CONSTRAINT phone_number_is_e164 CHECK (VALUE ~ '^\+[1-9][0-9]{6,14}$');
 ALTER TABLE orders ADD COLUMN phone phone_number;
+
+-- Browsers that their shopper has asked to tell him of an order, by what their push service and they have said (RFC 8291).
+CREATE TABLE push_subscriptions (
+    order_id        uuid NOT NULL,
+    -- Of the endpoint: whoever knows that may push, and it is long.
+    endpoint_digest sha256_digest NOT NULL,
+    -- So many browsers at most are told of one order.
+    place           smallint NOT NULL CONSTRAINT push_subscriptions_few CHECK (place BETWEEN 1 AND 5),
+    endpoint        text NOT NULL CONSTRAINT push_subscriptions_endpoint_fits CHECK (octet_length(endpoint) <= 2000),
+    public_key      bytea NOT NULL CONSTRAINT push_subscriptions_public_key_length CHECK (octet_length(public_key) = 65),
+    auth            bytea NOT NULL CONSTRAINT push_subscriptions_auth_length CHECK (octet_length(auth) = 16),
+    created_at      timestamptz NOT NULL DEFAULT shard_now(),
+    PRIMARY KEY (order_id, endpoint_digest),
+    CONSTRAINT push_subscriptions_one_in_a_place UNIQUE (order_id, place)
+);
