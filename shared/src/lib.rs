@@ -10,6 +10,7 @@ pub mod email;
 pub mod id;
 pub mod idempotency;
 pub mod money;
+pub mod phone;
 pub mod problem;
 pub mod region;
 pub mod sku;
@@ -24,6 +25,7 @@ pub use id::{
 };
 pub use idempotency::IdempotencyKey;
 pub use money::{Currency, Money};
+pub use phone::PhoneNumber;
 pub use problem::{Problem, ProblemKind};
 pub use region::{RegionName, ShardId, SlotMap};
 pub use sku::{Quantity, Sku};

@@ -136,6 +136,7 @@ impl Shopper {
             cart_version: None,
             email: None,
             delivery_option: None,
+            phone: None,
             user_id: None,
         }
     }

@@ -53,6 +53,13 @@ pub(crate) async fn serve(Path(file): Path<String>) -> Response {
     }
 }
 
+/// `GET /push.js`: what a browser runs to show what is pushed to it. Its address never changes, for browsers ask it for news.
+pub(crate) async fn push() -> Response {
+    let script = include_str!("../static/push.js");
+    ([(CONTENT_TYPE, "text/javascript; charset=utf-8"), (CACHE_CONTROL, "no-cache"), (CACHE_STATUS, HIT)], script)
+        .into_response()
+}
+
 /// `GET /favicon.svg`.
 pub(crate) async fn icon() -> Response {
     let svg = include_str!("../static/favicon.svg");

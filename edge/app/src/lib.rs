@@ -108,6 +108,7 @@ pub fn router<P: Platform>(platform: P) -> Router {
         .route("/p/{slug}", get(gate::public_page::<P>))
         .route("/img/{file}", get(picture::serve))
         .route("/static/{file}", get(asset::serve))
+        .route("/push.js", get(asset::push))
         .route("/favicon.svg", get(asset::icon))
         .route("/robots.txt", get(asset::robots))
         // The link of a mail, which speaks for itself: mail programs post to it from nowhere.
@@ -136,6 +137,7 @@ fn personal<P: Platform>(app: &App<P>) -> Router<App<P>> {
         .route("/orders/{order_id}/live", get(order::live::<P>))
         .route("/orders/{order_id}/confirm", post(order::confirm::<P>))
         .route("/orders/{order_id}/cancel", post(order::cancel::<P>))
+        .route("/orders/{order_id}/push", post(order::push::<P>))
         .route("/orders/{order_id}/again", post(order::again::<P>))
         .route("/desk", get(desk::list::<P>))
         .route("/desk/dead-letters", get(desk::letters::list::<P>))

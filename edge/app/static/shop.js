@@ -310,3 +310,68 @@ all("[data-follow]").forEach(follow);
 
 // What went wrong gets the focus.
 one("[data-focus]")?.focus();
+
+// An order that this browser shall tell of. The form is hidden where that cannot be; permission is asked for on a press alone.
+const push = one("form[data-push]");
+if (push && "serviceWorker" in navigator && "PushManager" in window && "Notification" in window) {
+  const kept = `push:${push.action}`;
+  const remembered = () => {
+    try {
+      return localStorage.getItem(kept) === "on";
+    } catch {
+      return false;
+    }
+  };
+  const remember = (on) => {
+    try {
+      if (on) localStorage.setItem(kept, "on");
+      else localStorage.removeItem(kept);
+    } catch {
+      // Only the words on the button are lost.
+    }
+    one("button", push).textContent = on ? "Stop telling me" : "Tell me in this browser";
+  };
+  // The one script that pages may start by its address.
+  const policy = window.trustedTypes?.createPolicy("push", { createScriptURL: () => "/push.js" });
+  const subscribe = async () => {
+    if ((await Notification.requestPermission()) !== "granted") throw new Error("not allowed");
+    const worker = await navigator.serviceWorker.register(policy ? policy.createScriptURL("") : "/push.js");
+    await navigator.serviceWorker.ready;
+    const wanted = { userVisibleOnly: true, applicationServerKey: push.dataset.push };
+    try {
+      return await worker.pushManager.subscribe(wanted);
+    } catch (error) {
+      if (error.name !== "InvalidStateError") throw error;
+      // It had subscribed under a key that the shop has no longer.
+      await (await worker.pushManager.getSubscription())?.unsubscribe();
+      return worker.pushManager.subscribe(wanted);
+    }
+  };
+  const tell = async () => {
+    const { endpoint, keys } = (await subscribe()).toJSON();
+    await post(push, new URLSearchParams({ endpoint, p256dh: keys.p256dh, auth: keys.auth }));
+    remember(true);
+    say("This browser tells you what becomes of the order.", false);
+  };
+  const stop = async () => {
+    await post(push, new URLSearchParams({ off: "yes" }));
+    remember(false);
+    say("No browser tells you of this order any more.", false);
+  };
+  remember(remembered());
+  push.hidden = false;
+  push.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    if (push.ariaBusy === "true") return;
+    push.ariaBusy = "true";
+    busy(push, true);
+    try {
+      await (remembered() ? stop() : tell());
+    } catch {
+      say(Notification.permission === "denied" ? "This browser does not allow it." : "That did not work. Please try again.", false);
+    } finally {
+      push.ariaBusy = "false";
+      busy(push, false);
+    }
+  });
+}

@@ -11,7 +11,7 @@ use axum::Router;
 use axum::body::Body;
 use browser::{Browser, HOST, Seen, with};
 use edge_app::router;
-use fake::Fake;
+use fake::{Fake, PUSH_KEY};
 use http::Request;
 use shared::api::order::OrderItem;
 use shared::api::origin::Origin;
@@ -52,6 +52,45 @@ fn key(form: &[(String, String)]) -> &str {
 /// What every order on the list has one of.
 fn badge() -> scraper::Selector {
     scraper::Selector::parse(".badge").unwrap()
+}
+
+#[tokio::test]
+async fn whoever_wants_to_be_texted_names_a_number_and_sees_it_with_the_order() {
+    let (_platform, router) = shop();
+    let mut browser = Browser::new(&router);
+    add(&mut browser, TAPE, "1").await;
+    let (_, refused) = check_out(&mut browser, &[("text_me", "yes"), ("phone", "07700 900123")]).await;
+    assert_eq!(refused.status, 422);
+    assert!(refused.body.contains("Enter a number with its country&#39;s code"), "{}", refused.body);
+    let form = with(refused.form("/checkout"), &[("phone", "+44 7700 900123")]);
+    assert!(form.contains(&("text_me".to_owned(), "yes".to_owned())), "the box stays ticked");
+    let placed = browser.post("/checkout", &form).await;
+    assert!(browser.get(placed.location()).await.body.contains("<dt>Texts go to</dt><dd>+447700900123</dd>"));
+}
+
+#[tokio::test]
+async fn a_browser_that_is_to_tell_of_an_order_is_named_to_the_core_and_forgotten_again() {
+    let (platform, router) = shop();
+    let mut browser = Browser::new(&router);
+    let page = browser.get("/push.js").await;
+    assert_eq!((page.status.as_u16(), page.header("cache-control")), (200, "no-cache"));
+    assert_eq!(page.header("content-type"), "text/javascript; charset=utf-8");
+    assert!(page.header("content-security-policy").contains("worker-src 'self'"));
+    add(&mut browser, TAPE, "1").await;
+    let order = check_out(&mut browser, &[]).await.1.location().to_owned();
+    let page = browser.get(&order).await;
+    let form = format!("<form action=\"{order}/push\" method=\"post\" data-push=\"{PUSH_KEY}\" hidden>");
+    assert!(page.body.contains(&form), "{}", page.body);
+    let path = format!("{order}/push");
+    let sent = [("endpoint", "https://push.example/p/1"), ("p256dh", "BCVx"), ("auth", "BTBZ")];
+    assert_eq!(browser.post_pairs(&path, &sent).await.body, r#"{"told":true}"#);
+    let told = platform.inner().core.lock().unwrap().pushed_to.clone().unwrap();
+    assert_eq!((told.endpoint.as_str(), told.keys.auth.as_str()), ("https://push.example/p/1", "BTBZ"));
+    assert_eq!(browser.post_pairs(&path, &[("off", "yes")]).await.body, r#"{"told":false}"#);
+    assert_eq!(platform.inner().core.lock().unwrap().pushed_to, None);
+    let mut stranger = Browser::new(&router);
+    add(&mut stranger, TAPE, "1").await;
+    assert_eq!(stranger.post_pairs(&path, &sent).await.status, 404);
 }
 
 #[tokio::test]

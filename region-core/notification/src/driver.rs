@@ -1,4 +1,4 @@
-//! Sends what is due on one shard: leases it, writes and sends several mails at once, commits what came of them.
+//! Sends what is due on one shard by one way: leases it, writes and sends several letters at once, commits what came of them.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -9,16 +9,15 @@ use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
 use region_core_events::{Waiter, Wake};
 use region_core_store::{Shard, StoreError};
-use shared::api::account::MailPreferences;
-use shared::{EmailAddress, EventId};
+use shared::EventId;
 use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use crate::letter::letter;
-use crate::mail::compose;
 use crate::rules::{self, Channel, Outcome, State};
 use crate::store::{self, Change, Leased};
-use crate::{OrderBook, Preferences, Settings, Shop, Smtp};
+use crate::way::{Told, Way};
+use crate::{OrderBook, Settings, Shop, Smtp};
 
 /// How often it is measured what is due.
 const MEASURE: Duration = Duration::from_secs(10);
@@ -26,19 +25,20 @@ const MEASURE: Duration = Duration::from_secs(10);
 #[cfg(test)]
 pub(crate) const BESIDES: Duration = Duration::from_secs(30);
 
-/// Who tells, of what, and by which mail server.
+/// Who tells, of what, and by which ways.
 pub(crate) struct Post {
     pub(crate) book: Arc<dyn OrderBook>,
     pub(crate) shop: Shop,
-    pub(crate) smtp: Smtp,
-    pub(crate) preferences: Preferences,
+    pub(crate) smtp: Arc<Smtp>,
+    pub(crate) ways: Vec<Arc<dyn Way>>,
 }
 
 type Attempts = FuturesUnordered<BoxFuture<'static, (Leased, Outcome)>>;
 
-/// The driver of one shard. Any number of processes may run one: leases keep them apart.
+/// The driver of one shard and way. Any number of processes may run one: leases keep them apart.
 pub(crate) struct Driver {
     shard: Shard,
+    way: Arc<dyn Way>,
     post: Arc<Post>,
     settings: Settings,
     wake: Wake,
@@ -48,8 +48,8 @@ pub(crate) struct Driver {
 }
 
 impl Driver {
-    pub(crate) fn new(shard: Shard, post: Arc<Post>, settings: Settings, wake: Wake) -> Self {
-        Self { shard, post, settings, wake, under_way: Attempts::new(), results: Vec::new() }
+    pub(crate) fn new(shard: Shard, way: Arc<dyn Way>, post: Arc<Post>, settings: Settings, wake: Wake) -> Self {
+        Self { shard, way, post, settings, wake, under_way: Attempts::new(), results: Vec::new() }
     }
 
     /// Runs until `shutdown`; mails under way are finished and what came of them is kept.
@@ -61,7 +61,7 @@ impl Driver {
                 Some(result) = self.under_way.next() => self.ended(result).await,
                 () = woken(&mut waiter) => self.go_on().await,
                 _ = poll.tick() => self.go_on().await,
-                _ = measure.tick() => measure_due(self.shard.clone()).await,
+                _ = measure.tick() => measure_due(self.shard.clone(), self.way.channel()).await,
                 () = shutdown.cancelled() => {}
             }
         }
@@ -87,18 +87,18 @@ impl Driver {
         if room == 0 {
             return; // looked for again when a mail has ended
         }
-        match lease(self.shard.clone(), room, self.settings.lease).await {
+        match lease(self.shard.clone(), self.way.channel(), room, self.settings.lease).await {
             Ok(leased) => leased.into_iter().for_each(|leased| self.start(leased)),
-            Err(error) => tracing::warn!(shard.id = %self.shard.id(), %error, "mails wait for their shard"),
+            Err(error) => tracing::warn!(shard.id = %self.shard.id(), %error, "news waits for its shard"),
         }
     }
 
     fn start(&self, leased: Leased) {
-        let (post, settings) = (Arc::clone(&self.post), self.settings.clone());
+        let (post, way, settings) = (Arc::clone(&self.post), Arc::clone(&self.way), self.settings.clone());
         self.under_way.push(
             async move {
                 // A letter that brings out a bug must not keep the others from being sent.
-                let attempt = AssertUnwindSafe(post.attempt(&leased, &settings)).catch_unwind();
+                let attempt = AssertUnwindSafe(post.attempt(&*way, &leased, &settings)).catch_unwind();
                 let outcome = attempt.await.unwrap_or_else(|_| Outcome::Deferred("writing it panicked".to_owned()));
                 (leased, outcome)
             }
@@ -112,15 +112,15 @@ impl Driver {
             return;
         }
         let changes: Vec<_> = self.results.iter().map(|(leased, outcome)| self.change(leased, outcome)).collect();
-        match commit(self.shard.clone(), changes.clone()).await {
+        match commit(self.shard.clone(), self.way.channel(), changes.clone()).await {
             Ok(kept) => {
                 let results = std::mem::take(&mut self.results).into_iter().zip(changes);
                 for ((leased, _), change) in results.filter(|(_, change)| kept.contains(&change.event_id)) {
-                    tell(&leased, change.settled.state);
+                    tell(self.way.channel(), &leased, change.settled.state);
                 }
             }
             Err(error) => {
-                tracing::warn!(shard.id = %self.shard.id(), %error, "what became of mails is not kept yet");
+                tracing::warn!(shard.id = %self.shard.id(), %error, "what became of news is not kept yet");
             }
         }
     }
@@ -132,72 +132,68 @@ impl Driver {
 }
 
 impl Post {
+    /// Whether there is such a way.
+    pub(crate) fn by(&self, channel: Channel) -> bool {
+        self.ways.iter().any(|way| way.channel() == channel)
+    }
+
     /// One attempt: the letter is written from the order as it stands now, and sent.
-    async fn attempt(&self, leased: &Leased, settings: &Settings) -> Outcome {
+    async fn attempt(&self, way: &dyn Way, leased: &Leased, settings: &Settings) -> Outcome {
         if leased.bounced_before {
-            return Outcome::Bounced("an earlier mail about this order came back from there".to_owned());
+            return Outcome::Bounced("earlier news of this order came back from there".to_owned());
         }
         if leased.attempts > settings.patience.most_attempts {
             return Outcome::Deferred("the last attempts ended without a result".to_owned());
-        }
-        let address = leased.recipient.parse::<EmailAddress>().ok().filter(|_| leased.template.is_optional());
-        if let Some(address) = &address {
-            match self.preferences.of(address).await {
-                Ok(MailPreferences { parcels: true }) => {}
-                Ok(MailPreferences { parcels: false }) => return Outcome::Unwanted,
-                Err(error) => return Outcome::Deferred(format!("nobody knows whether it is wanted: {error}")),
-            }
         }
         let order = match self.book.find(leased.order_id).await {
             Ok(Some(order)) => order,
             Ok(None) => return Outcome::Refused("there is no such order".to_owned()),
             Err(error) => return Outcome::Deferred(format!("the order was not read: {error}")),
         };
-        let mut letter = match letter(&self.shop, leased.template, &leased.payload, &order) {
+        let letter = match letter(&self.shop, leased.template, &leased.payload, &order) {
             Ok(letter) => letter,
             Err(error) => return Outcome::Refused(format!("the event says too little: {error}")),
         };
-        let token = address.and_then(|address| self.preferences.token(&address));
-        letter.unsubscribe = token.map(|token| format!("{}/unsubscribe/{token}", self.shop.origin()));
-        match compose(&self.shop, &letter, &leased.recipient, &leased.message_id, leased.created_at) {
-            Ok(mail) => {
-                let sent = tokio::time::timeout(settings.exchange, self.smtp.send(&mail)).await;
-                sent.unwrap_or_else(|_| Outcome::Deferred("the mail server took too long".to_owned()))
-            }
-            Err(error) => error.into(),
-        }
+        let told = way.tell(Told { leased, order: &order, letter });
+        let took_too_long = || Outcome::Deferred("it took too long".to_owned());
+        tokio::time::timeout(settings.exchange, told).await.unwrap_or_else(|_| took_too_long())
     }
 }
 
 /// Counts it, and logs what an operator should know: never the address, nor the server's words, which may repeat it. Those
 /// stand in the row.
-fn tell(leased: &Leased, state: State) {
-    let (template, Leased { event_id, order_id, attempts, .. }) = (leased.template.name(), leased);
+fn tell(channel: Channel, leased: &Leased, state: State) {
+    let count = |what: &str| {
+        let name = format!("{}_{what}_total", channel.messages());
+        metrics::counter!(name, "template" => leased.template.name()).increment(1);
+    };
+    let (channel, Leased { event_id, order_id, attempts, .. }) = (channel.name(), leased);
     match state {
-        State::Sent => metrics::counter!("mails_sent_total", "template" => template).increment(1),
+        State::Sent => count("sent"),
         State::Bounced => {
-            metrics::counter!("mails_bounced_total", "template" => template).increment(1);
-            tracing::info!(event.id = %event_id, order.id = %order_id, "a mail came back: nobody reads that address");
+            count("bounced");
+            tracing::info!(channel, event.id = %event_id, order.id = %order_id, "news came back: nobody reads it there");
         }
-        State::Unwanted => metrics::counter!("mails_unwanted_total", "template" => template).increment(1),
+        State::Unwanted => count("unwanted"),
         State::Failed => {
-            metrics::counter!("mails_failed_total", "template" => template).increment(1);
-            tracing::error!(event.id = %event_id, order.id = %order_id, attempts, "a mail was given up; its row says why");
+            count("failed");
+            tracing::error!(channel, event.id = %event_id, order.id = %order_id, attempts, "news was given up; its row says why");
         }
         State::ToSend => {
-            metrics::counter!("mails_deferred_total", "template" => template).increment(1);
-            tracing::debug!(event.id = %event_id, order.id = %order_id, attempts, "a mail is tried again later");
+            count("deferred");
+            tracing::debug!(channel, event.id = %event_id, order.id = %order_id, attempts, "news is tried again later");
         }
     }
 }
 
-async fn measure_due(shard: Shard) {
-    let measured = async { store::oldest_due(&mut *shard.read().await?, Channel::Mail).await };
+async fn measure_due(shard: Shard, channel: Channel) {
+    let measured = async { store::oldest_due(&mut *shard.read().await?, channel).await };
     match measured.await {
         Ok(seconds) => {
-            metrics::gauge!("mails_oldest_due_seconds", "shard" => shard.id().to_string()).set(seconds);
+            let name = format!("{}_oldest_due_seconds", channel.messages());
+            metrics::gauge!(name, "shard" => shard.id().to_string()).set(seconds);
         }
-        Err(error) => tracing::debug!(%error, "it was not measured which mails are due"),
+        Err(error) => tracing::debug!(%error, "it was not measured which news is due"),
     }
 }
 
@@ -214,11 +210,11 @@ async fn woken(waiter: &mut Waiter) {
 
 // Owned values all the way: a transaction's closure that captures a reference makes a future that cannot be spawned.
 
-async fn lease(shard: Shard, room: usize, lease: Duration) -> Result<Vec<Leased>, StoreError> {
+async fn lease(shard: Shard, channel: Channel, room: usize, lease: Duration) -> Result<Vec<Leased>, StoreError> {
     let limit = i64::try_from(room).unwrap_or(i64::MAX);
-    shard.write("notification.lease", async move |conn| store::lease(conn, Channel::Mail, limit, lease).await).await
+    shard.write("notification.lease", async move |conn| store::lease(conn, channel, limit, lease).await).await
 }
 
-async fn commit(shard: Shard, changes: Vec<Change>) -> Result<Vec<EventId>, StoreError> {
-    shard.write("notification.settle", async move |conn| store::settle(conn, Channel::Mail, &changes).await).await
+async fn commit(shard: Shard, channel: Channel, changes: Vec<Change>) -> Result<Vec<EventId>, StoreError> {
+    shard.write("notification.settle", async move |conn| store::settle(conn, channel, &changes).await).await
 }

@@ -1,5 +1,6 @@
 //! What notification hears, and what it writes down to be told.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,10 @@ use sqlx::PgConnection;
 
 use crate::driver::Post;
 use crate::rules::{self, Channel, Template};
-use crate::store::{self, New};
+use crate::store::{self, New, push};
+
+/// Whom a row for browsers names: which they are is looked up when it is due.
+const BROWSERS: &str = "browsers";
 
 /// Hears what became of orders and writes down who is to be told of it.
 #[derive(Clone)]
@@ -33,21 +37,36 @@ impl News {
         let news: Vec<&Event> = events.iter().filter(|event| event.age() < self.old_news).collect();
         let orders: Vec<_> = news.iter().map(|event| event.aggregate_id).collect();
         let addresses = self.post.book.addresses(conn, &orders).await?;
+        let phones =
+            if self.post.by(Channel::Sms) { self.post.book.phones(conn, &orders).await? } else { HashMap::default() };
+        let browsers =
+            if self.post.by(Channel::Push) { push::told_of(conn, &orders).await? } else { HashSet::default() };
         let mut new = Vec::new();
         for event in news {
             let template = Template::of(event)?;
-            let Some(address) = addresses.get(&event.aggregate_id) else { continue };
-            new.push(New {
-                event_id: event.event_id,
-                channel: Channel::Mail,
-                order_id: event.aggregate_id,
-                template,
-                payload: event.payload.clone(),
-                recipient: address.as_str().to_owned(),
-                message_id: rules::message_id(event.event_id, Channel::Mail, self.post.shop.domain()),
-            });
+            if let Some(address) = addresses.get(&event.aggregate_id) {
+                new.push(self.row(event, Channel::Mail, template, address.as_str()));
+            }
+            if let Some(phone) = phones.get(&event.aggregate_id).filter(|_| template.is_optional()) {
+                new.push(self.row(event, Channel::Sms, template, phone.as_str()));
+            }
+            if browsers.contains(&event.aggregate_id) {
+                new.push(self.row(event, Channel::Push, template, BROWSERS));
+            }
         }
         Ok(store::insert(conn, &new).await?)
+    }
+
+    fn row(&self, event: &Event, channel: Channel, template: Template, recipient: &str) -> New {
+        New {
+            event_id: event.event_id,
+            channel,
+            order_id: event.aggregate_id,
+            template,
+            payload: event.payload.clone(),
+            recipient: recipient.to_owned(),
+            message_id: rules::message_id(event.event_id, channel, self.post.shop.domain()),
+        }
     }
 }
 

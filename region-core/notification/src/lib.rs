@@ -1,10 +1,15 @@
-//! Notifications: what becomes of an order is told to its shopper, by mail.
+//! Notifications: what becomes of an order is told to its shopper, by mail, and by texts and in his browser if he
+//! asked for that.
 //!
 //! A consumer of the bus writes down what is to be told, one row for each event and channel, in the transaction that enters
 //! the event into its inbox. A driver on each shard leases what is due, has it written from the order as it stands now,
 //! hands it to a mail server and keeps what came of that. No connection to the database is held while the server talks. A
 //! mail is sent at least once, under one Message-ID; an order's news is told in order; to an address that came back nothing
 //! more is sent about that order.
+//!
+//! A way to tell (`way.rs`) makes its message of the same letter. Each has rows, a driver and an order of its own, so that one
+//! which stands still holds up no other. By text goes news of parcels alone, to orders that named a number (`sms.rs`). Browsers
+//! are told all of an order that its shopper has asked them to tell him of (`push.rs`).
 //!
 //! An order without an address to write to gets no row: nothing would ever come of it, and an address is never added later.
 //! News of more than [`Settings::old_news`] is not told, so that a shop which begins or resumes to write mail does not begin
@@ -14,9 +19,9 @@
 //! its own, even to an address that an earlier one came back from.
 //!
 //! What an order requires is always told; news of parcels can be done without (`preferences.rs`): by the mail's own link, signed
-//! and without a sign-in (RFC 8058), or by the account. What is not wanted any more when it is due is kept as such.
+//! and without a sign-in (RFC 8058), for its address, or by who ordered, for his orders. What is not wanted any more when it is due is kept as such.
 //!
-//! Deliberately absent: mails to shoppers that belong to no order; bounces that come back later as mail; other channels; signing
+//! Deliberately absent: mails to shoppers that belong to no order; bounces that come back later as mail; signing
 //! mails (DKIM), which the mail server does.
 
 mod desk;
@@ -26,10 +31,13 @@ pub mod letter;
 mod link;
 mod mail;
 mod preferences;
+mod push;
 mod routes;
 pub mod rules;
+mod sms;
 mod smtp;
 mod store;
+mod way;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -39,8 +47,9 @@ use futures::future::BoxFuture;
 use lettre::message::Mailbox;
 use region_core_events::Wakes;
 use region_core_store::{Shard, Shards, StoreError};
+use shared::api::account::Channels;
 use shared::api::order::Order;
-use shared::{EmailAddress, OrderId, UserId};
+use shared::{EmailAddress, OrderId, PhoneNumber, Problem, UserId};
 use shared_clock::{Clock, Entropy};
 use sqlx::PgConnection;
 use time::OffsetDateTime;
@@ -51,12 +60,16 @@ use url::Url;
 pub use desk::{Copied, CopyError};
 pub use events::News;
 pub use link::{LinkKeys, ShortKey};
-pub use preferences::{AddressOf, Preferences, PreferencesError};
-pub use routes::{internal_router, preferences_router, router};
+pub use preferences::{Preferences, PreferencesError};
+pub use push::{Push, PushError, push_keys};
+pub use routes::{channels_router, internal_router, preferences_router, push_router, router};
+pub use sms::{Sms, SmsAccount, SmsError};
 pub use smtp::{Smtp, SmtpUrlError};
 
 use crate::driver::{Driver, Post};
-use crate::rules::{Outcome, Patience};
+use crate::mail::Mailing;
+use crate::rules::{Channel, Outcome, Patience};
+use crate::way::Way;
 
 /// What notifications ask about orders: handed in by the wiring, since this crate knows nothing of that service.
 pub trait OrderBook: Send + Sync + 'static {
@@ -70,11 +83,27 @@ pub trait OrderBook: Send + Sync + 'static {
         orders: &'a [OrderId],
     ) -> BoxFuture<'a, Result<HashMap<OrderId, EmailAddress>, StoreError>>;
 
+    /// Where to text about these orders, inside the caller's transaction; those that named no number are left out.
+    ///
+    /// # Errors
+    /// When the shard fails.
+    fn phones<'a>(
+        &'a self,
+        conn: &'a mut PgConnection,
+        orders: &'a [OrderId],
+    ) -> BoxFuture<'a, Result<HashMap<OrderId, PhoneNumber>, StoreError>>;
+
     /// The order as it stands now, if there is one.
     ///
     /// # Errors
     /// When its shard fails.
     fn find(&self, order: OrderId) -> BoxFuture<'_, Result<Option<Order>, StoreError>>;
+
+    /// Whether the order is that user's, or a guest's that he was.
+    ///
+    /// # Errors
+    /// 404 if it is not; when its shard fails.
+    fn check_owner(&self, user: UserId, order: OrderId) -> BoxFuture<'_, Result<(), Problem>>;
 
     /// Writes down that `by`, who keeps the store, had `what` sent once more, inside the caller's transaction.
     ///
@@ -157,11 +186,11 @@ impl Shop {
 /// The bounds of notification.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Most mails under way at a time, for each shard and process.
+    /// Most messages under way at a time, for each shard, way and process.
     pub concurrency: usize,
     /// Longest time without looking for what is due.
     pub poll: Duration,
-    /// How long an exchange with the mail server may take.
+    /// How long a message may take: whether it is wanted, and the exchange with who takes it.
     pub exchange: Duration,
     /// How long a mail is kept off other workers; longer than reading the order, the exchange and its commit. A lease that
     /// ran out early would have the mail sent twice.
@@ -188,11 +217,23 @@ impl Default for Settings {
     }
 }
 
+/// The ways by which shoppers are told.
+#[derive(Debug)]
+pub struct Ways {
+    /// The mail server.
+    pub mail: Smtp,
+    /// Who sends texts, if anybody does.
+    pub sms: Option<Sms>,
+    /// Who pushes to browsers, if anybody does.
+    pub push: Option<Push>,
+}
+
 /// The notifications of this region's shards. Cheap to clone.
 #[derive(Clone)]
 pub struct Notifications {
     shards: Shards,
     post: Arc<Post>,
+    push: Option<Arc<Push>>,
     wakes: Wakes,
     settings: Settings,
     clock: Clock,
@@ -206,27 +247,39 @@ impl std::fmt::Debug for Notifications {
 }
 
 impl Notifications {
-    /// Notifications by `shop` about the orders of `book`, through the mail server `smtp`, as far as `preferences` want them. Ids
+    /// Notifications by `shop` about the orders of `book`, by these `ways`; mails as far as `preferences` want them. Ids
     /// take their time and their random bytes from `clock` and `entropy`.
     #[must_use]
     pub fn new(
         shards: Shards,
         book: Arc<dyn OrderBook>,
         shop: Shop,
-        smtp: Smtp,
+        ways: Ways,
         preferences: Preferences,
         clock: Clock,
         entropy: Entropy,
     ) -> Self {
         let wakes = Wakes::new(shards.all().map(Shard::id));
-        let (post, settings) = (Arc::new(Post { book, shop, smtp, preferences }), Settings::default());
-        Self { shards, post, wakes, settings, clock, entropy }
+        let smtp = Arc::new(ways.mail);
+        let mailing = Mailing { shop: shop.clone(), smtp: Arc::clone(&smtp), preferences };
+        let mut all: Vec<Arc<dyn Way>> = vec![Arc::new(mailing)];
+        all.extend(ways.sms.map(|sms| Arc::new(sms) as Arc<dyn Way>));
+        let push = ways.push.map(Arc::new);
+        all.extend(push.clone().map(|push| push as Arc<dyn Way>));
+        let (post, settings) = (Arc::new(Post { book, shop, smtp, ways: all }), Settings::default());
+        Self { shards, post, push, wakes, settings, clock, entropy }
     }
 
     /// The same under other bounds.
     #[must_use]
     pub fn bounded_by(self, settings: Settings) -> Self {
         Self { settings, ..self }
+    }
+
+    /// How shoppers can be told beside mail.
+    #[must_use]
+    pub fn channels(&self) -> Channels {
+        Channels { texts: self.post.by(Channel::Sms), push_key: self.push.as_ref().map(|push| push.public_key()) }
     }
 
     /// What hears of orders and payments: for the bus's [`region_core_events::Runner`].
@@ -258,15 +311,15 @@ impl Notifications {
         }
     }
 
-    /// Sends what is due on every shard until `shutdown`; mails under way are finished.
+    /// Sends what is due on every shard by every way until `shutdown`; messages under way are finished.
     ///
     /// # Panics
     /// If a driver does.
     pub async fn drive(self, shutdown: CancellationToken) {
         let mut drivers = JoinSet::new();
-        for shard in self.shards.all() {
-            let (post, settings) = (Arc::clone(&self.post), self.settings.clone());
-            let driver = Driver::new(shard.clone(), post, settings, self.wakes.of(shard.id()));
+        for (shard, way) in self.shards.all().flat_map(|shard| self.post.ways.iter().map(move |way| (shard, way))) {
+            let (way, post, settings) = (Arc::clone(way), Arc::clone(&self.post), self.settings.clone());
+            let driver = Driver::new(shard.clone(), way, post, settings, self.wakes.of(shard.id()));
             drivers.spawn(driver.run(shutdown.clone()));
         }
         while let Some(ended) = drivers.join_next().await {

@@ -1,14 +1,62 @@
-//! A letter as a mail: headers, both forms, one Message-ID.
+//! Mail: a letter with headers, in both forms, under one Message-ID, to whoever wants it.
 
+use std::sync::Arc;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use lettre::address::Envelope;
 use lettre::message::header::{HeaderName, HeaderValue};
 use lettre::message::{Mailbox, MultiPart, SinglePart};
 use lettre::{Address, Message};
+use shared::{EmailAddress, UserId};
 use time::OffsetDateTime;
 
-use crate::Shop;
 use crate::letter::Letter;
-use crate::rules::Outcome;
+use crate::rules::{Channel, Outcome};
+use crate::way::{Told, Way};
+use crate::{Preferences, PreferencesError, Shop, Smtp};
+
+/// Sends mails.
+pub(crate) struct Mailing {
+    pub(crate) shop: Shop,
+    pub(crate) smtp: Arc<Smtp>,
+    pub(crate) preferences: Preferences,
+}
+
+impl Way for Mailing {
+    fn channel(&self) -> Channel {
+        Channel::Mail
+    }
+
+    fn tell<'a>(&'a self, told: Told<'a>) -> BoxFuture<'a, Outcome> {
+        self.mail(told).boxed()
+    }
+}
+
+impl Mailing {
+    async fn mail(&self, told: Told<'_>) -> Outcome {
+        let Told { leased, order, mut letter } = told;
+        let address = leased.recipient.parse::<EmailAddress>().ok().filter(|_| leased.template.is_optional());
+        if let Some(address) = &address {
+            match self.wanted(order.user_id, address).await {
+                Ok(true) => {}
+                Ok(false) => return Outcome::Unwanted,
+                Err(error) => return Outcome::Deferred(format!("nobody knows whether it is wanted: {error}")),
+            }
+        }
+        let token = address.and_then(|address| self.preferences.token(&address));
+        letter.unsubscribe = token.map(|token| format!("{}/unsubscribe/{token}", self.shop.origin()));
+        match compose(&self.shop, &letter, &leased.recipient, &leased.message_id, leased.created_at) {
+            Ok(mail) => self.smtp.send(&mail).await,
+            Err(error) => error.into(),
+        }
+    }
+
+    /// Whether news of parcels is: both by whoever ordered and by whoever reads at the address.
+    async fn wanted(&self, user: UserId, address: &EmailAddress) -> Result<bool, PreferencesError> {
+        Ok(self.preferences.of_user(user).await?.parcels && self.preferences.of(address).await?.parcels)
+    }
+}
 
 /// A mail ready to be handed to a mail server.
 #[derive(Clone, Debug)]

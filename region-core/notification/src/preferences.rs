@@ -1,11 +1,12 @@
-//! What whoever reads mail at an address wants to be told beyond what his orders require.
+//! What whoever reads mail at an address wants to be told beyond what his orders require, and what whoever ordered does.
 //!
-//! It is kept by the address's digest in the shard that owns that digest's slot, whichever region that is, and asked for when
-//! such a mail is due: a word to stop holds from the next mail on.
+//! The first is kept by the address's digest in the shard that owns that digest's slot, whichever region that is, and changed
+//! by a mail's link alone: whoever has one reads there. The second is kept with the user, and holds for his own orders: the
+//! address that he signed up with was never proven to be his. Both are asked when such a mail is due, and both must want it: a
+//! word to stop holds from the next mail on.
 
 use std::sync::Arc;
 
-use futures::future::BoxFuture;
 use http::Method;
 use region_core_store::{Shards, StoreError, own_slot};
 use region_core_web::Peers;
@@ -19,9 +20,6 @@ use crate::store::preferences;
 
 /// Where cores of other regions are asked.
 pub(crate) const PATH: &str = "/internal/mail-preferences";
-
-/// How preferences learn where a user reads mail, if he does: handed in by the wiring.
-pub type AddressOf = Arc<dyn Fn(UserId) -> BoxFuture<'static, Result<Option<EmailAddress>, Problem>> + Send + Sync>;
 
 /// The preferences of all addresses. Cheap to clone.
 #[derive(Clone)]
@@ -83,16 +81,26 @@ impl Preferences {
         self.ask(Asked { address: address.digest(), change: None }).await
     }
 
-    /// Keeps those of an address.
+    /// Those of a user, about his own orders.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub async fn of_user(&self, user: UserId) -> Result<MailPreferences, StoreError> {
+        preferences::find_of_user(&mut *self.shards.here(user.slot())?.read().await?, user).await
+    }
+
+    /// Keeps those of a user.
     ///
     /// # Errors
     /// When they cannot be kept.
-    pub async fn keep(
-        &self,
-        address: &EmailAddress,
-        wanted: MailPreferences,
-    ) -> Result<MailPreferences, PreferencesError> {
-        self.ask(Asked { address: address.digest(), change: Some(wanted) }).await
+    pub async fn keep_of_user(&self, user: UserId, wanted: MailPreferences) -> Result<MailPreferences, StoreError> {
+        let work = async move |conn: &mut PgConnection| {
+            own_slot(conn, user.slot()).await?;
+            preferences::keep_of_user(conn, user, wanted).await
+        };
+        self.shards.here(user.slot())?.write("notification.prefer", work).await?;
+        metrics::counter!("mail_preferences_kept_total").increment(1);
+        Ok(wanted)
     }
 
     /// Those of the address that a link's token speaks for, after `change` if there is one.

@@ -6,13 +6,14 @@ use axum::http::{HeaderName, StatusCode};
 use axum::response::{AppendHeaders, IntoResponse};
 use axum::routing::{get, post};
 use region_core_web::{IdempotencyKeyHeader, Json, Path, SignedIn, StoreKeeper};
-use shared::api::account::MailPreferences;
+use shared::api::account::{Channels, MailPreferences};
 use shared::api::desk::NotificationList;
+use shared::api::order::PushSubscription;
 use shared::idempotency::IDEMPOTENCY_REPLAYED;
-use shared::{EmailAddress, EventId, OrderId, Problem, UserId};
+use shared::{EventId, OrderId, Problem};
 
 use crate::Notifications;
-use crate::preferences::{self, AddressOf, Asked, Preferences};
+use crate::preferences::{self, Asked, Preferences};
 
 /// The service's routes.
 pub fn router(notifications: Notifications) -> Router {
@@ -43,13 +44,46 @@ async fn resend(
 }
 
 /// What readers of mails and members choose; there even where no mail is written.
-pub fn preferences_router(preferences: Preferences, address_of: AddressOf) -> Router {
-    let by_account = Router::new()
-        .route("/v1/account/mail-preferences", get(of_account).post(keep_of_account))
-        .with_state((preferences.clone(), address_of));
-    let by_link =
-        Router::new().route("/v1/mail-preferences/{token}", get(by_link).post(keep_by_link)).with_state(preferences);
-    by_account.merge(by_link)
+pub fn preferences_router(preferences: Preferences) -> Router {
+    Router::new()
+        .route("/v1/account/mail-preferences", get(of_user).post(keep_of_user))
+        .route("/v1/mail-preferences/{token}", get(by_link).post(keep_by_link))
+        .with_state(preferences)
+}
+
+/// What browsers are told of an order, if anything is pushed.
+pub fn push_router(notifications: Notifications) -> Router {
+    if notifications.channels().push_key.is_none() {
+        return Router::new();
+    }
+    let path = "/v1/orders/{order_id}/push-subscriptions";
+    Router::new().route(path, post(subscribe).delete(unsubscribe)).with_state(notifications)
+}
+
+/// Repeats are harmless.
+async fn subscribe(
+    State(notifications): State<Notifications>,
+    caller: SignedIn,
+    Path(order_id): Path<OrderId>,
+    Json(browser): Json<PushSubscription>,
+) -> Result<StatusCode, Problem> {
+    notifications.subscribe(caller.user_id(), order_id, &browser).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Repeats are harmless.
+async fn unsubscribe(
+    State(notifications): State<Notifications>,
+    caller: SignedIn,
+    Path(order_id): Path<OrderId>,
+) -> Result<StatusCode, Problem> {
+    notifications.unsubscribe(caller.user_id(), order_id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// What anybody may know of the ways to tell; there even where nobody is told.
+pub fn channels_router(channels: Channels) -> Router {
+    Router::new().route("/v1/channels", get(async move || Json(channels.clone())))
 }
 
 /// For cores of every region.
@@ -80,25 +114,15 @@ async fn keep_by_link(
     Ok(Json(preferences.by_link(&token, Some(wanted)).await?))
 }
 
-async fn of_account(
-    State((preferences, address_of)): State<(Preferences, AddressOf)>,
-    caller: SignedIn,
-) -> Result<Json<MailPreferences>, Problem> {
-    let address = address(&address_of, caller.user_id()).await?;
-    Ok(Json(preferences.of(&address).await?))
+async fn of_user(State(preferences): State<Preferences>, caller: SignedIn) -> Result<Json<MailPreferences>, Problem> {
+    Ok(Json(preferences.of_user(caller.user_id()).await?))
 }
 
 /// Repeats are harmless.
-async fn keep_of_account(
-    State((preferences, address_of)): State<(Preferences, AddressOf)>,
+async fn keep_of_user(
+    State(preferences): State<Preferences>,
     caller: SignedIn,
     Json(wanted): Json<MailPreferences>,
 ) -> Result<Json<MailPreferences>, Problem> {
-    let address = address(&address_of, caller.user_id()).await?;
-    Ok(Json(preferences.keep(&address, wanted).await?))
-}
-
-/// Where the caller reads mail; guests have told nobody.
-async fn address(address_of: &AddressOf, caller: UserId) -> Result<EmailAddress, Problem> {
-    address_of(caller).await?.ok_or_else(|| Problem::not_found().detail("only accounts have an address"))
+    Ok(Json(preferences.keep_of_user(caller.user_id(), wanted).await?))
 }

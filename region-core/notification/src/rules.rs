@@ -100,11 +100,15 @@ impl Template {
 /// address: all other news follows from money.
 pub const MOST_CANCELLATIONS_A_DAY: i64 = 10;
 
-/// A way to reach a shopper.
+/// A way to reach a shopper; each event is told once by each.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Channel {
     /// E-mail.
     Mail,
+    /// A text to a telephone.
+    Sms,
+    /// A message to a browser.
+    Push,
 }
 
 impl Channel {
@@ -113,6 +117,18 @@ impl Channel {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Mail => "mail",
+            Self::Sms => "sms",
+            Self::Push => "push",
+        }
+    }
+
+    /// What metrics and logs call many of its messages.
+    #[must_use]
+    pub const fn messages(self) -> &'static str {
+        match self {
+            Self::Mail => "mails",
+            Self::Sms => "texts",
+            Self::Push => "pushes",
         }
     }
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod desk;
 pub(crate) mod preferences;
+pub(crate) mod push;
 
 use std::time::Duration;
 
@@ -67,11 +68,11 @@ pub(crate) async fn insert(conn: &mut PgConnection, new: &[New]) -> Result<(), S
     sqlx::query!(
         r#"
         WITH new AS (
-            SELECT new.*, template = 'order_cancelled'
-                AND row_number() OVER (PARTITION BY template, recipient ORDER BY place) + (
+            SELECT new.*, CASE WHEN template = 'order_cancelled' AND channel = 'mail' THEN
+                row_number() OVER (PARTITION BY template, channel, recipient ORDER BY place) + (
                     SELECT count(*) FROM notifications AS told
                     WHERE told.template = 'order_cancelled' AND told.recipient = new.recipient
-                      AND told.created_at > shard_now() - interval '1 day') > $8 AS too_many
+                      AND told.created_at > shard_now() - interval '1 day') > $8 ELSE false END AS too_many
             FROM UNNEST($1::uuid[], $2::text[], $3::uuid[], $4::text[], $5::jsonb[], $6::text[], $7::text[])
                 WITH ORDINALITY AS new (event_id, channel, order_id, template, payload, recipient, message_id, place)
         )
@@ -98,7 +99,8 @@ pub(crate) async fn insert(conn: &mut PgConnection, new: &[New]) -> Result<(), S
 }
 
 /// Takes at most `limit` that are due, the longest due first, and keeps others off them for `lease`. Of each order only
-/// the first that is not settled yet: its news is told in order. Templates that this process does not know are left.
+/// the first that is not settled yet: its news is told in order. But what its shopper may do without, once put off, holds back
+/// nothing that he must be told. Templates that this process does not know are left.
 pub(crate) async fn lease(
     conn: &mut PgConnection,
     channel: Channel,
@@ -106,6 +108,7 @@ pub(crate) async fn lease(
     lease: Duration,
 ) -> Result<Vec<Leased>, StoreError> {
     let templates = Template::ALL.map(Template::name);
+    let optional: Vec<_> = Template::ALL.into_iter().filter(|told| told.is_optional()).map(Template::name).collect();
     sqlx::query_as!(
         LeasedRow,
         r#"
@@ -118,7 +121,9 @@ pub(crate) async fn lease(
               AND channel = $1 AND template = ANY ($2)
               AND NOT EXISTS (SELECT FROM notifications AS earlier
                               WHERE earlier.order_id = open.order_id AND earlier.sequence < open.sequence
-                                AND earlier.channel = open.channel AND earlier.is_open)
+                                AND earlier.channel = open.channel AND earlier.is_open
+                                AND (earlier.template <> ALL ($5) OR open.template = ANY ($5)
+                                     OR earlier.next_attempt_at <= (SELECT shard_now())))
             ORDER BY next_attempt_at LIMIT $3 FOR UPDATE SKIP LOCKED
         )
         RETURNING event_id, order_id, template, payload, recipient, message_id, attempts, created_at,
@@ -132,6 +137,7 @@ pub(crate) async fn lease(
         &templates as &[&str],
         limit,
         lease.as_secs_f64(),
+        &optional as &[&str],
     )
     .fetch_all(conn)
     .await?

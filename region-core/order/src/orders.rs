@@ -12,7 +12,9 @@ use region_core_store::{Shard, Shards, StoreError};
 use region_core_web::Peers;
 use shared::api::order::{Order, OrderPage, OrderStatus, OrderSummary, PaymentStatus, PlaceOrder, QuoteRequest};
 use shared::token::Claims;
-use shared::{EmailAddress, EventId, IdempotencyKey, Money, OrderId, ReturnId, ShardId, ShipmentId, Sku, UserId};
+use shared::{
+    EmailAddress, EventId, IdempotencyKey, Money, OrderId, PhoneNumber, ReturnId, ShardId, ShipmentId, Sku, UserId,
+};
 use shared_clock::{Clock, Entropy};
 use sqlx::PgConnection;
 use tokio::sync::Semaphore;
@@ -416,6 +418,17 @@ impl Orders {
         read::addresses(conn, orders).await
     }
 
+    /// Where to text about these orders of the shard that `conn` leads to; those that named no number are left out.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn phones(
+        conn: &mut PgConnection,
+        orders: &[OrderId],
+    ) -> Result<HashMap<OrderId, PhoneNumber>, StoreError> {
+        read::phones(conn, orders).await
+    }
+
     /// What these orders of the shard that `conn` leads to came to.
     ///
     /// # Errors
@@ -470,6 +483,7 @@ fn accepted(new: &Wanted, times: Times) -> Order {
         shipping_address: checked.shipping_address.clone(),
         email: checked.email.clone(),
         delivery: priced.delivery.clone(),
+        phone: checked.phone.clone(),
         shipments: Vec::new(),
         returns: Vec::new(),
         version: 1,

@@ -199,6 +199,7 @@ fn wanting(items: &[(&str, i64)], total: i64) -> PlaceOrder {
         cart_version: None,
         email: None,
         delivery_option: None,
+        phone: None,
         user_id: None,
     }
 }

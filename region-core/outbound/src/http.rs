@@ -12,6 +12,7 @@ use hyper_util::client::legacy::connect::dns::GaiResolver;
 use hyper_util::client::legacy::connect::{Connect, HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
+use crate::chain;
 use crate::resolver::Resolver;
 use crate::target::Guard;
 
@@ -84,18 +85,11 @@ where
     fn over(mut tcp: HttpConnector<R>, bounds: Bounds) -> Result<Self, rustls::Error> {
         let Bounds { deadlines: Deadlines { connect, total }, answer_bytes, idle_connections } = bounds;
         tcp.set_connect_timeout(Some(connect));
-        tcp.set_nodelay(true);
-        tcp.enforce_http(false);
-        let connector = HttpsConnectorBuilder::new()
-            .with_provider_and_webpki_roots(rustls::crypto::ring::default_provider())?
-            .https_or_http()
-            .enable_http1()
-            .wrap_connector(tcp);
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE)
             .pool_max_idle_per_host(idle_connections)
-            .build(connector);
+            .build(connector(tcp)?);
         Ok(Self { client, total, answer_bytes })
     }
 
@@ -114,7 +108,8 @@ where
     }
 
     async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<(StatusCode, Bytes), Unanswered> {
-        let (head, body) = self.client.request(request).await.map_err(|error| unknown(&error))?.into_parts();
+        let (head, body) =
+            self.client.request(request).await.map_err(|error| Unanswered::Unknown(chain(&error)))?.into_parts();
         let body = Limited::new(body, self.answer_bytes).collect().await.map_err(|error| unread(&*error))?;
         Ok((head.status, body.to_bytes()))
     }
@@ -124,14 +119,16 @@ fn unread(error: &(dyn Error + 'static)) -> Unanswered {
     if error.is::<LengthLimitError>() {
         Unanswered::Unknown("the answer is too long".to_owned())
     } else {
-        unknown(error)
+        Unanswered::Unknown(chain(error))
     }
 }
 
-/// The chain in one line.
-fn unknown(error: &(dyn Error + 'static)) -> Unanswered {
-    let chain = std::iter::successors(Some(error), |error: &&(dyn Error + 'static)| (*error).source());
-    Unanswered::Unknown(chain.map(ToString::to_string).collect::<Vec<_>>().join(": "))
+/// Over TLS or without, whatever a URL says; HTTP/1.1.
+pub(crate) fn connector<R>(mut tcp: HttpConnector<R>) -> Result<HttpsConnector<HttpConnector<R>>, rustls::Error> {
+    tcp.set_nodelay(true);
+    tcp.enforce_http(false);
+    let tls = HttpsConnectorBuilder::new().with_provider_and_webpki_roots(rustls::crypto::ring::default_provider())?;
+    Ok(tls.https_or_http().enable_http1().wrap_connector(tcp))
 }
 
 #[cfg(test)]

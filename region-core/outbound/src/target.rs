@@ -7,8 +7,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use url::{Host, Url};
 
-/// Longest URL, in bytes.
+/// Longest URL that people write, in bytes.
 const MOST_BYTES: usize = 500;
+/// Longest URL that is posted to, in bytes: those that programs make are longer.
+pub const LONGEST: usize = 2000;
 
 /// What may be reached.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -21,7 +23,7 @@ pub struct Guard {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum BadTarget {
     /// Not a URL, or too long.
-    #[error("an https URL of at most 500 bytes")]
+    #[error("not an https URL, or too long")]
     NotAUrl,
     /// Not over TLS.
     #[error("https alone")]
@@ -40,7 +42,15 @@ impl Guard {
     /// # Errors
     /// [`BadTarget`].
     pub fn target(self, text: &str) -> Result<Url, BadTarget> {
-        let url = Url::parse(text).ok().filter(|url| url.as_str().len() <= MOST_BYTES).ok_or(BadTarget::NotAUrl)?;
+        self.target_within(text, MOST_BYTES)
+    }
+
+    /// The same of a URL of at most `most_bytes`.
+    ///
+    /// # Errors
+    /// [`BadTarget`].
+    pub fn target_within(self, text: &str, most_bytes: usize) -> Result<Url, BadTarget> {
+        let url = Url::parse(text).ok().filter(|url| url.as_str().len() <= most_bytes).ok_or(BadTarget::NotAUrl)?;
         let host = url.host().ok_or(BadTarget::NotAUrl)?;
         let here = match &host {
             Host::Domain(name) => is_local_name(name),

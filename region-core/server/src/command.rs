@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Subcommand;
+use secrecy::ExposeSecret;
 
 mod account;
 mod delivery;
@@ -35,6 +36,8 @@ pub(crate) enum Command {
     /// Look after accounts.
     #[command(subcommand)]
     Account(account::Account),
+    /// Make the keys under which browsers are told: a private one for the configuration's `push.vapid_private_key`.
+    PushKeys,
     /// Look after events that were given up.
     #[command(subcommand)]
     Events(events::Events),
@@ -66,7 +69,17 @@ impl Command {
             Self::Import(import) => import.run().await,
             Self::Delivery(delivery) => delivery.run().await,
             Self::Account(account) => account.run().await,
+            Self::PushKeys => push_keys(),
             Self::Events(events) => events.run().await,
         }
     }
+}
+
+/// To standard output, once: they are kept nowhere.
+fn push_keys() -> anyhow::Result<()> {
+    let keys = region_core_notification::push_keys();
+    let (private, public) = keys.map_err(|_| anyhow::anyhow!("this machine gave no random bytes"))?;
+    println!("vapid_private_key = \"{}\"", private.expose_secret());
+    println!("# browsers subscribe under {public}");
+    Ok(())
 }

@@ -43,6 +43,10 @@ pub(crate) struct Config {
     pub(crate) bus: Bus,
     #[serde(default)]
     pub(crate) mail: Mail,
+    /// Without it no browser is told.
+    pub(crate) push: Option<Push>,
+    /// Without it nobody is texted.
+    pub(crate) sms: Option<Sms>,
     #[serde(default)]
     pub(crate) store: Store,
     /// Cores of the other regions, `host:port`.
@@ -301,6 +305,37 @@ pub(crate) struct Mail {
     pub(crate) ca: Option<PathBuf>,
 }
 
+/// How shoppers are texted who asked for it, beside mail: an account at Twilio, or at who speaks as Twilio does.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Sms {
+    /// Where its API is: https on the public Internet, or this machine.
+    #[serde(default = "twilio")]
+    pub(crate) url: String,
+    /// Names the account.
+    pub(crate) account_sid: String,
+    pub(crate) auth_token: SecretString,
+    /// Who texts: one of its numbers, such as `+15017122661`, or a name that it may send as.
+    pub(crate) from: String,
+}
+
+/// How browsers are told whose shoppers asked for it, beside mail.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Push {
+    /// What `region-core push-keys` prints; the same in all regions. Browsers that subscribed under another are told no more.
+    pub(crate) vapid_private_key: SecretString,
+    /// Whom push services turn to: `mailto:somebody@shop.example`, or an https URL.
+    pub(crate) subject: String,
+    /// Whether a push service may stand on this machine: for developers.
+    #[serde(default)]
+    pub(crate) allow_loopback: bool,
+}
+
+fn twilio() -> String {
+    "https://api.twilio.com".to_owned()
+}
+
 /// The shop, as shoppers know it.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -498,6 +533,24 @@ mod tests {
         assert!(config.mail.unsubscribe_keys.is_empty());
         assert!(config.mail.url.is_some() && config.mail.ca.unwrap().is_absolute());
         assert_eq!((config.store.name.as_str(), config.mail.from.as_str()), ("Meridian", "orders@shop.example"));
+    }
+
+    #[test]
+    fn shoppers_are_texted_if_there_is_an_account_and_its_secret_does_not_show() {
+        assert!(read(GOOD).unwrap().sms.is_none());
+        let sms = "[sms]\naccount_sid = \"AC1\"\nauth_token = \"swordfish\"\nfrom = \"Meridian\"";
+        let config = read(&format!("{GOOD}\n{sms}")).unwrap();
+        assert_eq!(config.sms.as_ref().unwrap().url, "https://api.twilio.com");
+        assert!(!format!("{config:?}").contains("swordfish"));
+    }
+
+    #[test]
+    fn browsers_are_told_if_there_is_a_key_and_it_does_not_show() {
+        assert!(read(GOOD).unwrap().push.is_none());
+        let push = "[push]\nvapid_private_key = \"swordfish\"\nsubject = \"mailto:a@shop.example\"";
+        let config = read(&format!("{GOOD}\n{push}")).unwrap();
+        assert!(!config.push.as_ref().unwrap().allow_loopback);
+        assert!(!format!("{config:?}").contains("swordfish"));
     }
 
     #[test]

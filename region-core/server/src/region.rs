@@ -16,7 +16,7 @@ use region_core_events::{Consumer, Runner, Settings, Wakes};
 use region_core_inventory::levels::{self, StockLevels};
 use region_core_inventory::transfer::desk::ChangedFn;
 use region_core_inventory::{Borrowing, Ledger, balance};
-use region_core_notification::{Notifications, Preferences};
+use region_core_notification::{Notifications, Preferences, channels_router, push_router};
 use region_core_order::{Orders, OriginNews, PaymentNews, PriceList};
 use region_core_outbound::target::Guard;
 use region_core_payment::risk::Judge;
@@ -39,7 +39,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::{Bus, BusKind, Config, Payment, ProviderKind, Risk, ShardAddress};
-use crate::mail::{Post, address_of, link_keys};
+use crate::mail::{Post, link_keys};
 use crate::peers::LinkedPeers;
 use crate::prices::CatalogPrices;
 use crate::{config, directory, refresh, webhooks};
@@ -89,7 +89,6 @@ impl Region {
     /// Shards and Redis may still be away: they are reached at first use.
     pub(crate) async fn build(config: &Config, tls: &Arc<Tls>) -> anyhow::Result<Self> {
         let (clock, entropy) = (Clock::system(), Entropy::system());
-        let post = Post::read(config)?;
         let control = catalog_pool(&config.catalog.url, ANSWERS_WITHIN).context("catalog.url")?;
         let map = patiently("the slot map", async || slot_map(&control).await).await?;
         let signer = signer(config)?;
@@ -101,6 +100,7 @@ impl Region {
             patiently("the webhook endpoints", async || Ok(Endpoints::load(control.clone(), primary.clone()).await?))
                 .await?;
         let shards = shards(config, config.own_shards(), map, SERVING)?;
+        let post = Post::read(config, &shards, &clock)?;
         let redis = Redis::connect(config.redis.url.expose_secret()).context("redis.url")?;
         let prices = Arc::new(CatalogPrices { catalog: catalog.clone(), currency: config.order.currency });
         let carts = Carts::new(shards.clone(), redis.clone(), Arc::clone(&prices) as Arc<dyn Prices>);
@@ -204,7 +204,9 @@ impl Region {
             .merge(region_core_order::router(self.orders.clone(), self.payments.methods()))
             .merge(region_core_payment::router(self.payments.clone(), find_order(&self.orders)))
             .merge(self.notifications.clone().map(region_core_notification::router).unwrap_or_default())
-            .merge(region_core_notification::preferences_router(self.preferences.clone(), address_of(&self.accounts)))
+            .merge(region_core_notification::preferences_router(self.preferences.clone()))
+            .merge(self.notifications.clone().map(push_router).unwrap_or_default())
+            .merge(channels_router(self.notifications.as_ref().map(Notifications::channels).unwrap_or_default()))
             .merge(region_core_shipping::router(self.shipping.clone()))
             .merge(region_core_webhook::router(self.webhooks.clone()))
     }

@@ -94,14 +94,26 @@ pub struct Account {
     pub roles: Vec<Role>,
 }
 
-/// What whoever reads mail at an address wants to be told beyond what his orders require: that they are paid, cancelled or
-/// refunded is always told. `/v1/account/mail-preferences`, and `/v1/mail-preferences/{token}` for whoever has a mail's link.
+/// What somebody wants to be told by mail beyond what his orders require: that they are paid, cancelled or refunded is always
+/// told. `/v1/account/mail-preferences` of the caller's own orders, and `/v1/mail-preferences/{token}` of an address, for whoever
+/// has a link of a mail to it. What either does not want is not told.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct MailPreferences {
     /// That a parcel has left, and that it has arrived.
     pub parcels: bool,
+}
+
+/// How shoppers can be told beside mail: `GET /v1/channels`.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Channels {
+    /// Whether by text, at the number that an order names.
+    pub texts: bool,
+    /// What browsers subscribe under to be told of an order, if they can be: the `applicationServerKey` of RFC 8292.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub push_key: Option<String>,
 }
 
 impl Default for MailPreferences {

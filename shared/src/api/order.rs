@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
 
-use crate::{EmailAddress, Money, OrderId, Quantity, RegionName, ReturnId, ShipmentId, Sku, UserId};
+use crate::{EmailAddress, Money, OrderId, PhoneNumber, Quantity, RegionName, ReturnId, ShipmentId, Sku, UserId};
 
 /// One SKU that is wanted.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -196,9 +196,35 @@ pub struct PlaceOrder {
     /// How it is delivered: the id of an option that a quote for these items and that country offers; the cheapest, if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delivery_option: Option<String>,
+    /// Where to text when its parcels leave and arrive: giving it asks for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phone: Option<PhoneNumber>,
     /// If sent, must be the caller.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_id: Option<UserId>,
+}
+
+/// A browser that is to tell its shopper what becomes of an order, as its `PushSubscription.toJSON()` says it:
+/// `POST /v1/orders/{order_id}/push-subscriptions`. `DELETE` has no browser told any more.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(default)]
+pub struct PushSubscription {
+    /// Where its push service takes messages for it.
+    pub endpoint: String,
+    /// What they are sealed with.
+    pub keys: PushKeys,
+}
+
+/// The keys of a browser's subscription, in base64url (RFC 8291 section 2).
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(default)]
+pub struct PushKeys {
+    /// An uncompressed point of P-256.
+    pub p256dh: String,
+    /// 16 bytes.
+    pub auth: String,
 }
 
 /// One SKU of an order or quote.
@@ -315,6 +341,9 @@ pub struct Order {
     /// How it is delivered, if there was a choice.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delivery: Option<ChosenDelivery>,
+    /// Where to text when its parcels leave and arrive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phone: Option<PhoneNumber>,
     /// Its parcels, in the order in which they left.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub shipments: Vec<Shipment>,

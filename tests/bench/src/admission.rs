@@ -76,6 +76,7 @@ pub(crate) fn order_of(sku: &Sku, costs: Money, address: &Address) -> anyhow::Re
         cart_version: None,
         email: None,
         delivery_option: None,
+        phone: None,
         user_id: None,
     })
 }

@@ -229,15 +229,18 @@ fn unsubscribe_link(text: &str) -> Option<String> {
 }
 
 #[tokio::test]
-async fn a_member_s_choice_holds_for_his_address_in_whichever_region_it_is_kept() {
-    let mut shopper = Shopper::guest(pop()).await;
+async fn whoever_signs_up_with_somebody_s_address_decides_about_his_own_orders_alone() {
+    let (mut shopper, operator, address) = (Shopper::guest(pop()).await, Shopper::operator(sites()).await, email());
+    let order = bought(&Shopper::guest(pop()).await, &address, "tok_success").await.order_id;
     let path = "/v1/account/mail-preferences";
-    shopper.get(path).await.expect(404);
-    shopper.sign_up(&email()).await;
+    shopper.sign_up(&address).await;
     assert!(shopper.get(path).await.expect(200).json::<MailPreferences>().parcels);
     for parcels in [false, true, false] {
         let wanted = MailPreferences { parcels };
         assert_eq!(shopper.post(path, &wanted).await.expect(200).json::<MailPreferences>(), wanted);
         assert_eq!(shopper.get(path).await.expect(200).json::<MailPreferences>(), wanted);
     }
+    let parcel = serde_json::json!({ "carrier": "Royal Mail" });
+    operator.post_once(&format!("/v1/orders/{order}/shipments"), &key(), &parcel).await.expect(201);
+    assert!(arrived(&address, 2).await.iter().any(|mail| mail.subject.ends_with("is on its way")));
 }

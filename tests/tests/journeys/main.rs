@@ -20,6 +20,7 @@ mod mail;
 mod operator;
 mod origins;
 mod privacy;
+mod pushing;
 mod regions;
 mod repairs;
 mod returning;

@@ -117,6 +117,7 @@ fn body(wish: &Wish) -> PlaceOrder {
         cart_version: None,
         email: None,
         delivery_option: None,
+        phone: None,
         user_id: None,
     }
 }

@@ -3,6 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
 };
@@ -65,6 +67,19 @@ impl Keys<'_> {
             write_private(&path, pair.serialize_pem().as_bytes())?;
         }
         Ok(path)
+    }
+
+    /// The private key under which browsers are told, as a core's configuration holds it, made once.
+    ///
+    /// # Errors
+    /// [`SystemError::Certificate`], [`SystemError::File`].
+    pub fn push_key(&self) -> Result<String, SystemError> {
+        let path = self.folder.join("push.key");
+        if !path.is_file() {
+            let pair = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).map_err(refused("push"))?;
+            write_private(&path, URL_SAFE_NO_PAD.encode(pair.serialize_der()).as_bytes())?;
+        }
+        std::fs::read_to_string(&path).map_err(file("read", &path))
     }
 
     /// The key with which the Worker signs its requests to the PoP, as `ID:HEX`, made once; `uplink.keys` holds it.

@@ -37,6 +37,8 @@ pub struct CoreConfig {
     /// What carries events, if it is not the shards themselves.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bus: Option<Bus>,
+    /// How browsers are told, if mail is written.
+    pub push: Option<Push>,
     /// The shop as shoppers know it.
     pub store: Store,
     /// How merchants' systems are told of events.
@@ -174,6 +176,17 @@ pub struct Bus {
     pub kind: String,
     /// Its brokers.
     pub brokers: Vec<String>,
+}
+
+/// How browsers are told.
+#[derive(Clone, Debug, Serialize)]
+pub struct Push {
+    /// Under which key.
+    pub vapid_private_key: String,
+    /// Whom push services turn to.
+    pub subject: String,
+    /// Whether one may stand on this machine.
+    pub allow_loopback: bool,
 }
 
 /// The shop as shoppers know it.

@@ -228,6 +228,7 @@ struct Builder<'a> {
     user: Option<ServiceUser>,
     uplink_key: String,
     unsubscribe_key: String,
+    push_key: String,
     postgres_password: String,
     redis_password: String,
     /// What the carrier's notices are signed with.
@@ -254,7 +255,7 @@ impl<'a> Builder<'a> {
         }
         let (_, uplink_key) = keys.uplink_key()?;
         let (postgres_password, redis_password) = (keys.password("postgres")?, keys.password("redis")?);
-        let unsubscribe_key = keys.password("unsubscribe")?;
+        let (unsubscribe_key, push_key) = (keys.password("unsubscribe")?, keys.push_key()?);
         let carrier_secret = keys.password("carrier")?;
         let user = ServiceUser::for_databases()?;
         Ok(Self {
@@ -268,6 +269,7 @@ impl<'a> Builder<'a> {
             user,
             uplink_key,
             unsubscribe_key,
+            push_key,
             postgres_password,
             redis_password,
             carrier_secret,
@@ -547,6 +549,11 @@ impl<'a> Builder<'a> {
                 .broker
                 .as_ref()
                 .map(|(kafka, _)| config::Bus { kind: "kafka".to_owned(), brokers: vec![kafka.address()] }),
+            push: self.sites.mail.as_ref().map(|_| config::Push {
+                vapid_private_key: self.push_key.clone(),
+                subject: "mailto:shop@meridian.test".to_owned(),
+                allow_loopback: true,
+            }),
             store: config::Store { public_url: self.public_url() },
             webhooks: config::Webhooks { allow_loopback: true },
             peers: others.map(|other| (other.name.clone(), self.quic(&from, other))).collect(),

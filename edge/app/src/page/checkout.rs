@@ -10,13 +10,15 @@ use askama::Template;
 use axum::extract::{Form, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::{Extension, Json};
+use futures_util::future::join;
 use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
+use shared::api::account::Channels;
 use shared::api::cart::Cart;
 use shared::api::order::{
     Address, DeliveryOption, NextAction, Order, OrderItem, PaymentMethod, PlaceOrder, Quote, QuoteRequest,
 };
-use shared::{Currency, EmailAddress, IdempotencyKey, Money, Problem, ProblemKind, Quantity};
+use shared::{Currency, EmailAddress, IdempotencyKey, Money, PhoneNumber, Problem, ProblemKind, Quantity};
 
 use super::country::{self, COUNTRIES};
 use super::{Shell, answer, cart};
@@ -40,6 +42,12 @@ pub(crate) struct CheckoutForm {
     currency: String,
     #[serde(default)]
     email: String,
+    /// Absent where nobody can be texted: so it was when the form was first shown, and so it stays.
+    #[serde(default)]
+    phone: Option<String>,
+    /// `yes` if the shopper wants to be texted.
+    #[serde(default)]
+    text_me: String,
     #[serde(default)]
     name: String,
     #[serde(default)]
@@ -220,9 +228,20 @@ impl CheckoutForm {
                 .map_err(|_| errors.push(("email", "Enter an e-mail address like name@example.org")))
                 .ok(),
         };
+        // Who does not want to be texted has no number kept.
+        let phone = match &self.phone {
+            Some(text) if self.text_me == "yes" => text
+                .parse::<PhoneNumber>()
+                .map_err(|_| errors.push(("phone", "Enter a number with its country's code, like +44 7700 900123")))
+                .ok(),
+            _ => None,
+        };
         // Whether it is offered, the core knows; what it does not know ends in a payment that is declined.
         if !is_token(&self.payment) {
             errors.push(("payment", "Choose how to pay"));
+        }
+        if phone.as_ref().is_some_and(|phone| shared::text::holds_card_number(phone.as_str())) {
+            errors.push(("phone", "This looks like a card number; leave it out"));
         }
         let typed = [&self.name, &self.line1, &self.line2, &self.city, &self.region, &self.postal_code];
         if typed.into_iter().any(|text| shared::text::holds_card_number(text)) {
@@ -243,6 +262,7 @@ impl CheckoutForm {
             cart_version: Some(version),
             email,
             delivery_option: Some(self.delivery_option.clone()).filter(|id| !id.is_empty()),
+            phone,
             user_id: None,
         })
     }
@@ -334,10 +354,18 @@ pub(crate) async fn show<P: Platform>(
     }
     let mut form = CheckoutForm::for_cart(&cart);
     let Some(request) = form.quote_request() else { return empty(&app, &visit).await };
-    let offer = Offer::from(deliverable(&app, &visit, &mut form, request, &user.token).await?);
+    let channels = Call::get("/v1/channels");
+    let (quote, channels) = join(
+        deliverable(&app, &visit, &mut form, request, &user.token),
+        channels.json::<Channels>(&app.platform, visit.client),
+    )
+    .await;
+    let offer = Offer::from(quote?);
     if let Some(usual) = offer.ways.first() {
         form.payment.clone_from(&usual.token);
     }
+    // The form is worth showing without.
+    form.phone = channels.is_ok_and(|channels| channels.texts).then(String::new);
     afresh(&app, &visit, form, offer, None).await
 }
 
@@ -609,7 +637,7 @@ fn short_items(problem: &Problem, quote: Option<&Quote>) -> String {
 
 fn invalid(problem: &Problem) -> Trouble {
     let field = problem.members.get("field").and_then(|field| field.as_str()).unwrap_or_default();
-    let known = ["email", "name", "line1", "line2", "city", "region", "postal_code", "country"];
+    let known = ["email", "phone", "name", "line1", "line2", "city", "region", "postal_code", "country"];
     let id = known.into_iter().find(|id| field.rsplit('.').next() == Some(id));
     let mut fields: Vec<_> = id.map(|id| (id, "Please check this field")).into_iter().collect();
     if field == "delivery_option" {
@@ -675,6 +703,22 @@ mod tests {
         };
         let named: Vec<_> = form.order().unwrap_err().into_iter().map(|(field, _)| field).collect();
         assert_eq!(named, ["name", "city", "country", "email", "tok_success"]);
+    }
+
+    #[test]
+    fn a_number_is_sent_only_by_who_wants_to_be_texted_and_must_be_one_then() {
+        let form = |text_me: &str, phone: &str| CheckoutForm {
+            items: "MUG:1".into(),
+            text_me: text_me.into(),
+            phone: Some(phone.into()),
+            ..filled()
+        };
+        let sent = |form: CheckoutForm| form.order().map(|order| order.phone.map(String::from));
+        assert_eq!(sent(form("", "+44 7700 900123")), Ok(None));
+        assert_eq!(sent(form("yes", "+44 7700 900123")), Ok(Some("+447700900123".to_owned())));
+        for bad in ["", "07700 900123", "+378282246310005"] {
+            assert_eq!(sent(form("yes", bad)).unwrap_err()[0].0, "phone", "{bad}");
+        }
     }
 
     #[test]

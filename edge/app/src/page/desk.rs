@@ -392,7 +392,7 @@ fn told(order: OrderId, message: Notification) -> Told {
         said: [Some(at), copy, message.error].into_iter().flatten().collect::<Vec<_>>().join(" · "),
         state,
         tone,
-        again: (message.state != NotificationState::ToSend).then_some(again),
+        again: (message.state != NotificationState::ToSend && message.channel == "mail").then_some(again),
     }
 }
 

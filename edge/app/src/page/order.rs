@@ -4,12 +4,16 @@ mod live;
 
 use askama::Template;
 use axum::Extension;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Form, Path, Query, State};
 use axum::response::{IntoResponse, Redirect, Response};
+use futures_util::future::join;
+use http::Method;
 use serde::{Deserialize, Serialize};
+use shared::api::account::Channels;
 use shared::api::cart::CartChange;
 use shared::api::order::{
-    Address, NextAction, Order, OrderItem, OrderPage, OrderStatus, OrderSummary, PaymentStatus, Shipment,
+    Address, NextAction, Order, OrderItem, OrderPage, OrderStatus, OrderSummary, PaymentStatus, PushKeys,
+    PushSubscription, Shipment,
 };
 use shared::{Money, OrderId, Problem, ProblemKind};
 use time::OffsetDateTime;
@@ -40,6 +44,8 @@ struct OrderDetail {
     /// redirected only where the policy's `form-action` lets forms go, and providers' pages have many addresses.
     leads_to: Option<String>,
     address: Vec<String>,
+    /// What a browser subscribes under to be told of it, if it can be.
+    push_key: Option<String>,
     placed: String,
     placed_machine: String,
 }
@@ -161,7 +167,11 @@ pub(crate) async fn show<P: Platform>(
     Query(led): Query<Led>,
 ) -> Result<Response, Problem> {
     let (user, order) = find(&app, &visit, &id).await?;
-    let shell = Shell::personal(&app, &visit, &format!("Order {}", order.order_id.short())).await;
+    let (title, channels) = (format!("Order {}", order.order_id.short()), Call::get("/v1/channels"));
+    let (shell, channels) =
+        join(Shell::personal(&app, &visit, &title), channels.json::<Channels>(&app.platform, visit.client)).await;
+    // The page is worth showing without.
+    let push_key = channels.ok().and_then(|channels| channels.push_key);
     // The bank's answer to a confirmation takes a moment; asking again meanwhile would look like a failure.
     let led_back = led.notice == "back";
     let confirmed = led.notice == "confirmed" || led_back;
@@ -179,7 +189,7 @@ pub(crate) async fn show<P: Platform>(
         _ => None,
     };
     let page = detail(shell, order, notice, confirmed, app.platform.now_ms());
-    answer(&OrderDetail { leads_to, ..page })
+    answer(&OrderDetail { leads_to, push_key, ..page })
 }
 
 /// Has the core look how the shopper answered on the provider's page. That he came back from there proves nothing and changes
@@ -254,6 +264,34 @@ async fn act<P: Platform>(
     Ok(Redirect::to(&format!("/orders/{id}{notice}")).into_response())
 }
 
+/// What the page's script sends of this browser's subscription, or that no browser is to be told any more.
+#[derive(Deserialize)]
+#[serde(default)]
+#[derive(Default)]
+pub(crate) struct PushForm {
+    endpoint: String,
+    p256dh: String,
+    auth: String,
+    off: String,
+}
+
+/// `POST /orders/{order_id}/push`: this browser is told what becomes of the order, or none is.
+pub(crate) async fn push<P: Platform>(
+    State(app): State<App<P>>,
+    Extension(visit): Extension<Visit>,
+    Path(id): Path<String>,
+    Form(PushForm { endpoint, p256dh, auth, off }): Form<PushForm>,
+) -> Result<Response, Problem> {
+    let id: OrderId = id.parse().map_err(|_| Problem::not_found())?;
+    let user = visit.user().ok_or(Problem::new(ProblemKind::NotSignedIn))?;
+    let path = format!("/v1/orders/{id}/push-subscriptions");
+    let told = off.is_empty();
+    let method = if told { Method::POST } else { Method::DELETE };
+    let browser = PushSubscription { endpoint, keys: PushKeys { p256dh, auth } };
+    Call::with(method, &path, &browser).bearer(&user.token).send(&app.platform, visit.client).await?;
+    Ok(axum::Json(serde_json::json!({ "told": told })).into_response())
+}
+
 /// `POST /orders/{order_id}/again`: its items go into the basket.
 pub(crate) async fn again<P: Platform>(
     State(app): State<App<P>>,
@@ -283,6 +321,7 @@ fn detail(shell: Shell, order: Order, notice: Option<&'static str>, confirmed: b
         reloads: moves && !challenge && is_in_time(&order, now_ms),
         leads_to: None,
         address: lines_of(&order.shipping_address),
+        push_key: None,
         placed: moment(order.created_at),
         placed_machine: order.created_at.format(&Rfc3339).unwrap_or_default(),
         order,

@@ -55,7 +55,7 @@ impl Seen {
         let form = page.select(&Selector::parse(&format!("form[action='{action}']")).unwrap()).next().expect("a form");
         let mut fields = Vec::new();
         for input in form.select(&Selector::parse("input[name]").unwrap()) {
-            let chosen = input.attr("type") != Some("radio") || input.attr("checked").is_some();
+            let chosen = !matches!(input.attr("type"), Some("radio" | "checkbox")) || input.attr("checked").is_some();
             if chosen {
                 fields.push((input.attr("name").unwrap().to_owned(), input.attr("value").unwrap_or("").to_owned()));
             }

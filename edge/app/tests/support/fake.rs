@@ -25,7 +25,7 @@ use futures_util::{Stream, StreamExt};
 use http::{Request, Response, StatusCode};
 use ring::signature::{ED25519, Ed25519KeyPair, UnparsedPublicKey};
 use serde_json::{Value, json};
-use shared::api::account::MailPreferences;
+use shared::api::account::{Channels, MailPreferences};
 use shared::api::cart::{Cart, CartChange, CartLine, CartOperation};
 use shared::api::catalog::{Product, SearchQuery, StockLevel, Variant};
 use shared::api::desk::{
@@ -35,7 +35,8 @@ use shared::api::desk::{
 use shared::api::order::{
     CancelOrder, ChosenDelivery, DeliveryDays, DeliveryOption, Inspection, Label, LabelAsked, LabelState, Labels,
     LineItem, NewLabel, NewReturn, NewShipment, NextAction, Order, OrderItem, OrderPage, OrderStatus, OrderSummary,
-    PaymentMethod, PaymentStatus, PlaceOrder, Quote, QuoteRequest, Return, ReturnedItem, Shipment, WriteOff,
+    PaymentMethod, PaymentStatus, PlaceOrder, PushSubscription, Quote, QuoteRequest, Return, ReturnedItem, Shipment,
+    WriteOff,
 };
 use shared::api::origin::{Origin, Origins};
 use shared::api::refund::{NewRefund, Refund, RefundStatus, Refunds};
@@ -310,6 +311,9 @@ impl Platform for Fake {
     }
 }
 
+/// What browsers subscribe under.
+pub const PUSH_KEY: &str = "BEl62iUYgUivxIkv69yViEuiBIa-Ib9-SkvMeAtA3LFgDzkrxZJjSgSnfckjBJuBkr3qBUYIHBQFLXYp5Nksh8U";
+
 /// The core: carts, orders and sessions in memory.
 pub struct Core {
     pub products: Vec<Product>,
@@ -322,6 +326,8 @@ pub struct Core {
     pub letters: Vec<DeadLetter>,
     /// Whether the one reader of mails wants to be told of parcels.
     pub parcels: bool,
+    /// The browser that is told of an order.
+    pub pushed_to: Option<PushSubscription>,
     users: Vec<UserState>,
     accounts: HashMap<String, (usize, String, Option<String>)>,
     refresh: HashMap<String, usize>,
@@ -361,6 +367,7 @@ impl Core {
             told: Vec::new(),
             letters: Vec::new(),
             parcels: true,
+            pushed_to: None,
             labels: Vec::new(),
             origins: Vec::new(),
             users: Vec::new(),
@@ -436,6 +443,17 @@ impl Core {
                     self.parcels = read::<MailPreferences>(request)?.parcels;
                 }
                 ok(&MailPreferences { parcels: self.parcels })
+            }
+            ("GET", ["channels"]) => ok(&Channels { texts: true, push_key: Some(PUSH_KEY.to_owned()) }),
+            ("POST", ["orders", id, "push-subscriptions"]) => {
+                self.any_order(request, now_ms, id)?;
+                self.pushed_to = Some(read(request)?);
+                Ok((StatusCode::NO_CONTENT, Value::Null))
+            }
+            ("DELETE", ["orders", id, "push-subscriptions"]) => {
+                self.any_order(request, now_ms, id)?;
+                self.pushed_to = None;
+                Ok((StatusCode::NO_CONTENT, Value::Null))
             }
             ("GET" | "POST", ["mail-preferences", token]) => {
                 if *token != "good-token" {
@@ -889,6 +907,7 @@ impl Core {
                     service,
                     weight_grams: 700,
                 }),
+            phone: asked.phone,
             shipments: Vec::new(),
             returns: Vec::new(),
             version: 1,

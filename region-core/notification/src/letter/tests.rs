@@ -47,6 +47,7 @@ fn order(status: OrderStatus, payment: PaymentStatus) -> Order {
         },
         email: Some("ada@example.org".parse().unwrap()),
         delivery: None,
+        phone: None,
         shipments: Vec::new(),
         returns: Vec::new(),
         version: 3,

@@ -1,8 +1,8 @@
-//! The `mail_preferences` table.
+//! The tables `mail_preferences`, of addresses, and `user_preferences`.
 
 use region_core_store::StoreError;
-use shared::EmailAddress;
 use shared::api::account::MailPreferences;
+use shared::{EmailAddress, UserId};
 use sqlx::PgConnection;
 
 /// Those of the address of that digest: everything is wanted until somebody says otherwise.
@@ -22,6 +22,29 @@ pub(crate) async fn keep(
          ON CONFLICT (address_digest) DO UPDATE SET parcels = excluded.parcels, changed_at = shard_now()",
         &address[..],
         i16::from(EmailAddress::slot_of(address)),
+        wanted.parcels,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Those of a user.
+pub(crate) async fn find_of_user(conn: &mut PgConnection, user: UserId) -> Result<MailPreferences, StoreError> {
+    let parcels = sqlx::query_scalar!("SELECT parcels FROM user_preferences WHERE user_id = $1", user.as_i64());
+    Ok(parcels.fetch_optional(conn).await?.map_or_else(MailPreferences::default, |parcels| MailPreferences { parcels }))
+}
+
+/// Keeps them.
+pub(crate) async fn keep_of_user(
+    conn: &mut PgConnection,
+    user: UserId,
+    wanted: MailPreferences,
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        "INSERT INTO user_preferences (user_id, parcels) VALUES ($1, $2)
+         ON CONFLICT (user_id) DO UPDATE SET parcels = excluded.parcels, changed_at = shard_now()",
+        user.as_i64(),
         wanted.parcels,
     )
     .execute(conn)

@@ -107,6 +107,32 @@ async fn the_news_of_an_order_is_told_in_order() {
 }
 
 #[tokio::test]
+async fn what_can_be_done_without_holds_back_nothing_that_must_be_told_once_it_is_put_off() {
+    let (_database, mut conn) = shard().await;
+    let of = |template, number| New { template, ..news(number, 1) };
+    insert(&mut conn, &[of(Template::ShipmentSent, 1), of(Template::RefundIssued, 2)]).await.unwrap();
+    insert(&mut conn, &[of(Template::ShipmentDelivered, 3)]).await.unwrap();
+    let sent = taken(&mut conn).await.remove(0);
+    assert_eq!(sent.template, Template::ShipmentSent, "its turn comes first");
+    assert_eq!(numbers(&mut conn).await, []);
+    assert!(came_to(&mut conn, &sent, Outcome::Deferred(no("nobody knows whether it is wanted"))).await);
+    let refund = taken(&mut conn).await.remove(0);
+    assert_eq!(refund.template, Template::RefundIssued);
+    assert!(came_to(&mut conn, &refund, Outcome::Deferred(no("busy"))).await);
+    turn(&mut conn, 1).await;
+    let again = taken(&mut conn).await;
+    assert_eq!((again.len(), again[0].event_id), (1, sent.event_id), "one at a time, in order");
+    assert!(came_to(&mut conn, &again[0], Outcome::Deferred(no("still nobody"))).await);
+    let refund = taken(&mut conn).await.remove(0);
+    assert!(came_to(&mut conn, &refund, Outcome::Sent).await);
+    assert_eq!(numbers(&mut conn).await, [], "nothing arrives before it has left");
+    turn(&mut conn, 3).await;
+    let again = taken(&mut conn).await.remove(0);
+    assert!(came_to(&mut conn, &again, Outcome::Sent).await);
+    assert_eq!(numbers(&mut conn).await, [(3, 1)]);
+}
+
+#[tokio::test]
 async fn a_worker_that_crashed_is_replaced_when_its_lease_has_run_out() {
     let (_database, mut conn) = shard().await;
     insert(&mut conn, &[news(1, 1)]).await.unwrap();

@@ -3,7 +3,10 @@
 
 mod again;
 mod preferring;
+mod pushing;
+mod receiver;
 mod secure;
 mod server;
 mod shop;
 mod telling;
+mod texting;

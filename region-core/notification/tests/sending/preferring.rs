@@ -70,6 +70,29 @@ async fn news_of_parcels_can_be_stopped_with_one_click_and_news_of_money_cannot(
     assert!(matches!(forged, Err(PreferencesError::Link)), "{forged:?}");
 }
 
+#[tokio::test]
+async fn who_orders_decides_about_his_own_orders_and_not_about_an_address() {
+    let (server, shop) = opened().await;
+    let ada = shop.order(Some("ada@example.org"));
+    let impostor = shop.order_by(2, Some("ada@example.org"));
+    assert_eq!(shop.preferences().keep_of_user(Shop::shopper(2), NONE).await.unwrap(), NONE);
+    assert_eq!(shop.preferences().of_user(Shop::shopper(2)).await.unwrap(), NONE);
+    for order in [impostor, ada] {
+        shop.shipped(order).await;
+    }
+    shop.hear().await;
+    shop.send().await;
+    let states: Vec<_> = shop.states().await.into_iter().map(|(_, state, ..)| state).collect();
+    assert_eq!(states, ["unwanted", "unwanted", "sent", "sent"]);
+    let token = token(&server.taken()[0].header("List-Unsubscribe").unwrap());
+    shop.preferences().by_link(&token, Some(NONE)).await.unwrap();
+    shop.preferences().keep_of_user(Shop::shopper(1), MailPreferences { parcels: true }).await.unwrap();
+    shop.shipped(ada).await;
+    shop.hear().await;
+    shop.send().await;
+    assert_eq!(server.taken().len(), 2, "an account does not bring back what the mail's reader has stopped");
+}
+
 /// The way to the one other region.
 struct Wire(Router);
 
@@ -120,7 +143,8 @@ async fn preferences_live_in_one_region_and_hold_in_all() {
     let shop = Shop::over(eu.clone(), way, &format!("smtp://{}", server.address), None).await;
     let address = address_in("us", &eu);
     let order = shop.order(Some(address.as_str()));
-    assert_eq!(shop.preferences().keep(&address, NONE).await.unwrap(), NONE);
+    let token = shop.preferences().token(&address).unwrap();
+    assert_eq!(shop.preferences().by_link(&token, Some(NONE)).await.unwrap(), NONE);
     assert_eq!(far.of(&address).await.unwrap(), NONE, "kept where it lives");
     shop.shipped(order).await;
     shop.hear().await;

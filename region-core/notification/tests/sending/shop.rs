@@ -12,14 +12,18 @@ use region_core_events::contract::{
 use region_core_events::{AfterCommit, Consumer, Event, HandleError, NewEvent, Runner, Wakes, append};
 use region_core_notification::rules::Patience;
 use region_core_notification::{
-    Copied, CopyError, LinkKeys, Notifications, OrderBook, Preferences, Settings, Shop as Identity, Smtp,
+    Copied, CopyError, LinkKeys, Notifications, OrderBook, Preferences, Push, Settings, Shop as Identity, Sms, Smtp,
+    Ways, push_keys,
 };
+use region_core_outbound::target::Guard;
 use region_core_store::{Shard, Shards, StoreError, test_support};
 use region_core_web::Peers;
 use secrecy::SecretString;
 use shared::api::order::{Address, Order, OrderStatus, PaymentStatus};
 use shared::id::Slot;
-use shared::{Currency, EmailAddress, EventId, Money, OrderId, PaymentId, ShardId, ShipmentId, UserId};
+use shared::{
+    Currency, EmailAddress, EventId, Money, OrderId, PaymentId, PhoneNumber, Problem, ShardId, ShipmentId, UserId,
+};
 use shared_clock::{Clock, Entropy};
 use sqlx::PgConnection;
 use tokio_util::sync::CancellationToken;
@@ -43,8 +47,23 @@ impl OrderBook for Orders {
         std::future::ready(Ok(orders.iter().filter_map(address).collect())).boxed()
     }
 
+    fn phones<'a>(
+        &'a self,
+        _: &'a mut PgConnection,
+        orders: &'a [OrderId],
+    ) -> BoxFuture<'a, Result<HashMap<OrderId, PhoneNumber>, StoreError>> {
+        let known = self.0.lock().unwrap();
+        let phone = |order: &OrderId| Some((*order, known.get(order)?.phone.clone()?));
+        std::future::ready(Ok(orders.iter().filter_map(phone).collect())).boxed()
+    }
+
     fn find(&self, order: OrderId) -> BoxFuture<'_, Result<Option<Order>, StoreError>> {
         std::future::ready(Ok(self.0.lock().unwrap().get(&order).cloned())).boxed()
+    }
+
+    fn check_owner(&self, user: UserId, order: OrderId) -> BoxFuture<'_, Result<(), Problem>> {
+        let known = self.0.lock().unwrap().get(&order).is_some_and(|order| order.user_id == user);
+        std::future::ready(known.then_some(()).ok_or_else(Problem::not_found)).boxed()
     }
 
     fn note_copy<'a>(
@@ -101,12 +120,36 @@ impl Shop {
 
     /// The same over these shards, with that way to other regions.
     pub(crate) async fn over(shards: Shards, peers: Peers, url: &str, authority: Option<&[u8]>) -> Self {
+        Self::telling_by(shards, peers, url, authority, None, None).await
+    }
+
+    /// One that texts as well.
+    pub(crate) async fn texting(url: &str, sms: Sms) -> Self {
+        Self::telling_by(test_support::one_shard().await, Peers::none(), url, None, Some(sms), None).await
+    }
+
+    /// One that tells browsers as well.
+    pub(crate) async fn pushing(url: &str) -> Self {
+        let (shards, guard) = (test_support::one_shard().await, Guard { loopback: true });
+        let private_key = push_keys().unwrap().0;
+        let push = Push::new(&private_key, "mailto:shop@shop.example", guard, shards.clone(), Clock::turned(MS));
+        Self::telling_by(shards, Peers::none(), url, None, None, Some(push.unwrap())).await
+    }
+
+    async fn telling_by(
+        shards: Shards,
+        peers: Peers,
+        url: &str,
+        authority: Option<&[u8]>,
+        sms: Option<Sms>,
+        push: Option<Push>,
+    ) -> Self {
         let notes = "CREATE TABLE notes (order_id uuid NOT NULL, actor bigint NOT NULL, what text NOT NULL)";
         let shard = shards.all().next().unwrap();
         sqlx::query(notes).execute(&mut *shard.read().await.unwrap()).await.unwrap();
         let wakes = Wakes::new(shards.all().map(Shard::id));
         let orders = Arc::new(Orders::default());
-        let smtp = Smtp::new(&SecretString::from(url), "shop.example", authority).unwrap();
+        let mail = Smtp::new(&SecretString::from(url), "shop.example", authority).unwrap();
         let shop = Identity::new("Meridian", "https://shop.example", "Meridian Café <orders@shop.example>").unwrap();
         let patience = Patience {
             first_pause: Duration::from_millis(5),
@@ -124,8 +167,16 @@ impl Shop {
         let keys = LinkKeys::new(vec![SecretString::from("k".repeat(32))]).unwrap();
         let preferences = Preferences::new(shards.clone(), peers, keys);
         let (clock, entropy) = (Clock::turned(MS), Entropy::seeded(8));
-        let notifications = Notifications::new(shards.clone(), book, shop, smtp, preferences.clone(), clock, entropy)
-            .bounded_by(settings);
+        let notifications = Notifications::new(
+            shards.clone(),
+            book,
+            shop,
+            Ways { mail, sms, push },
+            preferences.clone(),
+            clock,
+            entropy,
+        )
+        .bounded_by(settings);
         Self { shards, wakes, orders, entropy: Entropy::seeded(7), notifications, preferences }
     }
 
@@ -135,11 +186,21 @@ impl Shop {
 
     /// An order whose shopper can be reached at `email`, if at all.
     pub(crate) fn order(&self, email: Option<&str>) -> OrderId {
+        self.order_by(1, email)
+    }
+
+    /// Who orders, by number.
+    pub(crate) fn shopper(number: u16) -> UserId {
+        UserId::mint(MS, Slot::new(9).unwrap(), number).unwrap()
+    }
+
+    /// The same by another shopper.
+    pub(crate) fn order_by(&self, shopper: u16, email: Option<&str>) -> OrderId {
         let slot = Slot::new(9).unwrap();
         let total = Money::new(1250, Currency::GBP).unwrap();
         let order = Order {
             order_id: OrderId::mint(MS, slot, self.entropy.bytes()),
-            user_id: UserId::mint(MS, slot, 1).unwrap(),
+            user_id: Self::shopper(shopper),
             status: OrderStatus::Confirmed,
             cancel_reason: None,
             payment: PaymentStatus::Captured,
@@ -159,6 +220,7 @@ impl Shop {
             },
             email: email.map(|email| email.parse().unwrap()),
             delivery: None,
+            phone: None,
             shipments: Vec::new(),
             returns: Vec::new(),
             version: 3,
@@ -168,6 +230,11 @@ impl Shop {
         let order_id = order.order_id;
         self.orders.0.lock().unwrap().insert(order_id, order);
         order_id
+    }
+
+    /// Where that order's shopper is texted.
+    pub(crate) fn is_texted(&self, order: OrderId, phone: &str) {
+        self.orders.0.lock().unwrap().get_mut(&order).unwrap().phone = Some(phone.parse().unwrap());
     }
 
     /// Says on the bus what became of an order.

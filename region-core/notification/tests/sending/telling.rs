@@ -93,7 +93,7 @@ async fn an_address_that_nobody_reads_is_written_to_once() {
     assert_eq!(server.asked(), ["gone@example.org"]);
     let states = shop.states().await;
     assert_eq!(states[0], state("gone@example.org", "bounced", 1, Some("5.1.1 no such user")));
-    let earlier = Some("an earlier mail about this order came back from there");
+    let earlier = Some("earlier news of this order came back from there");
     assert_eq!(
         states[1..],
         [state("gone@example.org", "bounced", 1, earlier), state("gone@example.org", "bounced", 1, earlier)]

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use shared::api::MAX_LINES;
 use shared::api::order::{Address, DeliveryOption, OrderItem, PlaceOrder, QuoteRequest};
-use shared::{EmailAddress, Money, Quantity, Sku, UserId, country, text};
+use shared::{EmailAddress, Money, PhoneNumber, Quantity, Sku, UserId, country, text};
 
 use super::DeliveryWish;
 
@@ -46,6 +46,9 @@ pub struct CheckedOrder {
     /// How it is delivered. Left out where nothing was chosen, so that such a request means what it always has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delivery_option: Option<String>,
+    /// Where to text. Left out if there is none: requests of before then keep their hash.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phone: Option<PhoneNumber>,
 }
 
 impl CheckedOrder {
@@ -67,6 +70,9 @@ impl CheckedOrder {
             return Err(invalid("payment_token", CARD_NUMBER));
         }
         check_option(body.delivery_option.as_deref())?;
+        if body.phone.as_ref().is_some_and(|phone| text::holds_card_number(phone.as_str())) {
+            return Err(invalid("phone", CARD_NUMBER));
+        }
         if body.expected_total.minor() < 0 {
             return Err(invalid("expected_total.minor", "a total is never below zero"));
         }
@@ -78,6 +84,7 @@ impl CheckedOrder {
             cart_version: body.cart_version,
             email: body.email,
             delivery_option: body.delivery_option,
+            phone: body.phone,
         })
     }
 
@@ -206,6 +213,7 @@ mod tests {
             cart_version: None,
             email: None,
             delivery_option: None,
+            phone: None,
             user_id: None,
         }
     }
@@ -221,6 +229,7 @@ mod tests {
     fn every_bad_field_is_named() {
         type Spoil = fn(&mut PlaceOrder);
         let cases: [(&str, Spoil); 10] = [
+            ("phone", |body| body.phone = Some("+378282246310005".parse().unwrap())),
             ("items", |body| body.items.clear()),
             ("items[1].quantity", |body| body.items = vec![item("A", 60_000), item("A", 60_000)]),
             ("user_id", |body| body.user_id = Some(UserId::from_i64(1).unwrap())),

@@ -150,9 +150,9 @@ async fn admit_all(conn: &mut PgConnection, orders: &[&AdmitOrder], hold: Durati
         WITH new AS MATERIALIZED (
             SELECT * FROM unnest($2::uuid[], $3::bigint[], $4::integer[], $5::text[], $6::bytea[], $7::text[], $8::text[],
                 $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::jsonb[], $14::text[], $17::uuid[],
-                $18::jsonb[], $19::text[], $33::jsonb[])
+                $18::jsonb[], $19::text[], $33::jsonb[], $34::text[])
                 AS new (order_id, user_id, epoch, key, request_hash, payment_token, currency, subtotal, shipping, total,
-                    catalog_version, address, email, event_id, payload, traceparent, delivery)
+                    catalog_version, address, email, event_id, payload, traceparent, delivery, phone)
         ), clock AS MATERIALIZED (
             SELECT at, at + make_interval(secs => $1) AS until, pg_current_xact_id()::text::bigint AS transaction_id
             FROM (SELECT shard_now() AS at) AS now
@@ -171,9 +171,9 @@ async fn admit_all(conn: &mut PgConnection, orders: &[&AdmitOrder], hold: Durati
             RETURNING 1
         ), accepted AS (
             INSERT INTO orders (order_id, user_id, payment_token, currency, subtotal_minor, shipping_minor, total_minor,
-                catalog_version, shipping_address, email, delivery, created_at, expires_at)
+                catalog_version, shipping_address, email, delivery, phone, created_at, expires_at)
             SELECT order_id, user_id, payment_token, currency, subtotal, shipping, total, catalog_version, address, email,
-                delivery, at, until
+                delivery, phone, at, until
             FROM new, clock
         ), lines AS (
             INSERT INTO line_items (order_id, sku, title, quantity, unit_price_minor)
@@ -231,6 +231,7 @@ async fn admit_all(conn: &mut PgConnection, orders: &[&AdmitOrder], hold: Durati
         &carts.item_quantities,
         &slots,
         &rows.deliveries as &[Option<serde_json::Value>],
+        &rows.phones as &[Option<&str>],
     )
     .fetch_one(conn)
     .await?;
@@ -254,6 +255,7 @@ struct OrderRows<'a> {
     addresses: Vec<serde_json::Value>,
     emails: Vec<Option<&'a str>>,
     deliveries: Vec<Option<serde_json::Value>>,
+    phones: Vec<Option<&'a str>>,
     event_ids: Vec<uuid::Uuid>,
     payloads: Vec<&'a serde_json::Value>,
     traces: Vec<Option<&'a str>>,
@@ -280,6 +282,7 @@ impl<'a> OrderRows<'a> {
             rows.emails.push(checked.email.as_ref().map(shared::EmailAddress::as_str));
             // Plain strings and numbers: serialising cannot fail.
             rows.deliveries.push(priced.delivery.as_ref().and_then(|delivery| serde_json::to_value(delivery).ok()));
+            rows.phones.push(checked.phone.as_ref().map(shared::PhoneNumber::as_str));
             rows.event_ids.push(event.event_id.as_uuid());
             rows.payloads.push(&event.payload);
             rows.traces.push(event.traceparent.as_deref());

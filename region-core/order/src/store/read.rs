@@ -6,7 +6,7 @@ use region_core_store::StoreError;
 use shared::api::order::{
     Address, ChosenDelivery, LineItem, Order, OrderStatus, OrderSummary, PaymentStatus, state_tag,
 };
-use shared::{Currency, EmailAddress, Money, OrderId, Quantity, Sku, UserId};
+use shared::{Currency, EmailAddress, Money, OrderId, PhoneNumber, Quantity, Sku, UserId};
 use sqlx::PgConnection;
 use sqlx::types::Json;
 use time::OffsetDateTime;
@@ -26,6 +26,7 @@ struct OrderRow {
     shipping_address: Json<Address>,
     email: Option<String>,
     delivery: Option<Json<ChosenDelivery>>,
+    phone: Option<String>,
     version: i64,
     created_at: OffsetDateTime,
     expires_at: OffsetDateTime,
@@ -61,7 +62,7 @@ async fn find_for(
         r#"
         SELECT order_id, user_id, status, cancel_reason, payment, currency, subtotal_minor, shipping_minor, total_minor,
             shipping_address AS "shipping_address: Json<Address>", email, delivery AS "delivery: Json<ChosenDelivery>",
-            version, created_at, expires_at
+            phone, version, created_at, expires_at
         FROM orders
         WHERE order_id = $1 AND ($2::bigint IS NULL OR user_id = $2 OR EXISTS (
             SELECT FROM user_aliases WHERE user_aliases.guest_id = orders.user_id AND user_aliases.user_id = $2))
@@ -156,6 +157,26 @@ pub(crate) async fn addresses(
     rows.into_iter().map(|row| Ok((OrderId::from_uuid(row.order_id), address(row.email)?))).collect()
 }
 
+/// Where to text about these orders; those that named no number are left out.
+pub(crate) async fn phones(
+    conn: &mut PgConnection,
+    orders: &[OrderId],
+) -> Result<HashMap<OrderId, PhoneNumber>, StoreError> {
+    let ids: Vec<_> = orders.iter().map(|order| order.as_uuid()).collect();
+    let rows = sqlx::query!(
+        r#"SELECT order_id, phone AS "phone!" FROM orders WHERE order_id = ANY ($1) AND phone IS NOT NULL"#,
+        &ids,
+    )
+    .fetch_all(conn)
+    .await?;
+    rows.into_iter().map(|row| Ok((OrderId::from_uuid(row.order_id), phone(&row.phone)?))).collect()
+}
+
+/// Without the number: errors are logged.
+fn phone(number: &str) -> Result<PhoneNumber, StoreError> {
+    number.parse().map_err(|error| StoreError::corrupt("orders.phone", error))
+}
+
 /// What these orders came to.
 pub(crate) async fn totals(conn: &mut PgConnection, orders: &[OrderId]) -> Result<HashMap<OrderId, Money>, StoreError> {
     let ids: Vec<_> = orders.iter().map(|order| order.as_uuid()).collect();
@@ -186,6 +207,7 @@ impl OrderRow {
                 .transpose()
                 .map_err(|error| StoreError::corrupt("orders.email", error))?,
             delivery: self.delivery.map(|Json(delivery)| delivery),
+            phone: self.phone.as_deref().map(phone).transpose()?,
             shipments: Vec::new(),
             returns: Vec::new(),
             version: u64::try_from(self.version).map_err(|_| StoreError::corrupt("orders.version", self.version))?,

@@ -185,6 +185,7 @@ fn body(basket: Basket) -> PlaceOrder {
         cart_version: None,
         email: None,
         delivery_option: None,
+        phone: None,
         user_id: None,
     }
 }

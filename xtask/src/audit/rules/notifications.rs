@@ -14,7 +14,8 @@ pub(super) const RULES: &[LocalRule] = &[LocalRule {
                   FROM inbox JOIN outbox USING (event_id) JOIN orders ON orders.order_id = aggregate_id
                   WHERE consumer = 'notification' AND email IS NOT NULL
                     AND handled_at < outbox.created_at + interval '1 day'
-                    AND NOT EXISTS (SELECT FROM notifications AS told WHERE told.event_id = inbox.event_id)
+                    AND NOT EXISTS (SELECT FROM notifications AS told WHERE told.event_id = inbox.event_id
+                                      AND told.channel = 'mail')
                     -- Somebody decided that nobody is to be told.
                     AND NOT EXISTS (SELECT FROM skipped_events AS skipped
                                     WHERE skipped.consumer = inbox.consumer AND skipped.event_id = inbox.event_id)",

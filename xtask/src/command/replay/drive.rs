@@ -147,6 +147,7 @@ fn body(order: &Planned, total: Money) -> PlaceOrder {
         cart_version: None,
         email: None,
         delivery_option: None,
+        phone: None,
         user_id: None,
     }
 }
