@@ -8,6 +8,7 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::{Json, Router};
+use region_core_payment::provider::{Provider as _, ProviderStatus};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
@@ -237,4 +238,29 @@ pub(crate) async fn a_shop_without_an_address() {
     shop.until(order, "declined").await;
     assert!(checkout.book(|book| book.sessions.is_empty()));
     assert!(shop.payments.methods().is_empty(), "what cannot be paid is offered");
+}
+
+/// Neither fake takes an address to come back to; Stripe's specification does.
+pub(crate) async fn a_bank_that_asks_on_its_page() {
+    const PAGE: &str = "https://hooks.stripe.com/3d_secure_2/hosted?merchant=acct_1";
+    let sent = Arc::new(Mutex::new(Form::new()));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let origin = format!("http://{}", listener.local_addr().unwrap());
+    let asks = async |State(sent): State<Arc<Mutex<Form>>>, body: Bytes| {
+        let form: Form = url::form_urlencoded::parse(&body).into_owned().collect();
+        let redirect = json!({ "url": PAGE, "return_url": form["return_url"] });
+        *sent.lock().unwrap() = form;
+        Json(json!({
+            "id": "pi_1", "amount": 1250, "currency": "gbp", "status": "requires_action", "metadata": { "payment_id": "ours" },
+            "next_action": { "type": "redirect_to_url", "redirect_to_url": redirect }, "latest_charge": null,
+        }))
+    };
+    let confirm = axum::routing::post(asks);
+    let routes = Router::new().route("/v1/payment_intents/pi_1/confirm", confirm).with_state(Arc::clone(&sent));
+    tokio::spawn(async move { axum::serve(listener, routes).await });
+    let back = format!("{SHOP}/orders/1?notice=back");
+    let asked = World::stripe_at(&origin).authorize_returning("pi_1", Some(&back), "authorize").await.unwrap();
+    assert_eq!((asked.status, asked.next_action.as_deref()), (ProviderStatus::ChallengeRequired, Some(PAGE)));
+    let form = sent.lock().unwrap().clone();
+    assert_eq!((form["return_url"].as_str(), form["use_stripe_sdk"].as_str()), (back.as_str(), "false"));
 }
