@@ -463,11 +463,13 @@ fn main() -> ExitCode {
         ("simulated", Some(Home::Kafka(Kind::Simulated(1)))),
         ("tansu", tansu.map(Home::Kafka)),
     ];
-    let promises = [promises(), refunds::promises()].concat();
+    let promises = [promises(), refunds::promises(), hosted::promises()].concat();
     let on = |(name, home): &(&str, Option<Home>)| {
         promises.iter().map(|promise| trial(name, home.clone(), *promise)).collect::<Vec<_>>()
     };
-    libtest_mimic::run(&Arguments::from_args(), homes.iter().flat_map(on).collect()).exit_code()
+    // Nothing is said there.
+    let silent = hanging::promises().into_iter().map(|promise| trial("postgres", Some(Home::Postgres), promise));
+    libtest_mimic::run(&Arguments::from_args(), homes.iter().flat_map(on).chain(silent).collect()).exit_code()
 }
 
 /// A test, counted as skipped if there is nothing of that kind to carry the events.

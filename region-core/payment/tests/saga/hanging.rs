@@ -40,8 +40,11 @@ async fn order(shard: &Shard, number: u8, state: &'static str) -> OrderId {
     order
 }
 
-#[tokio::test]
-async fn no_connection_to_the_database_is_held_while_the_provider_thinks() {
+promises! {
+    no_connection_to_the_database_is_held_while_the_provider_thinks,
+}
+
+async fn no_connection_to_the_database_is_held_while_the_provider_thinks(_: Home) {
     let (shards, (address, mut asked)) = (test_support::one_shard().await, silent().await);
     let shard = shards.all().next().unwrap();
     for number in 1..=4 {

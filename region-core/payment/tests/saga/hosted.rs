@@ -30,7 +30,7 @@ impl Shop {
     }
 }
 
-on_both_buses! {
+promises! {
     whoever_pays_on_the_banks_page_is_charged_once_whether_he_comes_back_or_not,
     whoever_will_not_pay_or_stays_away_is_charged_nothing,
     what_is_agreed_to_as_the_order_ends_is_paid_for_or_moves_nothing,
