@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use shared::Sku;
 
 /// Goods with plenty of units.
-const PLENTY: u32 = 120;
+const PLENTY: u32 = 200;
 /// Goods of which every shard has one unit.
 const LAST: u32 = 12;
 /// Goods of which the whole store has [`FEW_UNITS`].

@@ -14,16 +14,16 @@ use crate::store::cursor::{self, Peek};
 use crate::store::retention;
 use crate::{Consumer, HandleError, Wake, Wakes, measure};
 
-/// Pause when events are committed that are not safe to read yet.
-const SHORT_PAUSE: Duration = Duration::from_millis(5);
+/// Pauses when events are committed that are not safe to read yet: what they wait for is a commit that is a moment away as a
+/// rule, so the first is as short as a timer can make it, and each after it twice as long up to a bound.
+const FIRST_PAUSE: Duration = Duration::from_millis(1);
+const SHORT_PAUSE: Duration = Duration::from_millis(8);
 /// Pause when another process has the cursor: it goes on by itself, and each look may cost orders a turn.
 const ELSEWHERE_PAUSE: Duration = Duration::from_millis(50);
 /// How long a cursor may lag behind events that only others hear.
 const PASSING: Duration = Duration::from_secs(5);
-/// How many times as long as its last round took a listener rests after it, and at most how long. What comes meanwhile is
-/// one batch: the busier the machine, the fewer rounds and commits, while a round at rest costs its events no more than a
-/// few milliseconds.
-const REST: u32 = 2;
+/// As long as its last round took a listener rests after it, up to this. What comes meanwhile is one batch: the busier the
+/// machine, the fewer rounds and commits, while a round at rest costs its events no more than a few milliseconds.
 const LONGEST_REST: Duration = Duration::from_millis(40);
 /// How often it is measured how far a consumer lags.
 const MEASURE: Duration = Duration::from_secs(1);
@@ -146,6 +146,11 @@ impl Runner {
     }
 }
 
+/// Pause after the look of that number, from 0, at what is not safe to read.
+fn pause_after_look(unsettled: u32) -> Duration {
+    (FIRST_PAUSE * 2_u32.pow(unsettled.min(10))).min(SHORT_PAUSE)
+}
+
 /// What one look came to.
 enum Step {
     /// So many events took effect, or the cursor passed some: look again at once.
@@ -172,10 +177,13 @@ struct Listener {
 impl Listener {
     async fn listen(mut self, shutdown: CancellationToken) {
         let mut waiter = self.wake.waiter();
+        // Looks in a row at what was not safe to read.
+        let mut unsettled = 0;
         while !shutdown.is_cancelled() {
             let began = Instant::now();
             let step = self.step().await;
             let rest = self.delivery.consumer.rest();
+            let soon = matches!(step, Ok(Step::Soon));
             let pause = async {
                 let full = matches!(step, Ok(Step::Handled(events)) if self.delivery.is_full(events));
                 if !full && !rest.is_zero() {
@@ -183,8 +191,8 @@ impl Listener {
                 }
                 match step {
                     Ok(Step::Handled(_)) if full => {}
-                    Ok(Step::Handled(_)) => tokio::time::sleep((REST * began.elapsed()).min(LONGEST_REST)).await,
-                    Ok(Step::Soon) => tokio::time::sleep(SHORT_PAUSE).await,
+                    Ok(Step::Handled(_)) => tokio::time::sleep(began.elapsed().min(LONGEST_REST)).await,
+                    Ok(Step::Soon) => tokio::time::sleep(pause_after_look(unsettled)).await,
                     Ok(Step::Elsewhere) => tokio::time::sleep(ELSEWHERE_PAUSE).await,
                     Ok(Step::Idle) => waiter.wait(self.delivery.settings.poll).await,
                     Err(error) => {
@@ -195,6 +203,7 @@ impl Listener {
                 }
             };
             shutdown.run_until_cancelled(pause).await;
+            unsettled = if soon { unsettled + 1 } else { 0 };
         }
     }
 

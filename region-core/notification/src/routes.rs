@@ -56,8 +56,9 @@ pub fn push_router(notifications: Notifications) -> Router {
     if notifications.channels().push_key.is_none() {
         return Router::new();
     }
-    let path = "/v1/orders/{order_id}/push-subscriptions";
-    Router::new().route(path, post(subscribe).delete(unsubscribe)).with_state(notifications)
+    Router::new()
+        .route("/v1/orders/{order_id}/push-subscriptions", post(subscribe).delete(unsubscribe))
+        .with_state(notifications)
 }
 
 /// Repeats are harmless.

@@ -92,11 +92,13 @@ const WITHOUT_FIELDS: [&str; 9] = [
 ];
 /// Forms that stand on a page only after something went wrong, came back or was mailed, and their fields. They are sent as they
 /// would be, about something that is not there: what is typed comes as far.
-const BY_HAND: [(&str, &[&str]); 5] = [
+const BY_HAND: [(&str, &[&str]); 7] = [
     ("/desk/orders/{order_id}/dead-letters/replay", &["consumer"]),
     ("/desk/orders/{order_id}/dead-letters/{event_id}/skip", &["consumer", "reason"]),
     ("/desk/orders/{order_id}/returns/{return_id}/inspection", &["currency", "reason", "amount"]),
     ("/desk/orders/{order_id}/notifications/{notification_id}/resend", &["key"]),
+    ("/desk/orders/{order_id}/shipments/{shipment_id}/write-off", &["key", "reason"]),
+    ("/orders/{order_id}/push", &["endpoint", "p256dh", "auth", "off"]),
     ("/unsubscribe/{token}", &["parcels"]),
 ];
 
@@ -320,7 +322,11 @@ async fn bodies(shopper: &Shopper, sku: &Sku, order: &str) -> (Vec<(String, Valu
     let mut wanted = shopper.order_of(&[(sku, 1)], "tok_success").await;
     wanted.email = Some(email());
     wanted.user_id = Some(shopper.tokens.user_id);
-    let delivered = PlaceOrder { delivery_option: Some("standard".to_owned()), ..wanted.clone() };
+    let delivered = PlaceOrder {
+        delivery_option: Some("standard".to_owned()),
+        phone: Some("+447700900123".parse().unwrap()),
+        ..wanted.clone()
+    };
     wanted.shipping_address.line2 = Some("Second floor".to_owned());
     wanted.shipping_address.region = Some("Greater London".to_owned());
     let change =
