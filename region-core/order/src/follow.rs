@@ -60,6 +60,16 @@ impl Orders {
         Ok(Followed { state, held: true })
     }
 
+    /// As whom somebody who keeps the store reads the order: as its owner if it is his own, and as nobody in particular if it is not.
+    ///
+    /// # Errors
+    /// As [`Self::follow`].
+    pub(crate) async fn reader(&self, keeper: UserId, order: OrderId) -> Result<Option<UserId>, OrderError> {
+        let shard = self.parts().shards.here(order.slot())?;
+        let his = read::state(&mut *shard.read().await?, order, Some(keeper)).await?;
+        Ok(his.map(|_| keeper))
+    }
+
     /// The order, if it is the owner's; anybody's if none is named.
     ///
     /// # Errors

@@ -177,7 +177,10 @@ async fn find(
     Path(order_id): Path<OrderId>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let owner = (!caller.keeps_store()).then(|| caller.user_id());
+    let owner = match caller.keeps_store() {
+        true => orders.reader(caller.user_id(), order_id).await?,
+        false => Some(caller.user_id()),
+    };
     if headers.contains_key(IF_NONE_MATCH) {
         let wait = preferred_wait(&headers);
         let known = |state: &str| knows(&headers, state);

@@ -479,7 +479,13 @@ fn mismatch(payment: &Payment, shown: &ProviderPayment) -> Option<String> {
     let same = shown.merchant_reference == payment.payment_id.to_string()
         && shown.amount == payment.amount
         && payment.provider_reference.as_ref().is_none_or(|reference| *reference == shown.reference);
-    (!same || !all_moved).then(|| format!("the provider speaks of another payment: {shown:?}"))
+    // Not all of it: it may name the page where anybody can pay, and it names the card.
+    let ProviderPayment { reference, merchant_reference, amount, status, captured_minor, .. } = shown;
+    (!same || !all_moved).then(|| {
+        format!(
+            "the provider speaks of another payment: {reference}, for {merchant_reference}, {amount}, {status:?}, {captured_minor} captured"
+        )
+    })
 }
 
 fn with_capture(payment: &Payment) -> Payment {

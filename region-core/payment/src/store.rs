@@ -361,6 +361,22 @@ mod tests {
         payment_id
     }
 
+    #[tokio::test]
+    async fn a_core_that_knows_of_no_page_moves_a_payment_on_all_the_same() {
+        let database = shard_database().await;
+        let conn = &mut *database.pool.acquire().await.unwrap();
+        let payment = a_payment(conn).await;
+        let page = "UPDATE payments SET state = 'challenge_required', provider_reference = 'pay_1', challenge_id = 'c',
+                        next_action_url = 'https://bank.example/p/1' WHERE payment_id = $1";
+        sqlx::query(page).bind(payment.as_uuid()).execute(&mut *conn).await.unwrap();
+        assert!(
+            sqlx::query("UPDATE payments SET next_action_url = 'javascript:pay()'").execute(&mut *conn).await.is_err()
+        );
+        let moved = "UPDATE payments SET state = 'to_void' RETURNING next_action_url";
+        let page: Option<String> = sqlx::query_scalar(moved).fetch_one(&mut *conn).await.unwrap();
+        assert_eq!(page, None, "nobody is led there any more");
+    }
+
     async fn keep(conn: &mut PgConnection, payment: Payment) {
         update(conn, &[Change::now(payment)], Duration::ZERO).await.unwrap();
     }

@@ -45,7 +45,7 @@ impl News {
                 return Err(HandleError::Rejected(format!("there is no order {}", event.aggregate_id)));
             };
             let data = rules::data(event, *total)?;
-            for endpoint in endpoints.iter().filter(|endpoint| rules::is_told(endpoint, kind)) {
+            for endpoint in endpoints.iter().filter(|endpoint| rules::is_told(endpoint, event.event_id, kind)) {
                 new.push(New {
                     endpoint_id: endpoint.shown.endpoint_id,
                     event_id: event.event_id,

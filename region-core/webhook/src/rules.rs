@@ -82,10 +82,14 @@ pub fn data(event: &Event, total: Money) -> Result<Value, HandleError> {
     })
 }
 
-/// Whether the endpoint is to be told of it. One that waits is to be told later.
+/// By how much clocks of the store may differ.
+const SKEW: Duration = Duration::from_secs(60);
+
+/// Whether the endpoint is told of that: of its kinds, and of nothing that was said before it was there. A bus that is read from its
+/// beginning, as after a change of bus, would have its owner hear of orders that he knows from elsewhere.
 #[must_use]
-pub fn is_told(endpoint: &KeptEndpoint, kind: EventType) -> bool {
-    endpoint.shown.event_types.contains(&kind)
+pub fn is_told(endpoint: &KeptEndpoint, event: EventId, kind: EventType) -> bool {
+    endpoint.shown.event_types.contains(&kind) && happened_at(event) + SKEW >= endpoint.shown.created_at
 }
 
 /// Whether anything is sent to the endpoint now.
@@ -122,7 +126,7 @@ pub fn body(endpoint: EndpointId, event: EventId, order: Option<OrderId>, kind: 
             None => format!("/v1/webhook-endpoints/{endpoint}"),
         },
         kind,
-        time: happened_at(event),
+        time: happened_at(event).format(&Rfc3339).unwrap_or_default(),
         datacontenttype: "application/json",
         dataversion: DATA_VERSION,
         data,
@@ -132,11 +136,11 @@ pub fn body(endpoint: EndpointId, event: EventId, order: Option<OrderId>, kind: 
 }
 
 /// When the event was said: its id begins with that.
-fn happened_at(event: EventId) -> String {
+fn happened_at(event: EventId) -> OffsetDateTime {
     let (seconds, nanoseconds) = event.as_uuid().get_timestamp().map_or((0, 0), |instant| instant.to_unix());
     let seconds = i64::try_from(seconds).unwrap_or_default();
     let at = OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH);
-    (at + Duration::from_nanos(nanoseconds.into())).format(&Rfc3339).unwrap_or_default()
+    at + Duration::from_nanos(nanoseconds.into())
 }
 
 /// What an operator has sent to try an endpoint.
@@ -287,6 +291,7 @@ fn legible(text: &str, most: usize) -> String {
 #[cfg(test)]
 mod tests {
     use shared::Currency;
+    use shared::api::webhook::Endpoint;
     use shared::id::Slot;
     use time::macros::datetime;
 
@@ -300,6 +305,30 @@ mod tests {
 
     fn state(attempts: i32, outcome: &Outcome) -> DeliveryState {
         settle(attempts, outcome, &Patience::default(), 0).state
+    }
+
+    #[test]
+    fn nothing_is_told_that_was_said_before_somebody_listened() {
+        let endpoint = |created_at| KeptEndpoint {
+            shown: Endpoint {
+                endpoint_id: EndpointId::mint(MS, [3; 10]),
+                url: "https://erp.example/".to_owned(),
+                description: String::new(),
+                event_types: vec![EventType::OrderConfirmed],
+                state: EndpointState::Active,
+                disabled_reason: None,
+                failing_since: None,
+                previous_secret_until: None,
+                created_at,
+            },
+            secrets: Vec::new(),
+        };
+        let event = EventId::mint(MS, [2; 10]);
+        let (said, kind) = (happened_at(event), EventType::OrderConfirmed);
+        assert!(is_told(&endpoint(said - Duration::from_secs(3600)), event, kind));
+        assert!(is_told(&endpoint(said + Duration::from_secs(30)), event, kind), "clocks differ");
+        assert!(!is_told(&endpoint(said + Duration::from_secs(3600)), event, kind));
+        assert!(!is_told(&endpoint(said), event, EventType::OrderCancelled));
     }
 
     #[test]

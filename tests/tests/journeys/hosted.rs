@@ -100,6 +100,12 @@ async fn a_strangers_and_an_operators_look_at_an_order_do_not_tell_where_to_pay(
     let seen: Order = operator.get(&path).await.expect(200).json();
     assert_eq!((seen.payment, seen.next_action), (PaymentStatus::ChallengeRequired, None));
     shopper.post(&format!("{path}/cancel"), &json!({})).await.expect(200);
+
+    let own = operator.order_of(&[(&goods::plenty(), 1)], "tok_hosted").await;
+    let own: Order = operator.place(&key(), &own).await.expect(201).json();
+    let asked = async || operator.order(own.order_id).await.next_action;
+    until("an operator is told where to pay for an order of his own", PATIENT, asked).await;
+    operator.post(&format!("/v1/orders/{}/cancel", own.order_id), &json!({})).await.expect(200);
 }
 
 #[tokio::test]

@@ -354,7 +354,7 @@ pub(crate) async fn show<P: Platform>(
     }
     let mut form = CheckoutForm::for_cart(&cart);
     let Some(request) = form.quote_request() else { return empty(&app, &visit).await };
-    let channels = Call::get("/v1/channels");
+    let channels = Call::get("/v1/channels").bearer(&user.token);
     let (quote, channels) = join(
         deliverable(&app, &visit, &mut form, request, &user.token),
         channels.json::<Channels>(&app.platform, visit.client),

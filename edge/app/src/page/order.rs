@@ -167,7 +167,8 @@ pub(crate) async fn show<P: Platform>(
     Query(led): Query<Led>,
 ) -> Result<Response, Problem> {
     let (user, order) = find(&app, &visit, &id).await?;
-    let (title, channels) = (format!("Order {}", order.order_id.short()), Call::get("/v1/channels"));
+    let (title, channels) =
+        (format!("Order {}", order.order_id.short()), Call::get("/v1/channels").bearer(&user.token));
     let (shell, channels) =
         join(Shell::personal(&app, &visit, &title), channels.json::<Channels>(&app.platform, visit.client)).await;
     // The page is worth showing without.

@@ -6,10 +6,6 @@ ALTER TABLE order_reviews DROP CONSTRAINT order_reviews_decision_known,
 UPDATE order_reviews SET decision = 'lapsed', decided_at = coalesce(orders.cancelled_at, shard_now())
 FROM orders WHERE orders.order_id = order_reviews.order_id AND decision IS NULL AND status = 'CANCELLED';
 
--- What an order is judged by is needed until it is.
-UPDATE payments SET facts = NULL
-WHERE facts IS NOT NULL AND state NOT IN ('to_create', 'to_authorize', 'challenge_required', 'to_confirm');
-
 -- Enters what a payment's sums moved by and nobody entered. Cores from 0011 on enter it in the statement that moves them, which
 -- this finds done; older ones, which run beside them for as long as an upgrade takes, know of no ledger. They give back only
 -- what is left of a payment, so what is missing is a capture, or a refund without a part's name.
@@ -31,17 +27,3 @@ END $$;
 CREATE TRIGGER payments_moved_money_is_entered AFTER UPDATE ON payments FOR EACH ROW
     WHEN (NEW.captured_minor > OLD.captured_minor OR NEW.refunded_minor > OLD.refunded_minor)
     EXECUTE FUNCTION enter_moved_money();
-
--- What they moved between 0011 and now.
-INSERT INTO money_entries (payment_id, cause, order_id, debit, credit, amount_minor, currency)
-SELECT payment_id, cause, order_id, debit, credit, minor, currency
-FROM payments CROSS JOIN LATERAL (
-    SELECT coalesce(sum(amount_minor) FILTER (WHERE debit = 'provider'), 0) AS captured,
-           coalesce(sum(amount_minor) FILTER (WHERE credit = 'provider'), 0) AS refunded
-    FROM money_entries WHERE payment_id = payments.payment_id) AS entered
-CROSS JOIN LATERAL (VALUES
-    ('capture', 'provider', 'order', captured_minor - captured),
-    ('refund', 'order', 'provider', refunded_minor - refunded)
-) AS entry (cause, debit, credit, minor)
-WHERE captured_minor > 0 AND minor > 0
-ON CONFLICT DO NOTHING;
