@@ -84,7 +84,7 @@ pub(crate) fn plan(incoming: &[FeedProduct], standing: Vec<Entry>, mut mint: imp
     for (product, standing) in incoming.iter().zip(&matches) {
         let category = shared::text::slug(&product.category);
         plan.categories.entry(category).or_insert_with(|| product.category.clone());
-        let entry = entry(product, standing.map(|id| &before.entries[&id]), &named, &mut mint);
+        let entry = entry(product, standing.map(|id| &before.entries[&id]), &before, &named, &mut mint);
         match standing.map(|id| before.entries[&id] == entry) {
             None => plan.new += 1,
             Some(false) => plan.changed += 1,
@@ -117,6 +117,13 @@ impl Standing {
         Self { entries: entries.into_iter().map(|entry| (entry.product.product_id, entry)).collect(), by_slug, by_sku }
     }
 
+    /// What one of that SKU weighs; 0 if nobody ever said.
+    fn weight(&self, sku: &str) -> i32 {
+        let entry = self.by_sku.get(sku).and_then(|product| self.entries.get(product));
+        let variant = entry.and_then(|entry| entry.variants.iter().find(|variant| variant.sku == sku));
+        variant.map_or(0, |variant| variant.weight_grams)
+    }
+
     /// Which standing product each incoming one is: that of its slug, else that of its first known SKU, so that a product
     /// that was renamed keeps its id and its address. No standing product is taken twice.
     fn matches(&self, incoming: &[FeedProduct]) -> Vec<Option<Uuid>> {
@@ -137,6 +144,7 @@ impl Standing {
 fn entry(
     product: &FeedProduct,
     standing: Option<&Entry>,
+    before: &Standing,
     named: &HashSet<&str>,
     mint: &mut impl FnMut() -> Uuid,
 ) -> Entry {
@@ -162,8 +170,10 @@ fn entry(
         currency: variant.price.currency().code().to_owned(),
         price_minor: variant.price.minor(),
         compare_at_price_minor: variant.compare_at_price.map(shared::Money::minor),
-        // The reader's bound is far below.
-        weight_grams: i32::try_from(variant.weight_grams).unwrap_or(i32::MAX),
+        // What a file does not say stands as it was: delivery is paid by weight. The reader's bound is far below i32's.
+        weight_grams: variant
+            .weight_grams
+            .map_or_else(|| before.weight(variant.sku.as_str()), |grams| i32::try_from(grams).unwrap_or(i32::MAX)),
         on_sale: product.on_sale,
     });
     let kept = standing.into_iter().flat_map(|entry| &entry.variants).filter(|it| !named.contains(it.sku.as_str()));
@@ -221,7 +231,7 @@ mod tests {
             option_values: Vec::new(),
             price: Money::new(*minor, Currency::GBP).unwrap(),
             compare_at_price: None,
-            weight_grams: 350,
+            weight_grams: Some(350),
             units: 1,
             line: 2,
         };

@@ -253,8 +253,12 @@ async fn what_goods_weigh_reaches_the_snapshot() {
     let pool = catalog_database().await.pool;
     let rows = "Handle,Title,Variant SKU,Variant Price,Variant Grams\nmug,Mug,MUG,2.50,350\ncup,Cup,CUP,1.00,\n";
     take(&pool, rows.as_bytes()).await.unwrap();
-    let catalog = Catalog::load(pool).await.unwrap();
-    let snapshot = catalog.snapshot();
-    let weight = |name: &str| snapshot.offer(&sku(name)).unwrap().weight_grams;
-    assert_eq!((weight("MUG"), weight("CUP")), (350, 0));
+    let catalog = Catalog::load(pool.clone()).await.unwrap();
+    let weights = || ["MUG", "CUP"].map(|name| catalog.snapshot().offer(&sku(name)).unwrap().weight_grams);
+    assert_eq!(weights(), [350, 0]);
+
+    let rows = "Handle,Title,Variant SKU,Variant Price\nmug,Mug,MUG,2.75\ncup,Cup,CUP,1.00\n";
+    take(&pool, rows.as_bytes()).await.unwrap();
+    assert!(catalog.refresh().await.unwrap());
+    assert_eq!(weights(), [350, 0], "a file that says nothing of weights changes none");
 }

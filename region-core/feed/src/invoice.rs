@@ -280,7 +280,7 @@ impl Facts {
             option_values: Vec::new(),
             price,
             compare_at_price: None,
-            weight_grams: 0,
+            weight_grams: None,
             units: self.units,
             line: self.first_line,
         };

@@ -41,8 +41,8 @@ pub struct FeedVariant {
     pub price: Money,
     /// An earlier, higher price.
     pub compare_at_price: Option<Money>,
-    /// What one weighs; 0 if the file does not say, or nothing is sent.
-    pub weight_grams: u32,
+    /// What one weighs, if the file says; 0 if nothing is sent.
+    pub weight_grams: Option<u32>,
     /// Units on hand in a product file; units that sale invoices asked for in a file of invoice lines.
     pub units: u64,
     /// The line it was first named on.

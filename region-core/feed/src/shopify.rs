@@ -150,7 +150,7 @@ impl Reader {
         let units = units(row.get(self.columns.units))?;
         // What is not sent weighs nothing, whatever the file says.
         let is_sent = !row.get(self.columns.is_sent).eq_ignore_ascii_case("false");
-        let weight_grams = if is_sent { grams(row.get(self.columns.grams))? } else { 0 };
+        let weight_grams = if is_sent { grams(row.get(self.columns.grams))? } else { Some(0) };
         if let Some(first) = self.skus.get(&sku) {
             return Err(Reason::RepeatedSku { sku: sku.to_string(), first: *first });
         }
@@ -204,12 +204,14 @@ fn units(text: &str) -> Result<i64, Reason> {
 }
 
 /// Whole grams, rounded up; shops write them with and without a fraction.
-fn grams(text: &str) -> Result<u32, Reason> {
-    let read = if text.is_empty() { Some(0.0) } else { text.parse::<f64>().ok() };
-    let read = read.filter(|grams| (0.0..=MAX_GRAMS).contains(grams));
+fn grams(text: &str) -> Result<Option<u32>, Reason> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let read = text.parse::<f64>().ok().filter(|grams| (0.0..=MAX_GRAMS).contains(grams));
     let grams = read.ok_or_else(|| Reason::field("Variant Grams", text, "a weight of at most 10,000,000 grams"))?;
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "its range was checked")]
-    Ok(grams.ceil() as u32)
+    Ok(Some(grams.ceil() as u32))
 }
 
 impl Columns {
@@ -400,7 +402,7 @@ mod tests {
             panic!("read as invoices")
         };
         let weights: Vec<_> = file.products.iter().map(|product| product.variants[0].weight_grams).collect();
-        assert_eq!(weights, [200, 1, 0, 0]);
+        assert_eq!(weights, [Some(200), Some(1), Some(0), None]);
         let said: Vec<_> = file.refused.iter().map(ToString::to_string).collect();
         assert_eq!(said[0], "line 6: Variant Grams \"-1\" is not a weight of at most 10,000,000 grams");
         assert_eq!(file.refused.len(), 4, "{said:?}"); // and the two products without a variant
