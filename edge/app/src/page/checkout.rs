@@ -702,7 +702,7 @@ mod tests {
             ..filled()
         };
         let named: Vec<_> = form.order().unwrap_err().into_iter().map(|(field, _)| field).collect();
-        assert_eq!(named, ["name", "city", "country", "email", "tok_success"]);
+        assert_eq!(named, ["name", "city", "country", "email", "payment"]);
     }
 
     #[test]
