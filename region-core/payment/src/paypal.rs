@@ -49,7 +49,7 @@ use crate::client::{DEADLINES, Deadlines, client};
 use crate::notice::{Notice, NoticeError};
 use crate::page::is_loopback;
 use crate::paypal::amount::Amount;
-use crate::paypal::answer::{Capture, Order, Refund};
+use crate::paypal::answer::{Order, Refund};
 use crate::paypal::token::Tokens;
 use crate::provider::{
     NewPayment, NewRefund, Provider, ProviderError, ProviderPayment, ProviderRefund, ProviderStatus, Shown,
@@ -219,12 +219,37 @@ impl PayPal {
         if order.capture().is_some() {
             return order.shown();
         }
+        if let Some(reason) = order.declined_capture() {
+            return self.let_go_declined(order, reason, key).await;
+        }
         let kept_ready = order.kept_ready().ok_or_else(|| refused("nothing is kept ready"))?;
         let body = json!({ "amount": order.amount(), "final_capture": true });
         let path = ["v2", "payments", "authorizations", kept_ready, "capture"];
         let (status, answer) = self.post(&path, key, &body).await?;
-        let capture: Capture = answer::read(status, &answer)?;
-        order.with_capture(capture).shown()
+        if let Some(reason) = answer::declined(status, &answer) {
+            return self.let_go_declined(order, reason, key).await;
+        }
+        let order = order.with_capture(answer::read(status, &answer)?);
+        match order.declined_capture() {
+            Some(reason) => self.let_go_declined(order, reason, key).await,
+            None => order.shown(),
+        }
+    }
+
+    /// A payment that is over keeps nothing ready, or a later capture of it could still move money.
+    async fn let_go_declined(&self, order: Order, reason: String, key: &str) -> Shown {
+        let order = self.let_go(order, &format!("{key}:void")).await?;
+        order.shown_as(ProviderStatus::Declined, Some(reason))
+    }
+
+    /// The order once nothing is kept ready for it.
+    async fn let_go(&self, order: Order, key: &str) -> Result<Order, ProviderError> {
+        if let Some(kept_ready) = order.kept_ready() {
+            let path = ["v2", "payments", "authorizations", kept_ready, "void"];
+            let (status, answer) = self.post(&path, key, &json!({})).await?;
+            answer::check(status, &answer)?;
+        }
+        Ok(order.with_void())
     }
 
     async fn void_order(&self, reference: &str, key: &str) -> Shown {
@@ -232,13 +257,10 @@ impl PayPal {
         if order.capture().is_some() {
             return order.shown();
         }
-        let Some(kept_ready) = order.kept_ready() else {
+        if order.kept_ready().is_none() {
             return order.never_kept_ready();
-        };
-        let path = ["v2", "payments", "authorizations", kept_ready, "void"];
-        let (status, answer) = self.post(&path, key, &json!({})).await?;
-        answer::check(status, &answer)?;
-        order.with_void().shown()
+        }
+        self.let_go(order, key).await?.shown()
     }
 
     /// The order with that refund of it, which has this name of ours.

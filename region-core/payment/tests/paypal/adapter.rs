@@ -175,6 +175,25 @@ async fn what_was_kept_ready_is_let_go_and_what_never_was_says_whether_it_still_
 }
 
 #[tokio::test]
+async fn a_capture_that_is_declined_for_good_lets_go_what_was_kept_ready() {
+    let cases = [(Click::AgreeWithEmptyAccount, "payer_cannot_pay"), (Click::AgreeWithStrictBank, "capture_declined")];
+    for (click, reason) in cases {
+        let simulator = Simulator::open().await;
+        let paypal = paypal(&simulator);
+        let reference = answered(&simulator, &paypal, click).await;
+        paypal.authorize(&reference, "authorize").await.unwrap();
+        // What is still kept ready is not over, whatever became of the capture.
+        simulator.fail("/void", Fault::Before(503));
+        unknown(&paypal.capture(&reference, "capture").await);
+        assert_eq!(paypal.get(&reference).await.unwrap().status, ProviderStatus::Authorized);
+        let declined = paypal.capture(&reference, "capture").await.unwrap();
+        assert_eq!((declined.status, declined.decline_reason.as_deref()), (ProviderStatus::Declined, Some(reason)));
+        assert_eq!((simulator.authorization(&reference), simulator.moved()), (Some("VOIDED"), (0, 0)));
+        assert_eq!(simulator.effects("void"), 1);
+    }
+}
+
+#[tokio::test]
 async fn a_capture_that_the_bank_has_under_way_is_not_known_until_it_is_through() {
     let simulator = Simulator::open().await;
     let paypal = paypal(&simulator);

@@ -54,6 +54,21 @@ async fn a_card_that_is_declined_after_the_shopper_agreed_ends_the_payment() {
 }
 
 #[tokio::test]
+async fn a_claimed_order_whose_capture_is_declined_ends_and_keeps_nothing_ready() {
+    for click in [Click::AgreeWithEmptyAccount, Click::AgreeWithStrictBank] {
+        let simulator = Simulator::open().await;
+        let mut shop = Shop::open(&simulator).await;
+        simulator.lose_answers();
+        let (order, page) = shop.asked().await;
+        simulator.click(&page, click).await;
+        shop.payments.confirm_challenge(order).await.unwrap();
+        shop.until(order, "declined").await;
+        let reference = shop.reference(order).await;
+        assert_eq!((simulator.authorization(&reference), simulator.moved()), (Some("VOIDED"), (0, 0)));
+    }
+}
+
+#[tokio::test]
 async fn who_goes_back_and_never_agrees_has_paid_nothing_when_the_order_ends_and_cannot_afterwards() {
     let simulator = Simulator::open().await;
     let mut shop = Shop::open(&simulator).await;

@@ -43,6 +43,10 @@ pub(crate) enum Click {
     AgreeWithBadCard,
     /// He agrees; what is captured stays pending until [`Simulator::clear`].
     AgreeWithSlowBank,
+    /// He agrees; when the money is to move his account has none, and what is kept ready stays.
+    AgreeWithEmptyAccount,
+    /// He agrees; his bank declines the capture, which is shown then, and what is kept ready stays.
+    AgreeWithStrictBank,
     /// He goes back to the shop.
     Cancel,
 }
@@ -166,7 +170,8 @@ impl Order {
     }
 
     fn captured(&self) -> i64 {
-        self.capture.as_ref().map_or(0, |capture| amount(&capture["amount"]).unwrap().minor())
+        let capture = self.capture.as_ref().filter(|capture| capture["status"] != "DECLINED");
+        capture.map_or(0, |capture| amount(&capture["amount"]).unwrap().minor())
     }
 
     fn refunded(&self) -> i64 {
@@ -246,13 +251,23 @@ impl World {
         if amount(money)? != amount(&order.unit["amount"])? || last != &json!(true) {
             return Err(unprocessable("MAX_CAPTURE_AMOUNT_EXCEEDED"));
         }
-        let slow = order.click == Some(Click::AgreeWithSlowBank);
+        let (slow, strict) =
+            (order.click == Some(Click::AgreeWithSlowBank), order.click == Some(Click::AgreeWithStrictBank));
         match &mut order.authorization {
+            Some((_, "CREATED")) if order.click == Some(Click::AgreeWithEmptyAccount) => {
+                return Err(unprocessable("PAYER_CANNOT_PAY"));
+            }
+            Some((_, "CREATED")) if strict => {}
             Some((_, status @ "CREATED")) => *status = "CAPTURED",
             Some((_, "VOIDED")) => return Err(unprocessable("AUTHORIZATION_VOIDED")),
             _ => return Err(unprocessable("AUTHORIZATION_ALREADY_CAPTURED")),
         }
-        let (status, custom) = (if slow { "PENDING" } else { "COMPLETED" }, &order.unit["custom_id"]);
+        let status = match (slow, strict) {
+            (true, _) => "PENDING",
+            (_, true) => "DECLINED",
+            _ => "COMPLETED",
+        };
+        let custom = &order.unit["custom_id"];
         let capture =
             json!({ "id": new, "status": status, "amount": money, "custom_id": custom, "final_capture": true });
         order.capture = Some(capture.clone());
@@ -483,7 +498,14 @@ impl Simulator {
         let query: BTreeMap<_, _> = uri.query().unwrap().split('&').filter_map(|pair| pair.split_once('=')).collect();
         let mut world = self.world();
         let Some(order) = world.orders.get_mut(query["token"]) else { return StatusCode::NOT_FOUND.into_response() };
-        let clicks = [Click::Agree, Click::AgreeWithBadCard, Click::AgreeWithSlowBank, Click::Cancel];
+        let clicks = [
+            Click::Agree,
+            Click::AgreeWithBadCard,
+            Click::AgreeWithSlowBank,
+            Click::AgreeWithEmptyAccount,
+            Click::AgreeWithStrictBank,
+            Click::Cancel,
+        ];
         let click = clicks.into_iter().find(|click| format!("{click:?}") == query["answer"]).unwrap();
         if click != Click::Cancel && order.status == "PAYER_ACTION_REQUIRED" {
             (order.click, order.status) = (Some(click), "APPROVED");
