@@ -263,9 +263,26 @@ impl PayPal {
         self.let_go(order, key).await?.shown()
     }
 
-    /// The order with that refund of it, which has this name of ours.
+    /// All that is left goes back. A refund that ended without moving anything is made again, under the next name: the failed
+    /// ones are in the order, so whoever reads it comes to the same one.
+    async fn refund_order(&self, reference: &str, money: Money, key: &str) -> Shown {
+        let (amount, order) = (amount(money)?, self.order(reference).await?);
+        // Names have no colons. There is one of the kind.
+        let name = key.replace(':', "-");
+        let order = match order.failed_refunds(&name) {
+            0 => self.refund_in(order, &name, amount, key).await?,
+            over => self.refund_in(order, &format!("{name}-{over}"), amount, &format!("{key}:{over}")).await?,
+        };
+        order.shown()
+    }
+
+    /// The order with that refund of it, which has this name of ours: a part has one, that fails or does not.
     async fn refund_of(&self, reference: &str, name: &str, money: Money, key: &str) -> Result<Order, ProviderError> {
         let (amount, order) = (amount(money)?, self.order(reference).await?);
+        self.refund_in(order, name, amount, key).await
+    }
+
+    async fn refund_in(&self, order: Order, name: &str, amount: Amount, key: &str) -> Result<Order, ProviderError> {
         if order.refund(name).is_some() {
             return Ok(order);
         }
@@ -329,10 +346,8 @@ impl Provider for PayPal {
         self.within_deadline(self.void_order(reference, key)).await
     }
 
-    /// The key is the refund's name too, for there is one of the kind; names have no colons.
     async fn refund(&self, reference: &str, amount: Money, key: &str) -> Shown {
-        let name = key.replace(':', "-");
-        self.within_deadline(self.refund_of(reference, &name, amount, key)).await?.shown()
+        self.within_deadline(self.refund_order(reference, amount, key)).await
     }
 
     async fn give_back(&self, reference: &str, new: NewRefund, key: &str) -> Result<ProviderRefund, ProviderError> {

@@ -107,6 +107,15 @@ impl Order {
         self.purchase_units[0].payments.refunds.iter().find(|refund| refund.custom_id == name)
     }
 
+    /// How many refunds of that name of ours, or of the names that follow it (`name-1`, `name-2`), ended without moving anything.
+    pub(super) fn failed_refunds(&self, name: &str) -> usize {
+        let failed = |name: &str| self.refund(name).is_some_and(Refund::is_failed);
+        if !failed(name) {
+            return 0;
+        }
+        1 + (1..).take_while(|over| failed(&format!("{name}-{over}"))).count()
+    }
+
     /// The order's amount as PayPal writes it.
     pub(super) fn amount(&self) -> &Amount {
         &self.purchase_units[0].amount
@@ -242,6 +251,10 @@ impl Capture {
 }
 
 impl Refund {
+    fn is_failed(&self) -> bool {
+        matches!(self.status.as_str(), "FAILED" | "CANCELLED")
+    }
+
     /// See <https://developer.paypal.com/docs/api/payments/v2/#definition-refund_status>.
     pub(super) fn shown(&self) -> Result<ProviderRefund, ProviderError> {
         let standing = match self.status.as_str() {

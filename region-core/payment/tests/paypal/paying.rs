@@ -42,6 +42,22 @@ async fn every_answer_lost_once_is_one_charge_and_one_refund_of_each_part() {
 }
 
 #[tokio::test]
+async fn the_whole_that_fails_to_go_back_goes_back_once_more() {
+    let simulator = Simulator::open().await;
+    let mut shop = Shop::open(&simulator).await;
+    let (order, page) = shop.asked().await;
+    simulator.click(&page, Click::Agree).await;
+    shop.payments.confirm_challenge(order).await.unwrap();
+    shop.until(order, "captured").await;
+    simulator.slow_refunds();
+    shop.cancel(order).await;
+    shop.until_looked_at(order, "not refunded yet").await;
+    simulator.fail_refunds();
+    shop.until(order, "refunded").await;
+    assert_eq!((simulator.moved(), simulator.effects("refund")), ((1250, 1250), 2));
+}
+
+#[tokio::test]
 async fn a_card_that_is_declined_after_the_shopper_agreed_ends_the_payment() {
     let simulator = Simulator::open().await;
     let mut shop = Shop::open(&simulator).await;

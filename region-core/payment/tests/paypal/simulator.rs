@@ -64,6 +64,8 @@ struct World {
     /// Every answer to a POST under a key is lost once.
     losing: bool,
     away: bool,
+    /// Refunds stay pending until [`Simulator::fail_refunds`].
+    slow_refunds: bool,
     lost: BTreeSet<String>,
     effects: Vec<&'static str>,
     sent: BTreeMap<String, String>,
@@ -175,7 +177,8 @@ impl Order {
     }
 
     fn refunded(&self) -> i64 {
-        self.refunds.iter().map(|refund| amount(&refund["amount"]).unwrap().minor()).sum()
+        let refunds = self.refunds.iter().filter(|refund| refund["status"] != "FAILED");
+        refunds.map(|refund| amount(&refund["amount"]).unwrap().minor()).sum()
     }
 }
 
@@ -290,6 +293,7 @@ impl World {
     fn refund(&mut self, capture: &str, body: &Value) -> Done {
         let [money, custom, invoice] = object(body, ["amount", "custom_id", "invoice_id"])?;
         let (new, asked, invoice) = (self.id("1J"), amount(money)?, name(invoice)?.to_owned());
+        let status = if self.slow_refunds { "PENDING" } else { "COMPLETED" };
         name(custom)?;
         let known = |order: &&mut Order| order.capture.as_ref().is_some_and(|known| known["id"] == capture);
         let order = self.orders.values_mut().find(known).ok_or_else(missing)?;
@@ -301,7 +305,7 @@ impl World {
         if !self.invoices.insert(invoice) {
             return Err(unprocessable("DUPLICATE_INVOICE_ID"));
         }
-        let refund = json!({ "id": new, "status": "COMPLETED", "amount": money, "custom_id": custom });
+        let refund = json!({ "id": new, "status": status, "amount": money, "custom_id": custom });
         order.refunds.push(refund.clone());
         let all = order.refunded() == order.captured();
         if let Some(capture) = &mut order.capture {
@@ -440,6 +444,22 @@ impl Simulator {
     /// Whoever was away answers again.
     pub(crate) fn come_back(&self) {
         self.world().away = false;
+    }
+
+    /// From now on refunds are pending.
+    pub(crate) fn slow_refunds(&self) {
+        self.world().slow_refunds = true;
+    }
+
+    /// Every pending refund fails; those to come are through at once.
+    pub(crate) fn fail_refunds(&self) {
+        let mut world = self.world();
+        world.slow_refunds = false;
+        for refund in world.orders.values_mut().flat_map(|order| &mut order.refunds) {
+            if refund["status"] == "PENDING" {
+                refund["status"] = json!("FAILED");
+            }
+        }
     }
 
     /// The token ends before its time.
