@@ -19,8 +19,9 @@
 //! voided, but as approved once the shopper has agreed, for then an authorization may still be under way.
 //!
 //! **Who sends events** is asked of PayPal (`verify-webhook-signature`), not proved here by certificates: a notice is no fact
-//! about money, so an answer that is missing costs nothing but time. So many are asked about at a time; who floods the door with
-//! forgeries delays notices, and payments are read now and then without any.
+//! about money, so an answer that is missing costs nothing but time. So many are asked about at a time, and none about a payment
+//! that this region would know and does not; who floods the door with forgeries delays notices, and payments are read now and then
+//! without any.
 //!
 //! Deliberately absent: buttons and scripts of PayPal's, other ways to pay within an order, another try after a decline,
 //! authorizations renewed after their three days of honour.
@@ -370,13 +371,16 @@ impl Provider for PayPal {
         Ok(None)
     }
 
-    async fn notice(&self, headers: &HeaderMap, body: &[u8], _now: u64) -> Result<Option<Notice>, NoticeError> {
-        let Some(notice) = event::read(body)? else { return Ok(None) };
+    async fn notice(&self, _headers: &HeaderMap, body: &[u8], _now: u64) -> Result<Option<Notice>, NoticeError> {
+        event::read(body)
+    }
+
+    async fn prove(&self, headers: &HeaderMap, body: &[u8]) -> Result<(), NoticeError> {
         let question = event::question(headers, body, &self.webhook_id)?;
         let busy = |_| NoticeError::Unproven("too many events are being proved".to_owned());
         let _asking = self.questions.try_acquire().map_err(busy)?;
         match self.within_deadline(self.sent(question)).await {
-            Ok(true) => Ok(Some(notice)),
+            Ok(true) => Ok(()),
             Ok(false) => Err(NoticeError::Forged("PayPal did not send the event".to_owned())),
             Err(ProviderError::Refused(said)) => Err(NoticeError::Forged(said)),
             Err(ProviderError::Unknown(said)) => Err(NoticeError::Unproven(said)),

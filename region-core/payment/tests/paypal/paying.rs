@@ -1,5 +1,8 @@
 //! Orders that are paid at PayPal, beside a main provider: the whole way, and every way that ends elsewhere.
 
+use shared::PaymentId;
+use shared::id::Slot;
+
 use crate::shop::Shop;
 use crate::simulator::{Click, Fault, Simulator};
 
@@ -130,6 +133,14 @@ async fn an_event_has_a_payment_read_and_a_forgery_or_a_repeat_does_nothing() {
     assert_eq!(shop.post((headers.clone(), body.replace("1.0", "1.1"))).await, 400, "forged");
     assert_eq!(shop.post((http::HeaderMap::new(), body.clone())).await, 400, "bare");
     assert_eq!(simulator.verdicts(), 1, "what cannot be PayPal's is not asked about");
+    let payment_id = shop.row::<(uuid::Uuid,)>("payment_id", order).await.0.to_string();
+    let nobodys = PaymentId::mint(1_800_000_000_000, Slot::new(9).unwrap(), [7; 8]).to_string();
+    assert_eq!(shop.post((headers.clone(), body.replace(&payment_id, &nobodys))).await, 404, "of nobody's payment");
+    let at_the_bank = shop.order("tok_success").await;
+    shop.until(at_the_bank, "captured").await;
+    let other = shop.row::<(uuid::Uuid,)>("payment_id", at_the_bank).await.0.to_string();
+    assert_eq!(shop.post((headers.clone(), body.replace(&payment_id, &other))).await, 404, "of another provider's");
+    assert_eq!(simulator.verdicts(), 1, "nor is what nobody here knows");
     simulator.fail("/verify-webhook-signature", Fault::Before(500));
     assert_eq!(shop.post((headers.clone(), body.clone())).await, 503, "nobody knows: it is to be sent again");
     assert_eq!(shop.row::<(String,)>("state", order).await.0, "challenge_required");
