@@ -46,7 +46,7 @@ use shared::{Money, PaymentId, RefundId};
 use tokio::sync::Semaphore;
 use url::Url;
 
-use crate::client::{DEADLINES, Deadlines, client};
+use crate::client::{DEADLINES, Deadlines, client, within};
 use crate::notice::{Notice, NoticeError};
 use crate::page::is_loopback;
 use crate::paypal::amount::Amount;
@@ -137,15 +137,6 @@ impl PayPal {
             http: client(deadlines)?,
             total: deadlines.total,
         })
-    }
-
-    /// Everything that one call takes, in the time that one call has.
-    async fn within_deadline<T>(
-        &self,
-        call: impl Future<Output = Result<T, ProviderError>>,
-    ) -> Result<T, ProviderError> {
-        let late = |_| ProviderError::Unknown(format!("no answer within {} ms", self.total.as_millis()));
-        tokio::time::timeout(self.total, call).await.map_err(late)?
     }
 
     /// Has something done, once under its key.
@@ -328,11 +319,11 @@ impl Provider for PayPal {
     }
 
     async fn create(&self, new: NewPayment<'_>, key: &str) -> Shown {
-        self.within_deadline(self.create_order(new, key)).await
+        within(self.total, self.create_order(new, key)).await
     }
 
     async fn authorize(&self, reference: &str, key: &str) -> Shown {
-        self.within_deadline(self.authorize_order(reference, key)).await
+        within(self.total, self.authorize_order(reference, key)).await
     }
 
     async fn confirm(&self, reference: &str, _challenge_id: &str, _key: &str) -> Shown {
@@ -340,30 +331,30 @@ impl Provider for PayPal {
     }
 
     async fn capture(&self, reference: &str, key: &str) -> Shown {
-        self.within_deadline(self.capture_order(reference, key)).await
+        within(self.total, self.capture_order(reference, key)).await
     }
 
     async fn void(&self, reference: &str, key: &str) -> Shown {
-        self.within_deadline(self.void_order(reference, key)).await
+        within(self.total, self.void_order(reference, key)).await
     }
 
     async fn refund(&self, reference: &str, amount: Money, key: &str) -> Shown {
-        self.within_deadline(self.refund_order(reference, amount, key)).await
+        within(self.total, self.refund_order(reference, amount, key)).await
     }
 
     async fn give_back(&self, reference: &str, new: NewRefund, key: &str) -> Result<ProviderRefund, ProviderError> {
         let name = new.refund_id.to_string();
-        let order = self.within_deadline(self.refund_of(reference, &name, new.amount, key)).await?;
+        let order = within(self.total, self.refund_of(reference, &name, new.amount, key)).await?;
         let shown = answer::find_refund(&order, new.refund_id)?;
         shown.ok_or_else(|| ProviderError::Unknown("PayPal shows the refund under another name".to_owned()))
     }
 
     async fn find_refund(&self, reference: &str, refund: RefundId) -> Result<Option<ProviderRefund>, ProviderError> {
-        answer::find_refund(&self.within_deadline(self.order(reference)).await?, refund)
+        answer::find_refund(&within(self.total, self.order(reference)).await?, refund)
     }
 
     async fn get(&self, reference: &str) -> Shown {
-        self.within_deadline(self.order(reference)).await?.shown()
+        within(self.total, self.order(reference)).await?.shown()
     }
 
     /// Nothing is looked up: the caller repeats the create under its key, which finds what the first one made.
@@ -379,7 +370,7 @@ impl Provider for PayPal {
         let question = event::question(headers, body, &self.webhook_id)?;
         let busy = |_| NoticeError::Unproven("too many events are being proved".to_owned());
         let _asking = self.questions.try_acquire().map_err(busy)?;
-        match self.within_deadline(self.sent(question)).await {
+        match within(self.total, self.sent(question)).await {
             Ok(true) => Ok(()),
             Ok(false) => Err(NoticeError::Forged("PayPal did not send the event".to_owned())),
             Err(ProviderError::Refused(said)) => Err(NoticeError::Forged(said)),
