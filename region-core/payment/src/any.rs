@@ -103,4 +103,8 @@ impl Provider for AnyProvider {
     async fn notice(&self, headers: &HeaderMap, body: &[u8], now_seconds: u64) -> Result<Option<Notice>, NoticeError> {
         ask!(self, notice(headers, body, now_seconds))
     }
+
+    async fn prove(&self, headers: &HeaderMap, body: &[u8]) -> Result<(), NoticeError> {
+        ask!(self, prove(headers, body))
+    }
 }

@@ -24,6 +24,15 @@ pub(crate) fn client(deadlines: Deadlines) -> Result<Http, rustls::Error> {
     Http::new(Bounds { deadlines, answer_bytes: ANSWER_BYTES, idle_connections: IDLE_CONNECTIONS })
 }
 
+/// All requests of one call, in the time that one call has: leases are reckoned in calls.
+pub(crate) async fn within<T>(
+    total: Duration,
+    call: impl Future<Output = Result<T, ProviderError>>,
+) -> Result<T, ProviderError> {
+    let late = |_| ProviderError::Unknown(format!("not done within {} ms", total.as_millis()));
+    tokio::time::timeout(total, call).await.map_err(late)?
+}
+
 impl From<Unanswered> for ProviderError {
     fn from(unanswered: Unanswered) -> Self {
         match unanswered {

@@ -294,6 +294,11 @@ impl<P: Provider> Payments<P> {
     pub async fn take_notice(&self, provider: &str, headers: &HeaderMap, body: &[u8]) -> Result<(), NoticeError> {
         let asked = &self.counters.find(provider).ok_or(NoticeError::NotSent)?.provider;
         let Some(notice) = asked.notice(headers, body, self.mint.clock.unix_seconds()).await? else { return Ok(()) };
+        // Anybody may name a payment that nobody knows: that costs no call.
+        if !notice::may_be_known(&self.shards, provider, notice.payment_id).await? {
+            return Err(NoticeError::UnknownPayment);
+        }
+        asked.prove(headers, body).await?;
         if notice::pass_on(&self.shards, &self.peers, provider, &notice).await? {
             return Ok(());
         }

@@ -151,6 +151,15 @@ pub(crate) async fn pass_on(
     passed.map(|()| true).map_err(NoticeError::Elsewhere)
 }
 
+/// Whether there can be such a payment: false if it would be here, and is not.
+pub(crate) async fn may_be_known(shards: &Shards, provider: &str, payment: PaymentId) -> Result<bool, StoreError> {
+    if shards.map().region_of(payment.slot()) != shards.region() {
+        return Ok(true);
+    }
+    let mut conn = shards.here(payment.slot())?.read().await?;
+    store::notice::is_known(&mut conn, provider, payment).await
+}
+
 /// Has the payment looked at. It must be of this region.
 pub(crate) async fn hear(
     shards: &Shards,

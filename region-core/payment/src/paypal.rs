@@ -19,8 +19,9 @@
 //! voided, but as approved once the shopper has agreed, for then an authorization may still be under way.
 //!
 //! **Who sends events** is asked of PayPal (`verify-webhook-signature`), not proved here by certificates: a notice is no fact
-//! about money, so an answer that is missing costs nothing but time. So many are asked about at a time; who floods the door with
-//! forgeries delays notices, and payments are read now and then without any.
+//! about money, so an answer that is missing costs nothing but time. So many are asked about at a time, and none about a payment
+//! that this region would know and does not; who floods the door with forgeries delays notices, and payments are read now and then
+//! without any.
 //!
 //! Deliberately absent: buttons and scripts of PayPal's, other ways to pay within an order, another try after a decline,
 //! authorizations renewed after their three days of honour.
@@ -45,11 +46,11 @@ use shared::{Money, PaymentId, RefundId};
 use tokio::sync::Semaphore;
 use url::Url;
 
-use crate::client::{DEADLINES, Deadlines, client};
+use crate::client::{DEADLINES, Deadlines, client, within};
 use crate::notice::{Notice, NoticeError};
 use crate::page::is_loopback;
 use crate::paypal::amount::Amount;
-use crate::paypal::answer::{Capture, Order, Refund};
+use crate::paypal::answer::{Order, Refund};
 use crate::paypal::token::Tokens;
 use crate::provider::{
     NewPayment, NewRefund, Provider, ProviderError, ProviderPayment, ProviderRefund, ProviderStatus, Shown,
@@ -138,15 +139,6 @@ impl PayPal {
         })
     }
 
-    /// Everything that one call takes, in the time that one call has.
-    async fn within_deadline<T>(
-        &self,
-        call: impl Future<Output = Result<T, ProviderError>>,
-    ) -> Result<T, ProviderError> {
-        let late = |_| ProviderError::Unknown(format!("no answer within {} ms", self.total.as_millis()));
-        tokio::time::timeout(self.total, call).await.map_err(late)?
-    }
-
     /// Has something done, once under its key.
     async fn post(&self, path: &[&str], key: &str, body: &Value) -> Result<Answer, ProviderError> {
         self.send(&Method::POST, path, Some(key), body.to_string()).await
@@ -219,12 +211,37 @@ impl PayPal {
         if order.capture().is_some() {
             return order.shown();
         }
+        if let Some(reason) = order.declined_capture() {
+            return self.let_go_declined(order, reason, key).await;
+        }
         let kept_ready = order.kept_ready().ok_or_else(|| refused("nothing is kept ready"))?;
         let body = json!({ "amount": order.amount(), "final_capture": true });
         let path = ["v2", "payments", "authorizations", kept_ready, "capture"];
         let (status, answer) = self.post(&path, key, &body).await?;
-        let capture: Capture = answer::read(status, &answer)?;
-        order.with_capture(capture).shown()
+        if let Some(reason) = answer::declined(status, &answer) {
+            return self.let_go_declined(order, reason, key).await;
+        }
+        let order = order.with_capture(answer::read(status, &answer)?);
+        match order.declined_capture() {
+            Some(reason) => self.let_go_declined(order, reason, key).await,
+            None => order.shown(),
+        }
+    }
+
+    /// A payment that is over keeps nothing ready, or a later capture of it could still move money.
+    async fn let_go_declined(&self, order: Order, reason: String, key: &str) -> Shown {
+        let order = self.let_go(order, &format!("{key}:void")).await?;
+        order.shown_as(ProviderStatus::Declined, Some(reason))
+    }
+
+    /// The order once nothing is kept ready for it.
+    async fn let_go(&self, order: Order, key: &str) -> Result<Order, ProviderError> {
+        if let Some(kept_ready) = order.kept_ready() {
+            let path = ["v2", "payments", "authorizations", kept_ready, "void"];
+            let (status, answer) = self.post(&path, key, &json!({})).await?;
+            answer::check(status, &answer)?;
+        }
+        Ok(order.with_void())
     }
 
     async fn void_order(&self, reference: &str, key: &str) -> Shown {
@@ -232,18 +249,32 @@ impl PayPal {
         if order.capture().is_some() {
             return order.shown();
         }
-        let Some(kept_ready) = order.kept_ready() else {
+        if order.kept_ready().is_none() {
             return order.never_kept_ready();
-        };
-        let path = ["v2", "payments", "authorizations", kept_ready, "void"];
-        let (status, answer) = self.post(&path, key, &json!({})).await?;
-        answer::check(status, &answer)?;
-        order.with_void().shown()
+        }
+        self.let_go(order, key).await?.shown()
     }
 
-    /// The order with that refund of it, which has this name of ours.
+    /// All that is left goes back. A refund that ended without moving anything is made again, under the next name: the failed
+    /// ones are in the order, so whoever reads it comes to the same one.
+    async fn refund_order(&self, reference: &str, money: Money, key: &str) -> Shown {
+        let (amount, order) = (amount(money)?, self.order(reference).await?);
+        // Names have no colons. There is one of the kind.
+        let name = key.replace(':', "-");
+        let order = match order.failed_refunds(&name) {
+            0 => self.refund_in(order, &name, amount, key).await?,
+            over => self.refund_in(order, &format!("{name}-{over}"), amount, &format!("{key}:{over}")).await?,
+        };
+        order.shown()
+    }
+
+    /// The order with that refund of it, which has this name of ours: a part has one, that fails or does not.
     async fn refund_of(&self, reference: &str, name: &str, money: Money, key: &str) -> Result<Order, ProviderError> {
         let (amount, order) = (amount(money)?, self.order(reference).await?);
+        self.refund_in(order, name, amount, key).await
+    }
+
+    async fn refund_in(&self, order: Order, name: &str, amount: Amount, key: &str) -> Result<Order, ProviderError> {
         if order.refund(name).is_some() {
             return Ok(order);
         }
@@ -288,11 +319,11 @@ impl Provider for PayPal {
     }
 
     async fn create(&self, new: NewPayment<'_>, key: &str) -> Shown {
-        self.within_deadline(self.create_order(new, key)).await
+        within(self.total, self.create_order(new, key)).await
     }
 
     async fn authorize(&self, reference: &str, key: &str) -> Shown {
-        self.within_deadline(self.authorize_order(reference, key)).await
+        within(self.total, self.authorize_order(reference, key)).await
     }
 
     async fn confirm(&self, reference: &str, _challenge_id: &str, _key: &str) -> Shown {
@@ -300,32 +331,30 @@ impl Provider for PayPal {
     }
 
     async fn capture(&self, reference: &str, key: &str) -> Shown {
-        self.within_deadline(self.capture_order(reference, key)).await
+        within(self.total, self.capture_order(reference, key)).await
     }
 
     async fn void(&self, reference: &str, key: &str) -> Shown {
-        self.within_deadline(self.void_order(reference, key)).await
+        within(self.total, self.void_order(reference, key)).await
     }
 
-    /// The key is the refund's name too, for there is one of the kind; names have no colons.
     async fn refund(&self, reference: &str, amount: Money, key: &str) -> Shown {
-        let name = key.replace(':', "-");
-        self.within_deadline(self.refund_of(reference, &name, amount, key)).await?.shown()
+        within(self.total, self.refund_order(reference, amount, key)).await
     }
 
     async fn give_back(&self, reference: &str, new: NewRefund, key: &str) -> Result<ProviderRefund, ProviderError> {
         let name = new.refund_id.to_string();
-        let order = self.within_deadline(self.refund_of(reference, &name, new.amount, key)).await?;
+        let order = within(self.total, self.refund_of(reference, &name, new.amount, key)).await?;
         let shown = answer::find_refund(&order, new.refund_id)?;
         shown.ok_or_else(|| ProviderError::Unknown("PayPal shows the refund under another name".to_owned()))
     }
 
     async fn find_refund(&self, reference: &str, refund: RefundId) -> Result<Option<ProviderRefund>, ProviderError> {
-        answer::find_refund(&self.within_deadline(self.order(reference)).await?, refund)
+        answer::find_refund(&within(self.total, self.order(reference)).await?, refund)
     }
 
     async fn get(&self, reference: &str) -> Shown {
-        self.within_deadline(self.order(reference)).await?.shown()
+        within(self.total, self.order(reference)).await?.shown()
     }
 
     /// Nothing is looked up: the caller repeats the create under its key, which finds what the first one made.
@@ -333,13 +362,16 @@ impl Provider for PayPal {
         Ok(None)
     }
 
-    async fn notice(&self, headers: &HeaderMap, body: &[u8], _now: u64) -> Result<Option<Notice>, NoticeError> {
-        let Some(notice) = event::read(body)? else { return Ok(None) };
+    async fn notice(&self, _headers: &HeaderMap, body: &[u8], _now: u64) -> Result<Option<Notice>, NoticeError> {
+        event::read(body)
+    }
+
+    async fn prove(&self, headers: &HeaderMap, body: &[u8]) -> Result<(), NoticeError> {
         let question = event::question(headers, body, &self.webhook_id)?;
         let busy = |_| NoticeError::Unproven("too many events are being proved".to_owned());
         let _asking = self.questions.try_acquire().map_err(busy)?;
-        match self.within_deadline(self.sent(question)).await {
-            Ok(true) => Ok(Some(notice)),
+        match within(self.total, self.sent(question)).await {
+            Ok(true) => Ok(()),
             Ok(false) => Err(NoticeError::Forged("PayPal did not send the event".to_owned())),
             Err(ProviderError::Refused(said)) => Err(NoticeError::Forged(said)),
             Err(ProviderError::Unknown(said)) => Err(NoticeError::Unproven(said)),

@@ -207,7 +207,8 @@ pub trait Provider: Send + Sync + 'static {
     /// under its key.
     fn find(&self, payment: PaymentId) -> impl Future<Output = Result<Option<ProviderPayment>, ProviderError>> + Send;
 
-    /// What the provider has told us by itself, if the sender proves to be the provider; `None` if it is nothing to us.
+    /// What the provider has told us by itself; `None` if it is nothing to us. That the sender is the provider is proved here, or
+    /// left to [`Provider::prove`].
     ///
     /// # Errors
     /// [`NoticeError::Forged`], [`NoticeError::Unproven`], [`NoticeError::Unreadable`], [`NoticeError::NotSent`].
@@ -219,5 +220,15 @@ pub trait Provider: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Option<Notice>, NoticeError>> + Send {
         let _ = (headers, body, now_seconds);
         std::future::ready(Err(NoticeError::NotSent))
+    }
+
+    /// Has the provider say whether it sent what [`Provider::notice`] has read, if nothing else proves that. No notice is heeded
+    /// before. It may cost a call, so it is asked about payments that there are, and with no connection held.
+    ///
+    /// # Errors
+    /// [`NoticeError::Forged`], [`NoticeError::Unproven`], [`NoticeError::Unreadable`].
+    fn prove(&self, headers: &HeaderMap, body: &[u8]) -> impl Future<Output = Result<(), NoticeError>> + Send {
+        let _ = (headers, body);
+        std::future::ready(Ok(()))
     }
 }

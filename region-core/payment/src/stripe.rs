@@ -27,6 +27,8 @@ mod event;
 mod refund;
 mod signature;
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue};
@@ -37,7 +39,7 @@ use shared::idempotency::IDEMPOTENCY_KEY;
 use shared::{Money, PaymentId, RefundId};
 use url::Url;
 
-use crate::client::{DEADLINES, Deadlines, client};
+use crate::client::{DEADLINES, Deadlines, client, within};
 use crate::notice::{Notice, NoticeError};
 use crate::page::is_loopback;
 use crate::provider::{NewPayment, NewRefund, Provider, ProviderError, ProviderPayment, ProviderRefund, Shown};
@@ -93,6 +95,7 @@ pub struct Stripe {
     authorization: HeaderValue,
     webhook_secrets: Vec<SecretString>,
     http: Http,
+    total: Duration,
 }
 
 impl Stripe {
@@ -119,6 +122,7 @@ impl Stripe {
             authorization: authorization(&account.secret_key).ok_or(StripeError::SecretKey)?,
             webhook_secrets: secrets.clone(),
             http: client(deadlines)?,
+            total: deadlines.total,
         })
     }
 
@@ -141,6 +145,30 @@ impl Stripe {
     async fn send(&self, builder: http::request::Builder, body: String) -> Result<Answer, ProviderError> {
         let builder = builder.header(AUTHORIZATION, &self.authorization).header("stripe-version", VERSION);
         Ok(self.http.send(builder, body).await?)
+    }
+
+    async fn refund_all(&self, reference: &str, amount: Money, key: &str) -> Shown {
+        let (units, intent) = (units(amount)?, self.intent_of(reference).await?);
+        let form = [("payment_intent", intent.as_str()), ("amount", &units)];
+        let (status, answer) = self.post(&["refunds"], key, &form).await?;
+        answer::check(status, &answer)?;
+        // From here on it may have moved back, whatever is said about the reading.
+        self.get(reference).await.map_err(|error| ProviderError::Unknown(error.to_string()))
+    }
+
+    async fn refund_part(&self, reference: &str, new: NewRefund, key: &str) -> Result<ProviderRefund, ProviderError> {
+        let (units, refund_id) = (units(new.amount)?, new.refund_id.to_string());
+        let (metadata, intent) = (format!("metadata[{REFUND_METADATA}]"), self.intent_of(reference).await?);
+        let form = [("payment_intent", intent.as_str()), ("amount", &units), (&metadata, &refund_id)];
+        let (status, answer) = self.post(&["refunds"], key, &form).await?;
+        refund::read(status, &answer)
+    }
+
+    async fn part(&self, reference: &str, refund: RefundId) -> Result<Option<ProviderRefund>, ProviderError> {
+        let (mut url, intent) = (self.url(&["refunds"]), self.intent_of(reference).await?);
+        url.query_pairs_mut().append_pair("payment_intent", &intent).append_pair(REFUNDS.0, REFUNDS.1);
+        let (status, answer) = self.send(http::Request::get(url.as_str()), String::new()).await?;
+        refund::find(status, &answer, refund)
     }
 
     /// Does something to a PaymentIntent.
@@ -213,40 +241,28 @@ impl Provider for Stripe {
 
     async fn capture(&self, reference: &str, key: &str) -> Shown {
         if checkout::is_session(reference) {
-            return self.capture_session(reference, key).await;
+            return within(self.total, self.capture_session(reference, key)).await;
         }
         self.act(reference, "capture", key).await
     }
 
     async fn void(&self, reference: &str, key: &str) -> Shown {
         if checkout::is_session(reference) {
-            return self.void_session(reference, key).await;
+            return within(self.total, self.void_session(reference, key)).await;
         }
         self.act(reference, "cancel", key).await
     }
 
     async fn refund(&self, reference: &str, amount: Money, key: &str) -> Shown {
-        let (units, intent) = (units(amount)?, self.intent_of(reference).await?);
-        let form = [("payment_intent", intent.as_str()), ("amount", &units)];
-        let (status, answer) = self.post(&["refunds"], key, &form).await?;
-        answer::check(status, &answer)?;
-        // From here on it may have moved back, whatever is said about the reading.
-        self.get(reference).await.map_err(|error| ProviderError::Unknown(error.to_string()))
+        within(self.total, self.refund_all(reference, amount, key)).await
     }
 
     async fn give_back(&self, reference: &str, new: NewRefund, key: &str) -> Result<ProviderRefund, ProviderError> {
-        let (units, refund_id) = (units(new.amount)?, new.refund_id.to_string());
-        let (metadata, intent) = (format!("metadata[{REFUND_METADATA}]"), self.intent_of(reference).await?);
-        let form = [("payment_intent", intent.as_str()), ("amount", &units), (&metadata, &refund_id)];
-        let (status, answer) = self.post(&["refunds"], key, &form).await?;
-        refund::read(status, &answer)
+        within(self.total, self.refund_part(reference, new, key)).await
     }
 
     async fn find_refund(&self, reference: &str, refund: RefundId) -> Result<Option<ProviderRefund>, ProviderError> {
-        let (mut url, intent) = (self.url(&["refunds"]), self.intent_of(reference).await?);
-        url.query_pairs_mut().append_pair("payment_intent", &intent).append_pair(REFUNDS.0, REFUNDS.1);
-        let (status, answer) = self.send(http::Request::get(url.as_str()), String::new()).await?;
-        refund::find(status, &answer, refund)
+        within(self.total, self.part(reference, refund)).await
     }
 
     async fn get(&self, reference: &str) -> Shown {

@@ -96,9 +96,24 @@ impl Order {
         captures.iter().find(|capture| !capture.is_declined()).map(|capture| capture.id.as_str())
     }
 
+    /// Why there is no such capture, if one was tried.
+    pub(super) fn declined_capture(&self) -> Option<String> {
+        let last = self.purchase_units[0].payments.captures.last().filter(|_| self.capture().is_none());
+        last.map(|capture| format!("capture_{}", capture.status.to_ascii_lowercase()))
+    }
+
     /// The refund of that name of ours.
     pub(super) fn refund(&self, name: &str) -> Option<&Refund> {
         self.purchase_units[0].payments.refunds.iter().find(|refund| refund.custom_id == name)
+    }
+
+    /// How many refunds of that name of ours, or of the names that follow it (`name-1`, `name-2`), ended without moving anything.
+    pub(super) fn failed_refunds(&self, name: &str) -> usize {
+        let failed = |name: &str| self.refund(name).is_some_and(Refund::is_failed);
+        if !failed(name) {
+            return 0;
+        }
+        1 + (1..).take_while(|over| failed(&format!("{name}-{over}"))).count()
     }
 
     /// The order's amount as PayPal writes it.
@@ -182,10 +197,11 @@ impl Order {
             let all = refunded >= captured;
             return Ok(if all { ProviderStatus::Refunded } else { ProviderStatus::Captured });
         }
-        if !captures.is_empty() {
+        let open = authorizations.iter().find(|authorization| authorization.is_open());
+        // A capture that was declined may have left the amount kept ready.
+        if open.is_none() && !captures.is_empty() {
             return Ok(ProviderStatus::Declined);
         }
-        let open = authorizations.iter().find(|authorization| authorization.is_open());
         match open.or(authorizations.last()) {
             Some(authorization) => authorization.standing(),
             None => self.asked(),
@@ -235,6 +251,10 @@ impl Capture {
 }
 
 impl Refund {
+    fn is_failed(&self) -> bool {
+        matches!(self.status.as_str(), "FAILED" | "CANCELLED")
+    }
+
     /// See <https://developer.paypal.com/docs/api/payments/v2/#definition-refund_status>.
     pub(super) fn shown(&self) -> Result<ProviderRefund, ProviderError> {
         let standing = match self.status.as_str() {
@@ -398,6 +418,8 @@ mod tests {
     fn every_documented_status_has_its_meaning() {
         let (none, parts) = (json!({}), json!([part("a", "COMPLETED", "15.00"), part("b", "PENDING", "5.00")]));
         let all = json!([part("a", "COMPLETED", "15.00"), part("b", "COMPLETED", "5.00")]);
+        let mut still_kept_ready = captured("DECLINED", &json!([]));
+        still_kept_ready["authorizations"][0]["status"] = json!("CREATED");
         let cases = [
             ("CREATED", none.clone(), ProviderStatus::ChallengeRequired),
             ("PAYER_ACTION_REQUIRED", none.clone(), ProviderStatus::ChallengeRequired),
@@ -407,6 +429,7 @@ mod tests {
             ("COMPLETED", authorized("DENIED"), ProviderStatus::Declined),
             ("COMPLETED", authorized("VOIDED"), ProviderStatus::Voided),
             ("COMPLETED", captured("DECLINED", &json!([])), ProviderStatus::Declined),
+            ("COMPLETED", still_kept_ready, ProviderStatus::Authorized),
             ("COMPLETED", captured("COMPLETED", &json!([])), ProviderStatus::Captured),
             ("COMPLETED", captured("PARTIALLY_REFUNDED", &parts), ProviderStatus::Captured),
             ("COMPLETED", captured("REFUNDED", &all), ProviderStatus::Refunded),

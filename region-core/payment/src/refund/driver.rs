@@ -93,7 +93,7 @@ async fn answered<P: Provider>(provider: Arc<P>, refund: Refund) -> (Refund, Ans
     (refund, answer)
 }
 
-/// Asks for the refund. After an attempt whose outcome nobody knows it is read back by its name first.
+/// Asks for the refund, in three calls at most. After an attempt whose outcome nobody knows it is read back by its name first.
 async fn exchange<P: Provider>(provider: &P, refund: &Refund) -> Answer {
     let Refund { refund_id, reference, amount, .. } = refund;
     if refund.attempts > 1 {

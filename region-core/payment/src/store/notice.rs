@@ -18,6 +18,16 @@ pub(crate) async fn enter(conn: &mut PgConnection, consumer: &str, event: Uuid) 
     Ok(done.rows_affected() == 1)
 }
 
+/// Whether there is such a payment at that provider.
+pub(crate) async fn is_known(conn: &mut PgConnection, provider: &str, payment: PaymentId) -> Result<bool, StoreError> {
+    let known = sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT FROM payments WHERE payment_id = $1 AND provider = $2) AS "known!""#,
+        payment.as_uuid(),
+        provider,
+    );
+    Ok(known.fetch_one(conn).await?)
+}
+
 /// The payment, locked, if it is at that provider.
 pub(crate) async fn lock(
     conn: &mut PgConnection,

@@ -146,6 +146,41 @@ async fn parts_go_back_once_under_our_name_and_never_more_than_was_captured() {
 }
 
 #[tokio::test]
+async fn a_whole_refund_that_fails_later_is_made_again() {
+    let simulator = Simulator::open().await;
+    let paypal = paypal(&simulator);
+    let reference = authorized(&simulator, &paypal).await.reference;
+    paypal.capture(&reference, "capture").await.unwrap();
+    for _ in 0..2 {
+        simulator.slow_refunds();
+        for _ in 0..2 {
+            let pending = paypal.refund(&reference, pounds(1250), "ours:refund").await.unwrap();
+            assert_eq!((pending.status, pending.refunded_minor), (ProviderStatus::Captured, 0));
+        }
+        simulator.fail_refunds();
+    }
+    for _ in 0..2 {
+        let refunded = paypal.refund(&reference, pounds(1250), "ours:refund").await.unwrap();
+        assert_eq!((refunded.status, refunded.refunded_minor), (ProviderStatus::Refunded, 1250));
+    }
+    assert_eq!((simulator.moved(), simulator.effects("refund")), ((1250, 1250), 3));
+}
+
+#[tokio::test]
+async fn a_part_that_fails_later_has_failed_and_is_not_made_again() {
+    let simulator = Simulator::open().await;
+    let paypal = paypal(&simulator);
+    let reference = authorized(&simulator, &paypal).await.reference;
+    paypal.capture(&reference, "capture").await.unwrap();
+    simulator.slow_refunds();
+    let part = || NewRefund { refund_id: named(1), amount: pounds(300) };
+    paypal.give_back(&reference, part(), "part").await.unwrap();
+    simulator.fail_refunds();
+    let failed = ProviderRefund { amount: pounds(300), standing: RefundStanding::Failed("failed".to_owned()) };
+    assert_eq!(paypal.give_back(&reference, part(), "part").await, Ok(failed));
+}
+
+#[tokio::test]
 async fn a_declined_card_moves_nothing_and_says_why() {
     let simulator = Simulator::open().await;
     let paypal = paypal(&simulator);
@@ -172,6 +207,25 @@ async fn what_was_kept_ready_is_let_go_and_what_never_was_says_whether_it_still_
     }
     refused(paypal.capture(&agreed, "capture").await);
     assert_eq!((simulator.moved(), simulator.effects("void")), ((0, 0), 1));
+}
+
+#[tokio::test]
+async fn a_capture_that_is_declined_for_good_lets_go_what_was_kept_ready() {
+    let cases = [(Click::AgreeWithEmptyAccount, "payer_cannot_pay"), (Click::AgreeWithStrictBank, "capture_declined")];
+    for (click, reason) in cases {
+        let simulator = Simulator::open().await;
+        let paypal = paypal(&simulator);
+        let reference = answered(&simulator, &paypal, click).await;
+        paypal.authorize(&reference, "authorize").await.unwrap();
+        // What is still kept ready is not over, whatever became of the capture.
+        simulator.fail("/void", Fault::Before(503));
+        unknown(&paypal.capture(&reference, "capture").await);
+        assert_eq!(paypal.get(&reference).await.unwrap().status, ProviderStatus::Authorized);
+        let declined = paypal.capture(&reference, "capture").await.unwrap();
+        assert_eq!((declined.status, declined.decline_reason.as_deref()), (ProviderStatus::Declined, Some(reason)));
+        assert_eq!((simulator.authorization(&reference), simulator.moved()), (Some("VOIDED"), (0, 0)));
+        assert_eq!(simulator.effects("void"), 1);
+    }
 }
 
 #[tokio::test]

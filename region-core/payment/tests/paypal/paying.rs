@@ -1,5 +1,8 @@
 //! Orders that are paid at PayPal, beside a main provider: the whole way, and every way that ends elsewhere.
 
+use shared::PaymentId;
+use shared::id::Slot;
+
 use crate::shop::Shop;
 use crate::simulator::{Click, Fault, Simulator};
 
@@ -42,6 +45,22 @@ async fn every_answer_lost_once_is_one_charge_and_one_refund_of_each_part() {
 }
 
 #[tokio::test]
+async fn the_whole_that_fails_to_go_back_goes_back_once_more() {
+    let simulator = Simulator::open().await;
+    let mut shop = Shop::open(&simulator).await;
+    let (order, page) = shop.asked().await;
+    simulator.click(&page, Click::Agree).await;
+    shop.payments.confirm_challenge(order).await.unwrap();
+    shop.until(order, "captured").await;
+    simulator.slow_refunds();
+    shop.cancel(order).await;
+    shop.until_looked_at(order, "not refunded yet").await;
+    simulator.fail_refunds();
+    shop.until(order, "refunded").await;
+    assert_eq!((simulator.moved(), simulator.effects("refund")), ((1250, 1250), 2));
+}
+
+#[tokio::test]
 async fn a_card_that_is_declined_after_the_shopper_agreed_ends_the_payment() {
     let simulator = Simulator::open().await;
     let mut shop = Shop::open(&simulator).await;
@@ -51,6 +70,21 @@ async fn a_card_that_is_declined_after_the_shopper_agreed_ends_the_payment() {
     shop.until(order, "declined").await;
     let (error,) = shop.row::<(Option<String>,)>("last_error", order).await;
     assert_eq!((error.as_deref(), simulator.moved()), (Some("instrument_declined"), (0, 0)));
+}
+
+#[tokio::test]
+async fn a_claimed_order_whose_capture_is_declined_ends_and_keeps_nothing_ready() {
+    for click in [Click::AgreeWithEmptyAccount, Click::AgreeWithStrictBank] {
+        let simulator = Simulator::open().await;
+        let mut shop = Shop::open(&simulator).await;
+        simulator.lose_answers();
+        let (order, page) = shop.asked().await;
+        simulator.click(&page, click).await;
+        shop.payments.confirm_challenge(order).await.unwrap();
+        shop.until(order, "declined").await;
+        let reference = shop.reference(order).await;
+        assert_eq!((simulator.authorization(&reference), simulator.moved()), (Some("VOIDED"), (0, 0)));
+    }
 }
 
 #[tokio::test]
@@ -99,6 +133,14 @@ async fn an_event_has_a_payment_read_and_a_forgery_or_a_repeat_does_nothing() {
     assert_eq!(shop.post((headers.clone(), body.replace("1.0", "1.1"))).await, 400, "forged");
     assert_eq!(shop.post((http::HeaderMap::new(), body.clone())).await, 400, "bare");
     assert_eq!(simulator.verdicts(), 1, "what cannot be PayPal's is not asked about");
+    let payment_id = shop.row::<(uuid::Uuid,)>("payment_id", order).await.0.to_string();
+    let nobodys = PaymentId::mint(1_800_000_000_000, Slot::new(9).unwrap(), [7; 8]).to_string();
+    assert_eq!(shop.post((headers.clone(), body.replace(&payment_id, &nobodys))).await, 404, "of nobody's payment");
+    let at_the_bank = shop.order("tok_success").await;
+    shop.until(at_the_bank, "captured").await;
+    let other = shop.row::<(uuid::Uuid,)>("payment_id", at_the_bank).await.0.to_string();
+    assert_eq!(shop.post((headers.clone(), body.replace(&payment_id, &other))).await, 404, "of another provider's");
+    assert_eq!(simulator.verdicts(), 1, "nor is what nobody here knows");
     simulator.fail("/verify-webhook-signature", Fault::Before(500));
     assert_eq!(shop.post((headers.clone(), body.clone())).await, 503, "nobody knows: it is to be sent again");
     assert_eq!(shop.row::<(String,)>("state", order).await.0, "challenge_required");

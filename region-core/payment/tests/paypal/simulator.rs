@@ -43,6 +43,10 @@ pub(crate) enum Click {
     AgreeWithBadCard,
     /// He agrees; what is captured stays pending until [`Simulator::clear`].
     AgreeWithSlowBank,
+    /// He agrees; when the money is to move his account has none, and what is kept ready stays.
+    AgreeWithEmptyAccount,
+    /// He agrees; his bank declines the capture, which is shown then, and what is kept ready stays.
+    AgreeWithStrictBank,
     /// He goes back to the shop.
     Cancel,
 }
@@ -60,6 +64,8 @@ struct World {
     /// Every answer to a POST under a key is lost once.
     losing: bool,
     away: bool,
+    /// Refunds stay pending until [`Simulator::fail_refunds`].
+    slow_refunds: bool,
     lost: BTreeSet<String>,
     effects: Vec<&'static str>,
     sent: BTreeMap<String, String>,
@@ -166,11 +172,13 @@ impl Order {
     }
 
     fn captured(&self) -> i64 {
-        self.capture.as_ref().map_or(0, |capture| amount(&capture["amount"]).unwrap().minor())
+        let capture = self.capture.as_ref().filter(|capture| capture["status"] != "DECLINED");
+        capture.map_or(0, |capture| amount(&capture["amount"]).unwrap().minor())
     }
 
     fn refunded(&self) -> i64 {
-        self.refunds.iter().map(|refund| amount(&refund["amount"]).unwrap().minor()).sum()
+        let refunds = self.refunds.iter().filter(|refund| refund["status"] != "FAILED");
+        refunds.map(|refund| amount(&refund["amount"]).unwrap().minor()).sum()
     }
 }
 
@@ -246,13 +254,23 @@ impl World {
         if amount(money)? != amount(&order.unit["amount"])? || last != &json!(true) {
             return Err(unprocessable("MAX_CAPTURE_AMOUNT_EXCEEDED"));
         }
-        let slow = order.click == Some(Click::AgreeWithSlowBank);
+        let (slow, strict) =
+            (order.click == Some(Click::AgreeWithSlowBank), order.click == Some(Click::AgreeWithStrictBank));
         match &mut order.authorization {
+            Some((_, "CREATED")) if order.click == Some(Click::AgreeWithEmptyAccount) => {
+                return Err(unprocessable("PAYER_CANNOT_PAY"));
+            }
+            Some((_, "CREATED")) if strict => {}
             Some((_, status @ "CREATED")) => *status = "CAPTURED",
             Some((_, "VOIDED")) => return Err(unprocessable("AUTHORIZATION_VOIDED")),
             _ => return Err(unprocessable("AUTHORIZATION_ALREADY_CAPTURED")),
         }
-        let (status, custom) = (if slow { "PENDING" } else { "COMPLETED" }, &order.unit["custom_id"]);
+        let status = match (slow, strict) {
+            (true, _) => "PENDING",
+            (_, true) => "DECLINED",
+            _ => "COMPLETED",
+        };
+        let custom = &order.unit["custom_id"];
         let capture =
             json!({ "id": new, "status": status, "amount": money, "custom_id": custom, "final_capture": true });
         order.capture = Some(capture.clone());
@@ -275,6 +293,7 @@ impl World {
     fn refund(&mut self, capture: &str, body: &Value) -> Done {
         let [money, custom, invoice] = object(body, ["amount", "custom_id", "invoice_id"])?;
         let (new, asked, invoice) = (self.id("1J"), amount(money)?, name(invoice)?.to_owned());
+        let status = if self.slow_refunds { "PENDING" } else { "COMPLETED" };
         name(custom)?;
         let known = |order: &&mut Order| order.capture.as_ref().is_some_and(|known| known["id"] == capture);
         let order = self.orders.values_mut().find(known).ok_or_else(missing)?;
@@ -286,7 +305,7 @@ impl World {
         if !self.invoices.insert(invoice) {
             return Err(unprocessable("DUPLICATE_INVOICE_ID"));
         }
-        let refund = json!({ "id": new, "status": "COMPLETED", "amount": money, "custom_id": custom });
+        let refund = json!({ "id": new, "status": status, "amount": money, "custom_id": custom });
         order.refunds.push(refund.clone());
         let all = order.refunded() == order.captured();
         if let Some(capture) = &mut order.capture {
@@ -427,6 +446,22 @@ impl Simulator {
         self.world().away = false;
     }
 
+    /// From now on refunds are pending.
+    pub(crate) fn slow_refunds(&self) {
+        self.world().slow_refunds = true;
+    }
+
+    /// Every pending refund fails; those to come are through at once.
+    pub(crate) fn fail_refunds(&self) {
+        let mut world = self.world();
+        world.slow_refunds = false;
+        for refund in world.orders.values_mut().flat_map(|order| &mut order.refunds) {
+            if refund["status"] == "PENDING" {
+                refund["status"] = json!("FAILED");
+            }
+        }
+    }
+
     /// The token ends before its time.
     pub(crate) fn end_token(&self) {
         self.world().token = "another".to_owned();
@@ -483,7 +518,14 @@ impl Simulator {
         let query: BTreeMap<_, _> = uri.query().unwrap().split('&').filter_map(|pair| pair.split_once('=')).collect();
         let mut world = self.world();
         let Some(order) = world.orders.get_mut(query["token"]) else { return StatusCode::NOT_FOUND.into_response() };
-        let clicks = [Click::Agree, Click::AgreeWithBadCard, Click::AgreeWithSlowBank, Click::Cancel];
+        let clicks = [
+            Click::Agree,
+            Click::AgreeWithBadCard,
+            Click::AgreeWithSlowBank,
+            Click::AgreeWithEmptyAccount,
+            Click::AgreeWithStrictBank,
+            Click::Cancel,
+        ];
         let click = clicks.into_iter().find(|click| format!("{click:?}") == query["answer"]).unwrap();
         if click != Click::Cancel && order.status == "PAYER_ACTION_REQUIRED" {
             (order.click, order.status) = (Some(click), "APPROVED");

@@ -3,16 +3,19 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::{Json, Router};
-use region_core_payment::provider::{Provider as _, ProviderStatus};
+use region_core_payment::provider::{NewRefund, Provider as _, ProviderError, ProviderStatus};
 use serde_json::{Value, json};
+use shared::RefundId;
+use shared::id::Slot;
 use tokio::net::TcpListener;
 
-use crate::fake::World;
+use crate::fake::{World, pounds};
 use crate::shop::Shop;
 
 /// Where the shop's pages are.
@@ -238,6 +241,40 @@ pub(crate) async fn a_shop_without_an_address() {
     shop.until(order, "declined").await;
     assert!(checkout.book(|book| book.sessions.is_empty()));
     assert!(shop.payments.methods().is_empty(), "what cannot be paid is offered");
+}
+
+/// Half of the time of a call goes by until a Session is read, and what is to be done to its PaymentIntent is never answered.
+pub(crate) async fn a_stripe_that_takes_its_time() {
+    const TOTAL: Duration = Duration::from_secs(1);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let origin = format!("http://{}", listener.local_addr().unwrap());
+    let slow = async |uri: Uri| {
+        if !uri.path().starts_with("/v1/checkout/sessions/") {
+            std::future::pending::<()>().await;
+        }
+        tokio::time::sleep(TOTAL / 2).await;
+        let form = [("line_items[0][price_data][unit_amount]", "1250"), ("line_items[0][price_data][currency]", "gbp")];
+        let named = [
+            ("client_reference_id", "ours"),
+            ("metadata[payment_id]", "ours"),
+            ("payment_intent_data[capture_method]", "manual"),
+        ];
+        let form = form.into_iter().chain(named).map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        Json(Session { form, status: "complete", intent: Some(("requires_capture", 0, 0)) }.shown("cs_test_1"))
+    };
+    tokio::spawn(async move { axum::serve(listener, Router::new().fallback(slow)).await });
+    let (stripe, session, amount) = (World::stripe_within(&origin, TOTAL), "cs_test_1", pounds(300));
+    let refund_id = RefundId::mint(1_800_000_000_000, Slot::new(9).unwrap(), [1; 8]);
+    let calls = tokio::join!(
+        stripe.capture(session, "capture"),
+        stripe.void(session, "void"),
+        stripe.refund(session, amount, "refund"),
+        stripe.give_back(session, NewRefund { refund_id, amount }, "part"),
+        stripe.find_refund(session, refund_id),
+    );
+    let errors = [calls.0.err(), calls.1.err(), calls.2.err(), calls.3.err(), calls.4.err()];
+    let late = ProviderError::Unknown("not done within 1000 ms".to_owned());
+    assert_eq!(errors, std::array::from_fn(|_| Some(late.clone())), "each is ended as a whole");
 }
 
 /// Neither fake takes an address to come back to; Stripe's specification does.

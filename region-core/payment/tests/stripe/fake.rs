@@ -75,14 +75,18 @@ impl Fake {
 impl World {
     /// The adapter under test, reaching the account at `base`.
     pub(crate) fn stripe_at(base: &str) -> Stripe {
+        Self::stripe_within(base, Duration::from_secs(30))
+    }
+
+    /// The same, in no more time than that for each call.
+    pub(crate) fn stripe_within(base: &str, total: Duration) -> Stripe {
         let secret = |text: &str| SecretString::from(text.to_owned());
         let account = Account {
             url: base.to_owned(),
             secret_key: secret(KEY),
             webhook_secrets: vec![secret("whsec_of_last_year"), secret(WEBHOOK_SECRET)],
         };
-        let deadlines = Deadlines { connect: Duration::from_secs(5), total: Duration::from_secs(30) };
-        Stripe::within(&account, deadlines).unwrap()
+        Stripe::within(&account, Deadlines { connect: Duration::from_secs(5), total }).unwrap()
     }
 
     pub(crate) fn stripe(&self) -> Stripe {

@@ -101,6 +101,7 @@ fn main() -> ExitCode {
         world.own("whoever_pays_on_stripes_page_is_charged_once", checkout::whoever_pays_on_stripes_page),
         world.own("a_page_ends_with_its_order", checkout::an_order_that_ends_first),
         world.own("who_pays_as_his_order_ends_is_charged_nothing", checkout::a_shopper_who_pays_as_his_order_ends),
+        world.own("no_call_about_a_session_takes_longer_than_one_call_may", checkout::a_stripe_that_takes_its_time),
         world.own("a_bank_is_told_where_its_page_leads_back_to", checkout::a_bank_that_asks_on_its_page),
         world.own("no_page_is_offered_that_cannot_lead_back", checkout::a_shop_without_an_address),
     ];
