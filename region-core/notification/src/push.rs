@@ -7,6 +7,7 @@
 //! that a browser shows it once.
 
 mod sealed;
+mod services;
 mod vapid;
 
 use std::sync::Arc;
@@ -19,7 +20,6 @@ use futures::future::{BoxFuture, join_all};
 use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderName, Request, StatusCode};
 use region_core_outbound::Outbound;
-use region_core_outbound::target::{Guard, LONGEST};
 use region_core_store::{Shards, StoreError, own_slot};
 use secrecy::SecretString;
 use serde_json::json;
@@ -36,6 +36,7 @@ use crate::store::Leased;
 use crate::store::push::{self, MOST_BROWSERS, Subscription};
 use crate::way::{Told, Way};
 
+pub use services::Services;
 pub use vapid::push_keys;
 
 /// How long a push service may take.
@@ -46,7 +47,7 @@ const TTL_SECONDS: u32 = 24 * 3600;
 /// Pushes to browsers.
 pub struct Push {
     outbound: Outbound,
-    guard: Guard,
+    services: Services,
     vapid: vapid::Vapid,
     shards: Shards,
     clock: Clock,
@@ -67,21 +68,24 @@ pub enum PushError {
     /// Nobody to write to.
     #[error("push.subject: mailto:somebody@shop.example, or an https URL")]
     Subject,
+    /// Not where a push service can be.
+    #[error("push.services: {0:?} is no host such as push.example, nor .push.example for all below it")]
+    Service(String),
     /// TLS cannot be set up.
     #[error("push: {0}")]
     Tls(#[from] rustls::Error),
 }
 
 impl Push {
-    /// Pushes under that private key to the browsers of `shards`, through services that `guard` allows. `subject` is whom they
-    /// turn to about it.
+    /// Pushes under that private key to the browsers of `shards`, through these services alone. `subject` is whom they turn
+    /// to about it.
     ///
     /// # Errors
     /// [`PushError`].
     pub fn new(
         private_key: &SecretString,
         subject: &str,
-        guard: Guard,
+        services: Services,
         shards: Shards,
         clock: Clock,
     ) -> Result<Self, PushError> {
@@ -90,7 +94,7 @@ impl Push {
             return Err(PushError::Subject);
         }
         let vapid = vapid::Vapid::new(private_key, subject).ok_or(PushError::Key)?;
-        Ok(Self { outbound: Outbound::new(guard)?, guard, vapid, shards, clock })
+        Ok(Self { outbound: Outbound::new(services.guard())?, services, vapid, shards, clock })
     }
 
     /// What browsers subscribe under.
@@ -100,7 +104,7 @@ impl Push {
 
     /// What a browser has sent, if anything can be pushed to it.
     fn checked(&self, sent: &PushSubscription) -> Result<Subscription, Problem> {
-        let endpoint = self.guard.target_within(&sent.endpoint, LONGEST);
+        let endpoint = self.services.endpoint(&sent.endpoint);
         let endpoint = endpoint.map_err(|bad| Problem::invalid("endpoint", bad))?.to_string();
         let public_key = URL_SAFE_NO_PAD.decode(&sent.keys.p256dh).unwrap_or_default();
         let auth = URL_SAFE_NO_PAD.decode(&sent.keys.auth).unwrap_or_default();
@@ -141,10 +145,15 @@ impl Push {
     async fn send(&self, browser: &Subscription, leased: &Leased, message: &[u8]) -> Answer {
         let keys = sealed::Browser { public_key: &browser.public_key, auth: &browser.auth };
         let Ok(sealed) = sealed::seal(keys, message) else { return Answer::Refused("it cannot be sealed".to_owned()) };
-        let authorization =
-            browser.endpoint.parse().ok().map(|url| self.vapid.authorization(&url, self.clock.unix_seconds()));
-        let Some(Ok(authorization)) = authorization else { return Answer::Refused("it cannot be signed".to_owned()) };
-        let request = Request::post(&browser.endpoint)
+        // Services may have been struck off since it subscribed.
+        let endpoint = match self.services.endpoint(&browser.endpoint) {
+            Ok(endpoint) => endpoint,
+            Err(bad) => return Answer::Refused(bad.to_string()),
+        };
+        let Ok(authorization) = self.vapid.authorization(&endpoint, self.clock.unix_seconds()) else {
+            return Answer::Refused("it cannot be signed".to_owned());
+        };
+        let request = Request::post(endpoint.as_str())
             .header(AUTHORIZATION, authorization)
             .header(CONTENT_TYPE, "application/octet-stream")
             .header(CONTENT_ENCODING, "aes128gcm")

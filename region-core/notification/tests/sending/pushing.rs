@@ -163,6 +163,8 @@ async fn only_the_owner_says_who_is_told_and_not_on_the_shop_s_own_machines() {
         (PushSubscription::default(), "endpoint"),
         (PushSubscription { endpoint: "https://10.0.0.1/p".to_owned(), ..browser.clone() }, "endpoint"),
         (PushSubscription { endpoint: "http://push.example/p".to_owned(), ..browser.clone() }, "endpoint"),
+        (PushSubscription { endpoint: "https://push.example/p".to_owned(), ..browser.clone() }, "endpoint"),
+        (PushSubscription { endpoint: receiver.url("/4111 1111 1111 1111"), ..browser.clone() }, "endpoint"),
         (with(PushKeys { p256dh: other, ..browser.keys.clone() }), "keys.p256dh"),
         (with(PushKeys { auth: "AAAA".to_owned(), ..browser.keys.clone() }), "keys.auth"),
     ] {
@@ -175,4 +177,18 @@ async fn only_the_owner_says_who_is_told_and_not_on_the_shop_s_own_machines() {
     shop.confirmed(order).await;
     shop.hear().await;
     assert_eq!(pushed(&shop).await, []);
+}
+
+#[tokio::test]
+async fn nothing_is_posted_to_a_push_service_that_the_shop_does_not_know_any_more() {
+    let (receiver, shop) = opened(&[TAKEN]).await;
+    let order = told_in(&shop, &receiver, 1).await;
+    let moved = "UPDATE push_subscriptions SET endpoint = 'https://push.example/p'";
+    sqlx::query(moved).execute(&mut *shop.shard().read().await.unwrap()).await.unwrap();
+    shop.confirmed(order).await;
+    shop.hear().await;
+    shop.send().await;
+    let states = shop.states().await;
+    assert_eq!((states[0].1.as_str(), states[0].2), ("failed", 1));
+    assert_eq!(states[0].3.as_deref(), Some("at no push service that this store knows"));
 }
