@@ -692,6 +692,8 @@ async fn a_label_that_nobody_takes_back_is_written_off_at_the_desk_with_a_reason
     assert_eq!(action(&mut keeper, "/write-off").await, None, "the carrier is asked first");
     let void = action(&mut keeper, "/void").await.unwrap();
     keeper.post(&void, &[]).await;
+    assert_eq!(action(&mut keeper, "/write-off").await, None, "it has not answered yet");
+    keeper.post(&void, &[]).await;
     let write_off = action(&mut keeper, "/write-off").await.unwrap();
     let form = keeper.get(&desk).await.form(&write_off);
     let unsaid = keeper.post(&write_off, &form).await;

@@ -197,7 +197,7 @@ async fn measure_due(shard: Shard, channel: Channel) {
     }
 }
 
-fn ticks(every: Duration) -> Interval {
+pub(crate) fn ticks(every: Duration) -> Interval {
     let mut ticks = tokio::time::interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks

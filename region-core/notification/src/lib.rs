@@ -61,7 +61,7 @@ pub use desk::{Copied, CopyError};
 pub use events::News;
 pub use link::{LinkKeys, ShortKey};
 pub use preferences::{Preferences, PreferencesError};
-pub use push::{Push, PushError, push_keys};
+pub use push::{Push, PushError, Services, push_keys};
 pub use routes::{channels_router, internal_router, preferences_router, push_router, router};
 pub use sms::{Sms, SmsAccount, SmsError};
 pub use smtp::{Smtp, SmtpUrlError};
@@ -318,9 +318,15 @@ impl Notifications {
     pub async fn drive(self, shutdown: CancellationToken) {
         let mut drivers = JoinSet::new();
         for (shard, way) in self.shards.all().flat_map(|shard| self.post.ways.iter().map(move |way| (shard, way))) {
-            let (way, post, settings) = (Arc::clone(way), Arc::clone(&self.post), self.settings.clone());
+            let (way, post) = (Arc::clone(way), Arc::clone(&self.post));
+            let settings = Settings { patience: way.patience(self.settings.patience), ..self.settings.clone() };
             let driver = Driver::new(shard.clone(), way, post, settings, self.wakes.of(shard.id()));
             drivers.spawn(driver.run(shutdown.clone()));
+        }
+        if self.push.is_some() {
+            for shard in self.shards.all() {
+                drivers.spawn(push::forget_old(shard.clone(), shutdown.clone()));
+            }
         }
         while let Some(ended) = drivers.join_next().await {
             if let Err(error) = ended {

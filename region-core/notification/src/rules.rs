@@ -280,6 +280,18 @@ impl Default for Patience {
 }
 
 impl Patience {
+    /// The same with those attempts alone that begin within `longest` of the first.
+    #[must_use]
+    pub fn within(self, longest: Duration) -> Self {
+        let mut begun = Duration::ZERO;
+        let fits = |attempt: &i32| {
+            begun = begun.saturating_add(self.pause(*attempt));
+            begun <= longest
+        };
+        let more = (1..self.most_attempts).take_while(fits).last();
+        Self { most_attempts: more.map_or(1, |attempt| attempt + 1), ..self }
+    }
+
     /// Pause after that many attempts.
     #[must_use]
     pub fn pause(&self, attempts: i32) -> Duration {
@@ -424,5 +436,15 @@ mod tests {
             assert_eq!(says(stage, code, text), Outcome::Deferred(why(text)), "{stage:?} {code} {text}");
         }
         assert_eq!(Stage::Recipient.outcome(None, why("cut off")), Outcome::Deferred(why("cut off")));
+    }
+
+    #[test]
+    fn what_is_stale_after_a_day_is_tried_for_a_day() {
+        let (usual, day) = (Patience::default(), Duration::from_secs(24 * 3600));
+        let patience = usual.within(day);
+        let begins = |attempts| (1..attempts).map(|attempt| usual.pause(attempt)).sum::<Duration>();
+        assert!(begins(patience.most_attempts) <= day && begins(patience.most_attempts + 1) > day, "{patience:?}");
+        assert_eq!(usual.within(Duration::ZERO).most_attempts, 1);
+        assert_eq!(usual.within(30 * day), usual);
     }
 }

@@ -133,12 +133,13 @@ impl Orders {
             .await
     }
 
-    /// Writes a label off that the carrier does not take back, or that nobody can ask it about, once under its key: its units may
-    /// be sent otherwise, and its order may be called off. Tells whether it was before.
+    /// Writes a label off that the carrier has not taken back when it was asked to, or that nobody can ask it about, once under
+    /// its key: its units may be sent otherwise, and its order may be called off. Tells whether it was before.
     ///
     /// # Errors
     /// [`OrderError::Invalid`] for a reason that says nothing or too much, [`OrderError::NotFound`], [`OrderError::KeyReused`],
-    /// [`OrderError::Label`] unless it was bought or is being given back; nothing is changed then.
+    /// [`OrderError::Label`] unless it was bought or is being given back, and the carrier's problem with that is known, if there
+    /// is a carrier; nothing is changed then.
     #[tracing::instrument(name = "order.write_off_label", skip_all, fields(order.id = %order))]
     pub async fn write_off_label(
         &self,
@@ -150,7 +151,8 @@ impl Orders {
     ) -> Result<bool, OrderError> {
         let wanted = WrittenOff { order, shipment, key, by, reason: checked_reason(reason)? };
         let shard = self.parts().shards.here(order.slot())?;
-        let work = async move |conn: &mut PgConnection| write_off_in(conn, &wanted).await;
+        let is_asked = self.parts().labels;
+        let work = async move |conn: &mut PgConnection| write_off_in(conn, &wanted, is_asked).await;
         let replayed = shard.write("order.write_off_label", work).await?;
         if !replayed {
             metrics::counter!("labels_written_off_total").increment(1);
@@ -337,8 +339,8 @@ async fn void_in(conn: &mut PgConnection, order: OrderId, shipment: ShipmentId, 
     }
 }
 
-/// Whether it was written off under that key before.
-async fn write_off_in(conn: &mut PgConnection, wanted: &WrittenOff) -> Result<bool, OrderError> {
+/// Whether it was written off under that key before. `is_asked` is whether a carrier is asked to take labels back.
+async fn write_off_in(conn: &mut PgConnection, wanted: &WrittenOff, is_asked: bool) -> Result<bool, OrderError> {
     let WrittenOff { order, shipment, key, by, reason } = wanted;
     own_slot(conn, order.slot()).await?;
     progress::lock_one(conn, *order).await?.ok_or(OrderError::NotFound)?;
@@ -349,9 +351,11 @@ async fn write_off_in(conn: &mut PgConnection, wanted: &WrittenOff) -> Result<bo
         return if meant == reason { Ok(true) } else { Err(OrderError::KeyReused) };
     }
     match label.state {
-        LabelState::Bought | LabelState::ToVoid => {}
-        // What may still be bought is asked to be given back first.
-        LabelState::ToBuy
+        LabelState::Bought | LabelState::ToVoid if label.problem.is_some() || !is_asked => {}
+        // What the carrier may still take back it is asked to first.
+        LabelState::Bought
+        | LabelState::ToVoid
+        | LabelState::ToBuy
         | LabelState::Refused
         | LabelState::Voided
         | LabelState::WrittenOff

@@ -52,11 +52,7 @@ impl Guard {
     pub fn target_within(self, text: &str, most_bytes: usize) -> Result<Url, BadTarget> {
         let url = Url::parse(text).ok().filter(|url| url.as_str().len() <= most_bytes).ok_or(BadTarget::NotAUrl)?;
         let host = url.host().ok_or(BadTarget::NotAUrl)?;
-        let here = match &host {
-            Host::Domain(name) => is_local_name(name),
-            Host::Ipv4(address) => address.is_loopback(),
-            Host::Ipv6(address) => address.is_loopback(),
-        };
+        let here = is_here(&host);
         match url.scheme() {
             "https" => {}
             "http" if self.loopback && here => {}
@@ -78,6 +74,16 @@ impl Guard {
     pub fn allows(self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         is_public(address) || (self.loopback && address.is_loopback())
+    }
+}
+
+/// Whether a host, as it is written, is this machine.
+#[must_use]
+pub fn is_here(host: &Host<&str>) -> bool {
+    match host {
+        Host::Domain(name) => is_local_name(name),
+        Host::Ipv4(address) => address.is_loopback(),
+        Host::Ipv6(address) => address.is_loopback(),
     }
 }
 

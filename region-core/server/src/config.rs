@@ -327,9 +327,17 @@ pub(crate) struct Push {
     pub(crate) vapid_private_key: SecretString,
     /// Whom push services turn to: `mailto:somebody@shop.example`, or an https URL.
     pub(crate) subject: String,
-    /// Whether a push service may stand on this machine: for developers.
+    /// Hosts of the push services that browsers are told through; all below a name that begins with a dot. A browser of another is
+    /// not told: whoever subscribes says where a core posts to.
+    #[serde(default = "usual_services")]
+    pub(crate) services: Vec<String>,
+    /// Whether a push service may stand on this machine as well: for developers.
     #[serde(default)]
     pub(crate) allow_loopback: bool,
+}
+
+fn usual_services() -> Vec<String> {
+    region_core_notification::Services::USUAL.map(ToOwned::to_owned).into()
 }
 
 fn twilio() -> String {
@@ -549,7 +557,10 @@ mod tests {
         assert!(read(GOOD).unwrap().push.is_none());
         let push = "[push]\nvapid_private_key = \"swordfish\"\nsubject = \"mailto:a@shop.example\"";
         let config = read(&format!("{GOOD}\n{push}")).unwrap();
-        assert!(!config.push.as_ref().unwrap().allow_loopback);
+        let told = config.push.as_ref().unwrap();
+        assert!(!told.allow_loopback && told.services.contains(&"fcm.googleapis.com".to_owned()));
+        let own = read(&format!("{GOOD}\n{push}\nservices = [\"push.shop.example\"]")).unwrap().push.unwrap();
+        assert_eq!(own.services, ["push.shop.example"]);
         assert!(!format!("{config:?}").contains("swordfish"));
     }
 

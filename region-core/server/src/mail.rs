@@ -8,7 +8,7 @@ use anyhow::{Context, ensure};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use region_core_notification::{
-    LinkKeys, Notifications, OrderBook, Preferences, Push, Shop, Sms, SmsAccount, Smtp, Ways,
+    LinkKeys, Notifications, OrderBook, Preferences, Push, Services, Shop, Sms, SmsAccount, Smtp, Ways,
 };
 use region_core_order::Orders;
 use region_core_outbound::target::Guard;
@@ -120,7 +120,8 @@ fn push(config: &Config, shards: &Shards, clock: &Clock) -> anyhow::Result<Optio
         return Ok(None);
     };
     let guard = Guard { loopback: push.allow_loopback };
-    Ok(Some(Push::new(&push.vapid_private_key, &push.subject, guard, shards.clone(), clock.clone())?))
+    let services = Services::new(&push.services, guard)?;
+    Ok(Some(Push::new(&push.vapid_private_key, &push.subject, services, shards.clone(), clock.clone())?))
 }
 
 /// What the links in mails are signed with.

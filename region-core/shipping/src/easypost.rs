@@ -26,7 +26,7 @@ use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Request, StatusCode};
 use region_core_outbound::http::Http;
 use region_core_outbound::resolver::Resolver;
-use region_core_outbound::target::Guard;
+use region_core_outbound::target::{Guard, LONGEST};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 use shared::ShipmentId;
@@ -188,7 +188,8 @@ impl Carrier for EasyPost {
 
     /// Without the key: labels lie elsewhere, under addresses that nobody guesses.
     async fn pdf(&self, postage: &Postage) -> Result<Bytes, CarrierError> {
-        let url = self.guard.target(&postage.pdf_url);
+        // Signed, hence long.
+        let url = self.guard.target_within(&postage.pdf_url, LONGEST);
         let url =
             url.map_err(|bad| CarrierError::Unknown(format!("the label lies where none is fetched from: {bad}")))?;
         let (status, pdf) = self.labels.send(Request::get(url.as_str()), Bytes::new()).await?;
@@ -309,6 +310,11 @@ mod tests {
         }
         let error = said("http://127.0.0.1:7411", "http://127.0.0.1:1/1.pdf").await;
         assert!(!error.contains("where none is fetched from"), "{error}");
+        let signed = |length: usize| format!("http://127.0.0.1:1/1.pdf?X-Amz-Signature={}", "f".repeat(length));
+        let error = said("http://127.0.0.1:7411", &signed(1500)).await;
+        assert!(!error.contains("where none is fetched from"), "{error}");
+        let error = said("http://127.0.0.1:7411", &signed(2000)).await;
+        assert!(error.contains("where none is fetched from"), "{error}");
         let error = said("http://127.0.0.1:7411", "https://10.0.0.1/1.pdf").await;
         assert!(error.contains("where none is fetched from"), "{error}");
     }

@@ -345,6 +345,10 @@ async fn bodies(shopper: &Shopper, sku: &Sku, order: &str) -> (Vec<(String, Valu
         ("/v1/account/mail-preferences", json!({ "parcels": "yes" })),
         ("/v1/mail-preferences/nonsense", json!({ "parcels": "yes" })),
         ("/v1/webhooks/carrier", json!({ "id": "evt_1", "description": "tracker.updated" })),
+        (
+            &format!("/v1/orders/{order}/push-subscriptions"),
+            json!({ "endpoint": "http://127.0.0.1:9/p", "keys": { "p256dh": "AAAA", "auth": "AAAA" } }),
+        ),
         // Last: it makes another user of him.
         ("/v1/accounts", json!({ "email": email(), "password": PASSWORD, "name": "Ada" })),
     ];

@@ -13,7 +13,7 @@ use reqwest::Method;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use shared::api::account::Tokens;
-use shared::api::order::{LabelState, Labels, Order, OrderItem, OrderStatus, Return};
+use shared::api::order::{Label, LabelState, Labels, Order, OrderItem, OrderStatus, Return};
 use shared::idempotency::IDEMPOTENCY_KEY;
 use shared::{Money, OrderId};
 use shared_clock::Entropy;
@@ -249,6 +249,8 @@ impl<'a> Hands<'a> {
         let Some(parcel) = self.labelled(sold, service).await else { return };
         self.on_parcel(sold, &parcel, "void").await;
         if kept {
+            // Only what the carrier was asked to take back is written off.
+            self.seen(sold, &parcel, |label| label.problem.is_some()).await;
             let path = format!("/v1/orders/{}/shipments/{parcel}/write-off", sold.order_id);
             let (key, why) = (self.key(sold, "write-off"), json!({ "reason": "the carrier keeps it" }));
             let both =
@@ -307,10 +309,15 @@ impl<'a> Hands<'a> {
 
     /// Whether the label stands there soon.
     async fn label(&self, sold: &Sold, parcel: &str, state: LabelState) -> bool {
+        self.seen(sold, parcel, |label| label.state == state).await
+    }
+
+    /// Whether the label is good soon.
+    async fn seen(&self, sold: &Sold, parcel: &str, good: impl Fn(&Label) -> bool) -> bool {
         let path = format!("/v1/orders/{}/labels", sold.order_id);
         let look = async || {
             let labels: Labels = self.get(As::Operator, &path).await?;
-            labels.items.into_iter().find(|label| label.shipment_id.to_string() == parcel && label.state == state)
+            labels.items.into_iter().find(|label| label.shipment_id.to_string() == parcel && good(label))
         };
         soon(look).await.is_some()
     }

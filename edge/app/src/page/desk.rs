@@ -333,7 +333,7 @@ async fn detail<P: Platform>(
         address: lines_of(&order.shipping_address),
         told: told.into_iter().map(|message| self::told(id, message)).collect(),
         parcels: parcels(&order, &labels.items),
-        labels: labels.items.iter().filter_map(|label| paper(label, &order)).collect(),
+        labels: labels.items.iter().filter_map(|label| paper(label, &order, labels.offered)).collect(),
         happened: items.into_iter().map(happened).collect(),
         may_give_back: refunds.as_ref().map(|refunds| refunds.left).filter(|left| left.minor() > 0),
         given_back: refunds.into_iter().flat_map(|refunds| refunds.items).map(GivenBack::from).collect(),
@@ -415,8 +415,8 @@ fn at(order: &Order, shipment: ShipmentId) -> String {
     format!("/desk/orders/{}/shipments/{shipment}", order.order_id)
 }
 
-/// A label whose parcel has left is shown with that.
-fn paper(label: &Label, order: &Order) -> Option<Paper> {
+/// A label whose parcel has left is shown with that. `is_asked` is whether there is a carrier to take it back.
+fn paper(label: &Label, order: &Order, is_asked: bool) -> Option<Paper> {
     let state = match label.state {
         LabelState::ToBuy => "being bought",
         LabelState::Bought => "bought, has not left",
@@ -430,7 +430,7 @@ fn paper(label: &Label, order: &Order) -> Option<Paper> {
     let cost = label.cost.map(|cost| cost.to_string());
     let strayed = label.strayed_at.map(|at| format!("its parcel left all the same, seen {}", moment(at)));
     // As long as the carrier may still take it back, that is asked for first.
-    let stuck = label.state == LabelState::ToVoid || (bought && label.problem.is_some());
+    let stuck = (bought || label.state == LabelState::ToVoid) && (label.problem.is_some() || !is_asked);
     let said = [Some(state.to_owned()), strayed, label.tracking_code.clone(), cost, label.problem.clone()];
     Some(Paper {
         holds: label.items.iter().map(|item| held(item, order)).collect::<Vec<_>>().join(", "),

@@ -561,6 +561,10 @@ impl Core {
                 self.keeper(request, now_ms)?;
                 self.any_order(request, now_ms, id)?;
                 match self.labels.iter_mut().find(|label| label.shipment_id.to_string() == *shipment) {
+                    // What is asked for once more, the carrier has refused.
+                    Some(label) if label.state == LabelState::ToVoid => {
+                        label.problem = Some("Refund not possible".to_owned());
+                    }
                     Some(label) if label.service == "Letter" => label.state = LabelState::ToVoid,
                     _ => self.labels.retain(|label| label.shipment_id.to_string() != *shipment),
                 }

@@ -111,9 +111,11 @@ async fn a_browser_alone_reads_which_order_moved_on_and_nothing_that_anybody_typ
 
 #[tokio::test]
 async fn a_browser_that_is_gone_is_forgotten() {
-    for gone in [404, 410] {
-        let answers: &'static [Answer] = if gone == 404 { &[Answer::Says(404, "")] } else { &[Answer::Says(410, "")] };
-        let (receiver, shop) = opened(answers).await;
+    // The last two say that it has subscribed to another key.
+    let answers: [&'static [Answer]; 4] =
+        [&[Answer::Says(404, "")], &[Answer::Says(410, "")], &[Answer::Says(401, "")], &[Answer::Says(403, "")]];
+    for gone in answers {
+        let (receiver, shop) = opened(gone).await;
         let order = told_in(&shop, &receiver, 2).await;
         shop.confirmed(order).await;
         shop.hear().await;
@@ -121,7 +123,7 @@ async fn a_browser_that_is_gone_is_forgotten() {
         shop.cancelled(order).await;
         shop.hear().await;
         shop.send().await;
-        assert_eq!(pushed(&shop).await, [("unwanted".to_owned(), 1)], "{gone}");
+        assert_eq!(pushed(&shop).await, [("unwanted".to_owned(), 1)], "{gone:?}");
         assert_eq!(receiver.seen().len(), 2);
     }
 }
@@ -163,6 +165,8 @@ async fn only_the_owner_says_who_is_told_and_not_on_the_shop_s_own_machines() {
         (PushSubscription::default(), "endpoint"),
         (PushSubscription { endpoint: "https://10.0.0.1/p".to_owned(), ..browser.clone() }, "endpoint"),
         (PushSubscription { endpoint: "http://push.example/p".to_owned(), ..browser.clone() }, "endpoint"),
+        (PushSubscription { endpoint: "https://push.example/p".to_owned(), ..browser.clone() }, "endpoint"),
+        (PushSubscription { endpoint: receiver.url("/4111 1111 1111 1111"), ..browser.clone() }, "endpoint"),
         (with(PushKeys { p256dh: other, ..browser.keys.clone() }), "keys.p256dh"),
         (with(PushKeys { auth: "AAAA".to_owned(), ..browser.keys.clone() }), "keys.auth"),
     ] {
@@ -175,4 +179,55 @@ async fn only_the_owner_says_who_is_told_and_not_on_the_shop_s_own_machines() {
     shop.confirmed(order).await;
     shop.hear().await;
     assert_eq!(pushed(&shop).await, []);
+}
+
+#[tokio::test]
+async fn nothing_is_posted_to_a_push_service_that_the_shop_does_not_know_any_more() {
+    let (receiver, shop) = opened(&[TAKEN]).await;
+    let order = told_in(&shop, &receiver, 1).await;
+    let moved = "UPDATE push_subscriptions SET endpoint = 'https://push.example/p'";
+    sqlx::query(moved).execute(&mut *shop.shard().read().await.unwrap()).await.unwrap();
+    shop.confirmed(order).await;
+    shop.hear().await;
+    shop.send().await;
+    let states = shop.states().await;
+    assert_eq!((states[0].1.as_str(), states[0].2), ("failed", 1));
+    assert_eq!(states[0].3.as_deref(), Some("at no push service that this store knows"));
+}
+
+#[tokio::test]
+async fn a_browser_that_has_a_message_is_not_told_again_while_another_is_away() {
+    let (there, shop) = opened(&[TAKEN]).await;
+    let away = Receiver::start(&[Answer::Says(503, "")]).await;
+    let order = shop.order(None);
+    for endpoint in [there.url("/p/1"), away.url("/p/2")] {
+        let subscription = Browser::new().subscription(endpoint);
+        shop.notifications().subscribe(Shop::shopper(1), order, &subscription).await.unwrap();
+    }
+    for _ in 0..2 {
+        shop.confirmed(order).await;
+        shop.hear().await;
+        shop.send().await;
+    }
+    assert_eq!(pushed(&shop).await, [("sent".to_owned(), 3), ("sent".to_owned(), 3)], "the other one is given up");
+    assert_eq!((there.seen().len(), away.seen().len()), (2, 6));
+}
+
+#[tokio::test]
+async fn browsers_are_forgotten_after_half_a_year() {
+    let (receiver, shop) = opened(&[TAKEN]).await;
+    told_in(&shop, &receiver, 2).await;
+    let aged = "UPDATE push_subscriptions SET created_at = shard_now() - interval '181 days' WHERE place = 1";
+    sqlx::query(aged).execute(&mut *shop.shard().read().await.unwrap()).await.unwrap();
+    let (shutdown, process) = shop.process();
+    let one_is_left = async {
+        let left = "SELECT count(*) FROM push_subscriptions";
+        while sqlx::query_scalar::<_, i64>(left).fetch_one(&mut *shop.shard().read().await.unwrap()).await.unwrap() > 1
+        {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(60), one_is_left).await.unwrap();
+    shutdown.cancel();
+    process.await.unwrap();
 }

@@ -12,8 +12,8 @@ use region_core_events::contract::{
 use region_core_events::{AfterCommit, Consumer, Event, HandleError, NewEvent, Runner, Wakes, append};
 use region_core_notification::rules::Patience;
 use region_core_notification::{
-    Copied, CopyError, LinkKeys, Notifications, OrderBook, Preferences, Push, Settings, Shop as Identity, Sms, Smtp,
-    Ways, push_keys,
+    Copied, CopyError, LinkKeys, Notifications, OrderBook, Preferences, Push, Services, Settings, Shop as Identity,
+    Sms, Smtp, Ways, push_keys,
 };
 use region_core_outbound::target::Guard;
 use region_core_store::{Shard, Shards, StoreError, test_support};
@@ -132,7 +132,8 @@ impl Shop {
     pub(crate) async fn pushing(url: &str) -> Self {
         let (shards, guard) = (test_support::one_shard().await, Guard { loopback: true });
         let private_key = push_keys().unwrap().0;
-        let push = Push::new(&private_key, "mailto:shop@shop.example", guard, shards.clone(), Clock::turned(MS));
+        let services = Services::new(&[], guard).unwrap();
+        let push = Push::new(&private_key, "mailto:shop@shop.example", services, shards.clone(), Clock::turned(MS));
         Self::telling_by(shards, Peers::none(), url, None, None, Some(push.unwrap())).await
     }
 

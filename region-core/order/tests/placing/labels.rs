@@ -39,6 +39,13 @@ impl Shop {
         sqlx::query(sql).bind(shipment.as_uuid()).execute(&mut *conn).await.unwrap();
     }
 
+    /// What a driver would write once the carrier was asked to take it back.
+    async fn kept(&self, shipment: ShipmentId) {
+        let sql = "UPDATE labels SET problem = 'Refund not possible' WHERE shipment_id = $1";
+        let mut conn = self.shard.read().await.unwrap();
+        sqlx::query(sql).bind(shipment.as_uuid()).execute(&mut *conn).await.unwrap();
+    }
+
     async fn status(&self, order: OrderId) -> OrderStatus {
         self.orders.find_any(order).await.unwrap().unwrap().status
     }
@@ -255,6 +262,9 @@ async fn a_label_that_nobody_takes_back_is_written_off_once_and_holds_its_order_
     shop.orders.void_label(order, parcel, keeper()).await.unwrap();
     let held = shop.orders.cancel_any(order, keeper(), "sold out").await.unwrap_err();
     assert!(matches!(held, OrderError::Labelled), "{held}");
+    let untried = write_off("w", "no carrier").await.unwrap_err();
+    assert!(matches!(untried, OrderError::Label(LabelState::ToVoid)), "the carrier may take it back: {untried}");
+    shop.kept(parcel).await;
     assert!(matches!(write_off("w", " ").await.unwrap_err(), OrderError::Invalid(_)));
     assert!(!write_off("w", "no carrier").await.unwrap());
     assert!(write_off("w", "no carrier").await.unwrap(), "a repeat");
@@ -293,6 +303,9 @@ async fn a_label_is_written_off_or_its_parcel_leaves_and_never_both() {
         let order = shop.paid(shopper, "k", 1).await;
         let parcel = shop.label(order, "a", None).await;
         shop.bought(parcel).await;
+        let untried = shop.orders.write_off_label(order, parcel, key("w"), keeper(), "lost").await.unwrap_err();
+        assert!(matches!(untried, OrderError::Label(LabelState::Bought)), "{untried}");
+        shop.kept(parcel).await;
         let (left, written_off) = tokio::join!(
             shop.orders.leave(order, parcel, None),
             shop.orders.write_off_label(order, parcel, key("w"), keeper(), "lost"),

@@ -244,9 +244,9 @@ fn refused(now: Standing, cause: String, pauses: &Pauses) -> Settled {
         LabelState::ToBuy => Settled::to(LabelState::Refused, Duration::ZERO).because(cause),
         // It may have been scanned: it is looked at, soon.
         LabelState::ToVoid if now.printed => Settled::to(LabelState::Bought, pauses.first).because(cause),
-        // What nobody could print is on no parcel.
-        LabelState::ToVoid => Settled::to(LabelState::Refused, Duration::ZERO).because(cause),
-        LabelState::Bought
+        // What nobody could print is on no parcel, but it may be paid for: it is asked for until a person writes it off.
+        LabelState::ToVoid
+        | LabelState::Bought
         | LabelState::Sent
         | LabelState::Arrived
         | LabelState::Refused
@@ -297,9 +297,9 @@ mod tests {
         let never_printed = Standing { printed: false, ..standing(LabelState::ToVoid) };
         let settled = settle(LabelState::ToVoid, never_printed, &no, &Pauses::default());
         assert_eq!(
-            (settled.state, settled.problem.as_deref()),
-            (LabelState::Refused, Some("no")),
-            "it is on no parcel"
+            (settled.state, settled.problem.as_deref(), settled.pause),
+            (LabelState::ToVoid, Some("no"), Pauses::default().first),
+            "it may be paid for, and is asked for again"
         );
     }
 

@@ -58,6 +58,8 @@ pub struct HeldLabel {
     pub tracking_url: Option<String>,
     /// What is under it.
     pub units: BTreeMap<Sku, Quantity>,
+    /// Why it could not be bought or given back.
+    pub problem: Option<String>,
     /// What whoever wrote it off called that, and why he did.
     pub written_off: Option<(IdempotencyKey, String)>,
 }
@@ -181,7 +183,8 @@ pub async fn lock(
     shipment: ShipmentId,
 ) -> Result<Option<HeldLabel>, StoreError> {
     let row = sqlx::query!(
-        "SELECT state, key, request_hash, carrier, tracking_code, tracking_url, write_off_key, write_off_reason FROM labels
+        "SELECT state, key, request_hash, carrier, tracking_code, tracking_url, problem, write_off_key, write_off_reason
+         FROM labels
          WHERE shipment_id = $1 AND order_id = $2 FOR UPDATE",
         shipment.as_uuid(),
         order.as_uuid(),
@@ -193,6 +196,7 @@ pub async fn lock(
     let write_off_key = write_off_key.map_err(|_| StoreError::corrupt("labels.write_off_key", shipment))?;
     Ok(Some(HeldLabel {
         state: state(&row.state)?,
+        problem: row.problem,
         written_off: write_off_key.zip(row.write_off_reason),
         key: row.key.parse().map_err(|_| StoreError::corrupt("labels.key", shipment))?,
         request_hash: digest(row.request_hash, shipment.as_uuid())?,
@@ -313,7 +317,7 @@ pub(crate) async fn lease(conn: &mut PgConnection, limit: i64, lease: Duration) 
         UPDATE labels SET leased_until = shard_now() + make_interval(secs => $2), attempts = attempts + 1
         WHERE shipment_id IN (
             SELECT shipment_id FROM labels
-            WHERE is_open AND next_attempt_at <= (SELECT shard_now())
+            WHERE (is_open OR is_watched) AND next_attempt_at <= (SELECT shard_now())
               AND (leased_until IS NULL OR leased_until < (SELECT shard_now()))
               AND (state NOT IN ('bought', 'sent') OR created_at > (SELECT shard_now()) - make_interval(secs => $3))
             ORDER BY next_attempt_at LIMIT $1 FOR UPDATE SKIP LOCKED
@@ -406,7 +410,7 @@ impl<'a> Facts<'a> {
     }
 }
 
-/// For how many seconds the longest due has been due; 0 if none is.
+/// For how many seconds the longest due has been due, of those that somebody waits for; 0 if none is.
 pub(crate) async fn oldest_due(conn: &mut PgConnection) -> Result<f64, StoreError> {
     let seconds = sqlx::query_scalar!(
         r#"SELECT extract(epoch FROM shard_now() - next_attempt_at)::float8 AS "seconds!"
@@ -433,7 +437,7 @@ pub(crate) async fn enter(conn: &mut PgConnection, consumer: &str, event: Uuid) 
 /// Ends the pause before a label is looked at. Whoever has leased it keeps it, and looks once more after.
 pub(crate) async fn make_due(conn: &mut PgConnection, shipment: ShipmentId) -> Result<(), StoreError> {
     sqlx::query!(
-        "UPDATE labels SET next_attempt_at = shard_now(), told = told + 1 WHERE shipment_id = $1 AND is_open",
+        "UPDATE labels SET next_attempt_at = shard_now(), told = told + 1 WHERE shipment_id = $1 AND (is_open OR is_watched)",
         shipment.as_uuid(),
     )
     .execute(conn)
@@ -515,5 +519,41 @@ impl AskedRow {
             attempts: self.attempts,
             told: self.told,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use region_core_store::test_support::shard_database;
+    use shared::Slot;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_label_that_is_watched_is_leased_and_nobody_waits_for_it() {
+        let database = shard_database().await;
+        let mut conn = database.pool.acquire().await.unwrap();
+        let id = |number| ShipmentId::mint(1_800_000_000_000, Slot::new(9).unwrap(), [number; 8]).as_uuid();
+        // Without the orders that they are of.
+        sqlx::raw_sql("SET session_replication_role = replica").execute(&mut *conn).await.unwrap();
+        for (number, state, late) in [(1, "to_void", 60.0), (2, "voided", 3600.0), (3, "refused", 3600.0)] {
+            let destination =
+                r#"{"name": "Ada", "line1": "1", "city": "London", "postal_code": "N1", "country": "GB"}"#;
+            let new = sqlx::query(
+                "INSERT INTO labels (shipment_id, order_id, key, request_hash, service, weight_grams, destination, state,
+                     reference, next_attempt_at)
+                 VALUES ($1, $1, $1::text, sha256(''), 'Letter', 1, $2::jsonb, $3,
+                     CASE WHEN $3 = 'refused' THEN NULL ELSE 'shp' END, shard_now() - make_interval(secs => $4))",
+            );
+            let new = new.bind(id(number)).bind(destination).bind(state).bind(late);
+            new.execute(&mut *conn).await.unwrap();
+            sqlx::raw_sql("UPDATE labels SET reference = reference || shipment_id").execute(&mut *conn).await.unwrap();
+        }
+        let late = oldest_due(&mut conn).await.unwrap();
+        assert!((60.0..1800.0).contains(&late), "{late}");
+        let leased = lease(&mut conn, 10, Duration::from_secs(60)).await.unwrap();
+        let mut leased: Vec<_> = leased.iter().map(|asked| asked.shipment_id.as_uuid()).collect();
+        leased.sort_unstable();
+        assert_eq!(leased, [id(1), id(2)], "what was never known to the carrier is not asked about");
     }
 }

@@ -27,7 +27,11 @@ CREATE TABLE push_subscriptions (
     endpoint        text NOT NULL CONSTRAINT push_subscriptions_endpoint_fits CHECK (octet_length(endpoint) <= 2000),
     public_key      bytea NOT NULL CONSTRAINT push_subscriptions_public_key_length CHECK (octet_length(public_key) = 65),
     auth            bytea NOT NULL CONSTRAINT push_subscriptions_auth_length CHECK (octet_length(auth) = 16),
+    -- The events that it was told of lately while other browsers were still to be.
+    told            uuid[] NOT NULL DEFAULT '{}' CONSTRAINT push_subscriptions_told_few CHECK (cardinality(told) <= 16),
     created_at      timestamptz NOT NULL DEFAULT shard_now(),
     PRIMARY KEY (order_id, endpoint_digest),
     CONSTRAINT push_subscriptions_one_in_a_place UNIQUE (order_id, place)
 );
+-- They are not kept for ever.
+CREATE INDEX push_subscriptions_by_age ON push_subscriptions (created_at);

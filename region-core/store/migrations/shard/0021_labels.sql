@@ -15,12 +15,14 @@ ALTER TABLE labels
     ADD CONSTRAINT labels_written_off_whole CHECK ((state = 'written_off') = (write_off_key IS NOT NULL)
         AND (write_off_key IS NULL) = (write_off_reason IS NULL)),
     ADD CONSTRAINT labels_strayed_after_its_end CHECK (strayed_at IS NULL OR state IN ('refused', 'voided', 'written_off')),
-    DROP COLUMN is_open;
-ALTER TABLE labels
-    -- While it is, the carrier is asked about it.
-    ADD COLUMN is_open boolean NOT NULL GENERATED ALWAYS AS (state IN ('to_buy', 'bought', 'to_void', 'sent')
-        OR (state IN ('refused', 'voided', 'written_off') AND reference IS NOT NULL AND strayed_at IS NULL)) STORED;
-CREATE INDEX labels_due ON labels (next_attempt_at) WHERE is_open;
+    -- While it is, the carrier is asked about it although it came to nothing. Apart from is_open: what a core of before leases is
+    -- what it knows.
+    ADD COLUMN is_watched boolean NOT NULL GENERATED ALWAYS AS
+        (state IN ('refused', 'voided', 'written_off') AND reference IS NOT NULL AND strayed_at IS NULL) STORED;
+CREATE INDEX labels_watched ON labels (next_attempt_at) WHERE is_watched;
+-- Of the past only what is not past watching.
+UPDATE labels SET next_attempt_at = shard_now() + interval '100 years'
+WHERE state IN ('refused', 'voided') AND changed_at < shard_now() - interval '30 days';
 
 ALTER TABLE desk_actions DROP CONSTRAINT desk_actions_action_known,
     ADD CONSTRAINT desk_actions_action_known CHECK (action IN (
