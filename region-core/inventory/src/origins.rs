@@ -5,7 +5,8 @@
 //!
 //! Once an order is paid, its units are assigned to regions ([`assign`]): those of its own region as long as there are any, then from
 //! as few others as can be. Nobody counts that on the way of a checkout: what is unsold is known, and of what is sold as much lies
-//! elsewhere as does not fit into what is unsold. An order that is called off gives back what it was assigned ([`give_back`]).
+//! elsewhere as does not fit into what is unsold. An order that is called off gives back what it was assigned, and a transfer that is
+//! taken back lies where it lay: triggers see to both, for a core of before this, beside others during an upgrade, would not.
 //!
 //! All counts are gross, as `allotments.sold` is: what has left stays assigned, and what comes back counts as delivered where its
 //! return is booked.
@@ -22,7 +23,7 @@ use std::collections::BTreeMap;
 
 use shared::{RegionName, ShardId, SlotMap};
 
-pub use store::{assign, concerned, give_back, planned};
+pub use store::{assign, concerned, planned};
 pub(crate) use store::{lose, unassigned};
 
 /// Units that lie in other regions than the one that is spoken of, by region.

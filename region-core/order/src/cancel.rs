@@ -78,10 +78,7 @@ async fn call_off_in(
         desk::note(conn, order, keeper, Action::Cancel, reason).await?;
     }
     let moved = Cancelled { moved, reason: reason.to_owned() };
-    let released = ended(conn, orders, &[moved], keeper.map_or(End::Withdrawn, End::Refused)).await?;
-    // Only a paid order was assigned anything. Its allotments are locked by now.
-    region_core_inventory::origins::give_back(conn, order).await?;
-    Ok(Some(released))
+    ended(conn, orders, &[moved], keeper.map_or(End::Withdrawn, End::Refused)).await.map(Some).map_err(Into::into)
 }
 
 /// Frees the units of orders that were just cancelled, and says so; reviews that waited have this end. Tells of which SKUs.

@@ -1,7 +1,7 @@
 //! Where units lie, over all shards: in each region as many as came there and were not lost there, whatever was lent on.
 //!
 //! A unit too many or too few is told by `stock.conserved` alone; here is told what is said to lie in the wrong place. SKUs of which
-//! units had moved before it was written down where they lie are left out (`origins_unknown`).
+//! units moved while it was not written down where they lie are left out (`origins_unknown`).
 
 use std::collections::BTreeMap;
 

@@ -403,3 +403,13 @@ async fn what_is_not_the_store_that_was_named_is_not_looked_at() {
     let error = run(&world.layout, Demand::Running).await.unwrap_err();
     assert!(format!("{error:#}").contains("the slot map knows shards"), "{error:#}");
 }
+
+#[tokio::test]
+async fn what_lies_nobody_knows_where_is_held_against_nobody() {
+    let world = World::at_rest().await;
+    world.shard(2, "UPDATE origins SET units = 500").await;
+    let wrong = [STOCK_REGIONS, STOCK_ORIGINS, QUIET_ORDERS].map(|rule| rule.name);
+    assert_eq!(broken(&world, Demand::Settled).await, wrong);
+    world.shard(2, "INSERT INTO origins_unknown VALUES ('MUG')").await;
+    assert_eq!(broken(&world, Demand::Settled).await, [""; 0]);
+}

@@ -42,7 +42,9 @@ pub async fn book(conn: &mut PgConnection, entry: &StockEntry) -> Result<bool, L
     let units = sign * i64::from(*units);
     // The reference first: a repeat waits on the unique index for the first to end.
     let new = sqlx::query!(
-        "INSERT INTO ledger (ref, sku, kind, units) VALUES ($1, $2, $3, $4) ON CONFLICT (ref) DO NOTHING",
+        // Of a loss it is said where it lay, and below which of it lay elsewhere.
+        "INSERT INTO ledger (ref, sku, kind, units, elsewhere) VALUES ($1, $2, $3, $4, CASE WHEN $4::bigint < 0 THEN '{}'::jsonb END)
+         ON CONFLICT (ref) DO NOTHING",
         reference,
         sku.as_str(),
         kind,

@@ -93,7 +93,8 @@ pub async fn assign(conn: &mut PgConnection, orders: &[OrderId]) -> Result<(), S
     rows.insert(conn).await
 }
 
-/// The lines of these orders of which units may lie elsewhere. Orders that were assigned before are left out.
+/// The lines of these orders of which units may lie elsewhere. Orders that were assigned before are left out, and SKUs of which the
+/// counts cannot be trusted.
 async fn wanted(
     conn: &mut PgConnection,
     orders: &[OrderId],
@@ -103,6 +104,7 @@ async fn wanted(
         r#"SELECT order_id, sku, units AS "units!: i64" FROM reservations
            WHERE order_id = ANY ($1) AND state = 'claimed'
              AND EXISTS (SELECT FROM origins WHERE origins.sku = reservations.sku AND origins.units > assigned)
+             AND NOT EXISTS (SELECT FROM origins_unknown WHERE origins_unknown.sku = reservations.sku)
              AND NOT EXISTS (SELECT FROM order_origins WHERE order_origins.order_id = reservations.order_id)"#,
         &orders,
     );
@@ -169,22 +171,6 @@ impl Rows {
         .await?;
         Ok(())
     }
-}
-
-/// Gives back what an order was assigned: it is called off, and its units are free again in the same transaction.
-///
-/// # Errors
-/// When the database fails.
-pub async fn give_back(conn: &mut PgConnection, order: OrderId) -> Result<(), StoreError> {
-    sqlx::query!(
-        "WITH gone AS (DELETE FROM order_origins WHERE order_id = $1 RETURNING sku, region, quantity)
-         UPDATE origins SET assigned = origins.assigned - gone.quantity
-         FROM gone WHERE origins.sku = gone.sku AND origins.region = gone.region",
-        order.as_uuid(),
-    )
-    .execute(conn)
-    .await?;
-    Ok(())
 }
 
 /// Units of the order that lie in other regions than its shard's, by region.

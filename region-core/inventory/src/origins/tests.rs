@@ -122,7 +122,8 @@ async fn between_shards_of_one_region_nothing_is_written_down() {
     b.borrows(&a, 5).await;
     for place in [&a, &b] {
         assert_eq!(place.number("SELECT count(*) FROM origins").await, 0);
-        assert_eq!(place.number("SELECT count(*) FROM transfers_out WHERE elsewhere IS NOT NULL").await, 0);
+        assert_eq!(place.number("SELECT count(*) FROM origins_unknown").await, 0);
+        assert_eq!(place.number("SELECT count(*) FROM transfers_out WHERE elsewhere <> '{}'").await, 0);
     }
 }
 
@@ -179,12 +180,14 @@ async fn an_order_that_is_called_off_gives_back_what_it_was_assigned() {
     let (a, b) = (place(1, "eu", 9).await, place(2, "us", 0).await);
     b.borrows(&a, 3).await;
     let order = b.sells(1, 3).await;
+    b.run("UPDATE orders SET status = 'CONFIRMED', claimed_at = shard_now()").await;
     b.assigns(&[order]).await;
     assert_eq!(b.planned(order).await, there(&[("eu", 3)]));
     for _ in 0..2 {
         b.step(async |conn| {
-            release(conn, &[order]).await?;
-            give_back(conn, order).await
+            let cancel = "UPDATE orders SET status = 'CANCELLED', cancel_reason = '', cancelled_at = shard_now() WHERE order_id = $1";
+            sqlx::query(cancel).bind(order.as_uuid()).execute(&mut *conn).await?;
+            release(conn, &[order]).await
         })
         .await;
     }
@@ -218,4 +221,54 @@ async fn a_loss_says_which_units_were_lost() {
     assert_eq!(b.elsewhere().await, there(&[("eu", 1)]));
     let noted = b.number("SELECT (elsewhere ->> 'eu')::bigint FROM ledger WHERE ref = 'flood'").await;
     assert_eq!(noted, 2);
+}
+
+/// What cores of before origins were written down write, who run beside the others for as long as an upgrade takes.
+mod cores_of_before {
+    use super::*;
+
+    const LENDS: &str = "UPDATE allotments SET free = free - 2;
+        INSERT INTO transfers_out (borrower, seq, sku, units, state) VALUES (3, 1, 'MUG', 2, 'sent')";
+    const LOSES: &str = "INSERT INTO ledger (ref, sku, kind, units) VALUES ('flood', 'MUG', 'shrink', -2);
+        UPDATE allotments SET free = free - 2";
+    const CREDITS: &str = "UPDATE transfers_in SET state = 'done', units = 2 WHERE state = 'pending';
+        UPDATE allotments SET free = free + 2";
+    const TAKES_BACK: &str = "UPDATE transfers_out SET state = 'cancelled' WHERE state = 'sent';
+        UPDATE allotments SET free = free + 2";
+    const UNKNOWN: &str = "SELECT count(*) FROM origins_unknown WHERE sku = 'MUG'";
+
+    #[tokio::test]
+    async fn what_they_lend_or_lose_is_in_doubt_only_if_units_lie_elsewhere() {
+        for moves in [LENDS, LOSES] {
+            let (a, b) = (place(1, "eu", 9).await, place(2, "us", 3).await);
+            b.borrows(&a, 2).await;
+            for (place, unknown) in [(&a, 0), (&b, 1)] {
+                place.run(moves).await;
+                assert_eq!(place.number(UNKNOWN).await, unknown, "{moves}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn what_they_credit_is_in_doubt_and_no_order_is_assigned_any_of_it() {
+        let (a, b) = (place(1, "eu", 9).await, place(2, "us", 0).await);
+        b.borrows(&a, 2).await;
+        assert_eq!(b.number(UNKNOWN).await, 0);
+        b.asks(&a, 2).await;
+        b.run(CREDITS).await;
+        assert_eq!(b.number(UNKNOWN).await, 1);
+        let order = b.sells(1, 4).await;
+        b.assigns(&[order]).await;
+        assert_eq!(b.planned(order).await, there(&[]));
+    }
+
+    #[tokio::test]
+    async fn what_they_take_back_lies_where_it_lay() {
+        let (a, b, c) = (place(1, "eu", 9).await, place(2, "us", 0).await, place(3, "ap", 0).await);
+        b.borrows(&a, 5).await;
+        c.asks(&b, 2).await;
+        assert_eq!(b.elsewhere().await, there(&[("eu", 3)]));
+        b.run(TAKES_BACK).await;
+        assert_eq!(b.elsewhere().await, there(&[("eu", 5)]));
+    }
 }

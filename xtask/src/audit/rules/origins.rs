@@ -20,7 +20,8 @@ pub(super) const RULES: &[LocalRule] = &[LocalRule {
             table: "origins",
             sql: "SELECT sku AS key,
                          format('%s lie in other regions, of %s in all', sum(units), coalesce(free + reserved + sold, 0)) AS problem
-                  FROM origins LEFT JOIN allotments USING (sku) GROUP BY sku, free, reserved, sold
+                  FROM origins LEFT JOIN allotments USING (sku) WHERE sku NOT IN (SELECT sku FROM origins_unknown)
+                  GROUP BY sku, free, reserved, sold
                   HAVING sum(units) > coalesce(free + reserved + sold, 0)",
         },
         Check {

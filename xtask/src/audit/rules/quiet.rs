@@ -68,7 +68,8 @@ const UNASSIGNED: Check = Check {
     sql: "SELECT sku AS key,
                  format('%s lie in other regions and are assigned to no order, of %s that are not sold',
                         sum(units - assigned), free + reserved) AS problem
-          FROM origins JOIN allotments USING (sku) GROUP BY sku, free, reserved
+          FROM origins JOIN allotments USING (sku) WHERE sku NOT IN (SELECT sku FROM origins_unknown)
+          GROUP BY sku, free, reserved
           HAVING $1 = 0 AND sum(units - assigned) > free + reserved",
 };
 

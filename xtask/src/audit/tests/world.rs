@@ -59,14 +59,15 @@ const BORROWED: &str = "
     INSERT INTO origins (sku, region, units) VALUES ('MUG', 'eu', 10)";
 const ARRIVED: [&str; 2] = [
     "UPDATE transfers_out SET state = 'acked' WHERE state = 'sent'",
-    "UPDATE transfers_in SET state = 'done', units = 1, settled_at = shard_now() WHERE state = 'pending';
+    "UPDATE transfers_in SET state = 'done', units = 1, placed = true, settled_at = shard_now() WHERE state = 'pending';
      UPDATE allotments SET free = free + 1 WHERE sku = 'MUG';
      UPDATE origins SET units = units + 1",
 ];
 /// 100 of each SKU came in on each shard; what is not reserved or sold is free.
 const STOCKED: &str = "
-    INSERT INTO ledger (ref, sku, kind, units) VALUES
-        ('first', 'MUG', 'supply', 120), ('broken', 'MUG', 'shrink', -30), ('back', 'MUG', 'return', 10), ('cups', 'CUP', 'supply', 100);
+    INSERT INTO ledger (ref, sku, kind, units, elsewhere) VALUES
+        ('first', 'MUG', 'supply', 120, NULL), ('broken', 'MUG', 'shrink', -30, '{}'), ('back', 'MUG', 'return', 10, NULL),
+        ('cups', 'CUP', 'supply', 100, NULL);
     INSERT INTO allotments (sku, free, reserved, sold)
     SELECT sku, 100 - held - claimed, held, claimed FROM (
         SELECT sku, coalesce(sum(units) FILTER (WHERE state = 'held'), 0) AS held,

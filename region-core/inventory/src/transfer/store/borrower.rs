@@ -121,7 +121,7 @@ pub async fn credit(
     let rows = sqlx::query!(
         r#"
         WITH done AS (
-            UPDATE transfers_in SET state = 'done', units = given.units,
+            UPDATE transfers_in SET state = 'done', units = given.units, placed = true,
                 settled_at = CASE WHEN given.units = 0 THEN shard_now() END
             FROM unnest($1::bigint[], $2::bigint[], $5::jsonb[]) AS given (seq, units, lying)
             WHERE transfers_in.seq = given.seq AND transfers_in.donor = $3 AND (transfers_in.state = 'pending' OR $4)

@@ -190,7 +190,7 @@ async fn send(conn: &mut PgConnection, borrower: ShardId, sending: &[Sending<'_>
              WHERE allotments.sku = sums.sku
          )
          INSERT INTO transfers_out (borrower, seq, sku, units, state, elsewhere)
-         SELECT $1, seq, sku, units, CASE WHEN units = 0 THEN 'acked' ELSE 'sent' END, nullif(elsewhere, '{}') FROM sent
+         SELECT $1, seq, sku, units, CASE WHEN units = 0 THEN 'acked' ELSE 'sent' END, elsewhere FROM sent
          -- Never in the way: what is recorded was answered without coming here.
          ON CONFLICT (borrower, seq) DO NOTHING",
         borrower.number(),
@@ -220,7 +220,8 @@ pub async fn acknowledge(conn: &mut PgConnection, borrower: ShardId, seqs: &[Seq
     Ok(())
 }
 
-/// Takes back the units of these, each once, to where they lie. Only for those of which the borrower said that it will never credit them.
+/// Takes back the units of these, each once. Only for those of which the borrower said that it will never credit them. The database
+/// itself writes down, at the commit, that they lie where they lay (`transfers_out_come_back`).
 ///
 /// # Errors
 /// When the database fails.
@@ -231,12 +232,7 @@ pub async fn cancel(conn: &mut PgConnection, borrower: ShardId, seqs: &[Seq]) ->
         WITH cancelled AS (
             UPDATE transfers_out SET state = 'cancelled'
             WHERE borrower = $1 AND seq = ANY ($2) AND state = 'sent'
-            RETURNING sku, units, elsewhere
-        ), back AS (
-            INSERT INTO origins (sku, region, units)
-            SELECT sku, lies.key, sum(lies.value::bigint)::bigint FROM cancelled, jsonb_each_text(elsewhere) AS lies
-            GROUP BY sku, lies.key ORDER BY sku, lies.key
-            ON CONFLICT (sku, region) DO UPDATE SET units = origins.units + excluded.units
+            RETURNING sku, units
         )
         INSERT INTO allotments (sku, free)
         SELECT sku, sum(units)::bigint FROM cancelled GROUP BY sku ORDER BY sku
