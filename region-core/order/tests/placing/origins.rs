@@ -169,3 +169,18 @@ async fn a_store_that_gets_another_region_has_its_orders_assigned_from_then_on()
     shop.plan().await;
     assert_eq!(told(&shop.lies(order).await), [("us", 2, 2)]);
 }
+
+#[tokio::test]
+async fn what_is_to_be_sent_from_here_is_sought_among_the_orders_of_ninety_days() {
+    let shop = shop_of_two(3, 0).await;
+    let ada = shop.shopper(1).await;
+    let order = shop.paid(ada, "k", 1).await;
+    let years_ago = "INSERT INTO orders (order_id, user_id, status, claimed_at, payment_token, currency, subtotal_minor, shipping_minor,
+            total_minor, catalog_version, shipping_address, expires_at)
+        SELECT '01800000-0000-7001-8000-000000000001', user_id, status, claimed_at, payment_token, currency, subtotal_minor,
+            shipping_minor, total_minor, catalog_version, shipping_address, expires_at FROM orders;
+        INSERT INTO line_items (order_id, sku, title, quantity, unit_price_minor)
+        SELECT '01800000-0000-7001-8000-000000000001', sku, title, quantity, unit_price_minor FROM line_items";
+    sqlx::raw_sql(years_ago).execute(&mut *shop.shard.read().await.unwrap()).await.unwrap();
+    assert_eq!(shop.to_send("eu").await, [order]);
+}
