@@ -25,7 +25,8 @@ pub(crate) const PATH: &str = "/internal/desk/orders";
 const MAX_PAGE: u32 = 100;
 /// Characters of an order's number that shoppers are shown.
 const SHORT: usize = 8;
-/// How far back orders are known by those: people ask about what they bought lately, and each order since then is read.
+/// How far back orders are known by those, and as to be sent from here: people ask about what they bought lately, and each order since
+/// then is read.
 const ENDS_KNOWN_MS: u64 = 90 * 24 * 3_600 * 1_000;
 
 impl Orders {
@@ -147,7 +148,7 @@ impl Sought {
         text.parse().map(Self::Email).map_err(|_| invalid("find", reason))
     }
 
-    /// Ends are sought among the orders from this number on.
+    /// Ends, and what is to be sent from here, are sought among the orders from this number on.
     fn wanted<'a>(&'a self, since: Uuid, own: &RegionName) -> Wanted<'a> {
         match self {
             Self::All => Wanted::All,
@@ -155,7 +156,7 @@ impl Sought {
             Self::Ending(ending) => Wanted::Ending(ending, since),
             Self::Email(email) => Wanted::Email(email),
             Self::Held => Wanted::Held,
-            Self::From(from) if from == own => Wanted::FromHere(from),
+            Self::From(from) if from == own => Wanted::FromHere(from, since),
             Self::From(from) => Wanted::FromElsewhere(from),
         }
     }

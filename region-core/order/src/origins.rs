@@ -11,7 +11,7 @@ use futures::future::BoxFuture;
 use region_core_events::contract::{OrderConfirmed, Payload};
 use region_core_events::{AfterCommit, Consumer, Event, HandleError};
 use region_core_inventory::origins;
-use region_core_store::StoreError;
+use region_core_store::{Shards, StoreError};
 use shared::api::origin::Origins;
 use shared::{OrderId, ShardId};
 use sqlx::PgConnection;
@@ -25,9 +25,19 @@ use crate::store::{origin, progress, read};
 /// The least time between two looks at what was paid: parcels are packed later than that.
 const REST: Duration = Duration::from_secs(1);
 
-/// Assigns paid orders to regions. Not to be run in a store of one region: there it would hear for nothing.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct OriginNews;
+/// Assigns paid orders to regions, while there are several. As many as there are now: a store may get another at any time.
+#[derive(Clone)]
+pub struct OriginNews {
+    shards: Shards,
+}
+
+impl OriginNews {
+    /// For the orders of these shards.
+    #[must_use]
+    pub fn new(shards: Shards) -> Self {
+        Self { shards }
+    }
+}
 
 impl Consumer for OriginNews {
     fn name(&self) -> &'static str {
@@ -50,6 +60,17 @@ impl Consumer for OriginNews {
             Ok(AfterCommit::default())
         }
         .boxed()
+    }
+
+    /// It locks allotments, which those who sell from them must not have to wait for; in a store of one region none.
+    fn changes_stock(&self) -> bool {
+        self.heeds()
+    }
+
+    /// In a store of one region everything lies there.
+    fn heeds(&self) -> bool {
+        let (map, here) = (self.shards.map(), self.shards.region());
+        map.shards().any(|(_, region)| region != here)
     }
 
     fn rest(&self) -> Duration {

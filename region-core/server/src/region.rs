@@ -253,11 +253,7 @@ impl Region {
         let mut consumers: Vec<Arc<dyn Consumer>> =
             vec![Arc::new(PaymentNews::new(self.orders.clone())), Arc::new(self.payments.news())];
         consumers.push(Arc::new(self.webhooks.news()));
-        // In a store of one region everything lies there.
-        let map = self.shards.map();
-        if map.shards().any(|(_, region)| region != self.shards.region()) {
-            consumers.push(Arc::new(OriginNews));
-        }
+        consumers.push(Arc::new(OriginNews::new(self.shards.clone())));
         tasks.spawn(self.webhooks.clone().follow(stop()));
         tasks.spawn(self.webhooks.clone().drive(stop()));
         // Who would send nothing must not hear: what is to be sent would pile up.

@@ -24,9 +24,10 @@ pub(crate) enum Wanted<'a> {
     Email(&'a EmailAddress),
     /// Those that wait for a person.
     Held,
-    /// Those of which something is to be sent from this region, which is the shard's own.
-    FromHere(&'a RegionName),
-    /// The same, where it is another.
+    /// Those of which something is to be sent from this region, which is the shard's own, and whose number is no smaller than
+    /// this: no index knows them, so only so many are read.
+    FromHere(&'a RegionName, Uuid),
+    /// Those of which something is to be sent from this region, which is another.
     FromElsewhere(&'a RegionName),
 }
 
@@ -95,9 +96,9 @@ pub(crate) async fn find(
             .await?
         }
         // A parcel of which nothing was said, or under a label, leaves from here.
-        Wanted::FromHere(region) => {
+        Wanted::FromHere(region, since) => {
             orders!(
-                "status IN ('CONFIRMED', 'SHIPPED') AND EXISTS (
+                "status IN ('CONFIRMED', 'SHIPPED') AND order_id >= $5 AND EXISTS (
                      SELECT FROM line_items AS line LEFT JOIN sent_units AS gone USING (order_id, sku)
                      WHERE line.order_id = orders.order_id AND line.quantity > coalesce(gone.sent + gone.labelled, 0)
                        AND line.quantity - (SELECT coalesce(sum(quantity), 0) FROM order_origins AS lies
@@ -106,7 +107,8 @@ pub(crate) async fn find(
                              - (SELECT coalesce(sum(units), 0) FROM parcel_origins JOIN shipment_lines AS packed USING (shipment_id)
                                 WHERE parcel_origins.order_id = line.order_id AND region <> $4 AND packed.sku = line.sku))",
                 part,
-                region.as_str()
+                region.as_str(),
+                since
             )
             .fetch_all(conn)
             .await?

@@ -31,7 +31,7 @@ fn from(name: &str, units: i64) -> NewShipment {
 impl Shop {
     /// Lets whatever was paid be assigned.
     async fn plan(&self) {
-        let news: Arc<dyn Consumer> = Arc::new(OriginNews);
+        let news: Arc<dyn Consumer> = Arc::new(OriginNews::new(self.shards.clone()));
         let runner = Runner::new(self.shards.clone(), Wakes::new([self.shard.id()]), vec![news], Settings::default());
         runner.settle().await.unwrap();
     }
@@ -143,4 +143,44 @@ async fn a_parcel_leaves_from_a_region_of_the_store_and_under_a_label_from_here(
     assert!(again.replayed);
     let other = shop.orders.ship(order, key("a"), keeper(), from("us", 1)).await.unwrap_err();
     assert!(matches!(other, OrderError::KeyReused), "{other}");
+}
+
+#[tokio::test]
+async fn a_store_that_gets_another_region_has_its_orders_assigned_from_then_on() {
+    let shard = test_support::one_shard().await.all().next().unwrap().clone();
+    let map = SlotMap::even(1, [(shard.id(), region("eu"))].into()).unwrap();
+    let shop = shop_over(Shards::new(region("eu"), [shard], map), Peers::none());
+    shop.receive(&[("MUG", 3)]).await;
+    let (ada, bob) = (shop.shopper(1).await, shop.shopper(2).await);
+    let news = OriginNews::new(shop.shards.clone());
+    shop.paid(ada, "k", 1).await;
+    shop.plan().await;
+    assert_eq!(shop.count("SELECT count(*) FROM inbox WHERE consumer = 'order.origins'").await, 0);
+    assert!(!news.heeds() && !news.changes_stock(), "where all lies in one place, nobody's turn is taken");
+
+    let regions = [(shop.shard.id(), region("eu")), (ShardId::try_from(2).unwrap(), region("us"))];
+    shop.shards.adopt(SlotMap::even(2, regions.into()).unwrap());
+    sqlx::query("INSERT INTO origins (sku, region, units) VALUES ('MUG', 'us', 2)")
+        .execute(&mut *shop.shard.read().await.unwrap())
+        .await
+        .unwrap();
+    assert!(news.heeds() && news.changes_stock(), "it locks allotments, so it takes turns");
+    let order = shop.paid(bob, "k", 2).await;
+    shop.plan().await;
+    assert_eq!(told(&shop.lies(order).await), [("us", 2, 2)]);
+}
+
+#[tokio::test]
+async fn what_is_to_be_sent_from_here_is_sought_among_the_orders_of_ninety_days() {
+    let shop = shop_of_two(3, 0).await;
+    let ada = shop.shopper(1).await;
+    let order = shop.paid(ada, "k", 1).await;
+    let years_ago = "INSERT INTO orders (order_id, user_id, status, claimed_at, payment_token, currency, subtotal_minor, shipping_minor,
+            total_minor, catalog_version, shipping_address, expires_at)
+        SELECT '01800000-0000-7001-8000-000000000001', user_id, status, claimed_at, payment_token, currency, subtotal_minor,
+            shipping_minor, total_minor, catalog_version, shipping_address, expires_at FROM orders;
+        INSERT INTO line_items (order_id, sku, title, quantity, unit_price_minor)
+        SELECT '01800000-0000-7001-8000-000000000001', sku, title, quantity, unit_price_minor FROM line_items";
+    sqlx::raw_sql(years_ago).execute(&mut *shop.shard.read().await.unwrap()).await.unwrap();
+    assert_eq!(shop.to_send("eu").await, [order]);
 }
