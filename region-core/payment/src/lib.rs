@@ -79,8 +79,8 @@ pub struct Settings {
     /// Longest time without looking for what is due.
     pub poll: Duration,
     /// How long a payment is kept off other workers; longer than the longest wait for an exchange and the longest exchange,
-    /// which is four calls, each with its deadline (read first, look up a name, ask, and read again what was refused), and its commit. A lease that ran out early would not
-    /// charge twice, for each effect has one key; it would ask twice.
+    /// which is four calls, each with its deadline (read first, look up a name, ask, and read again what was refused), and its
+    /// commit. A lease that ran out early would not charge twice, for each effect has one key; it would ask twice.
     pub lease: Duration,
     /// Pause after the first attempt without progress; doubles with each.
     pub first_pause: Duration,
