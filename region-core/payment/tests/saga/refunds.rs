@@ -43,21 +43,19 @@ impl Shop {
     /// Captured, refunded and set aside, by the payments and by the ledger of money; both must be the same.
     async fn books(&self) -> (i64, i64, i64) {
         let mut conn = self.shard().read().await.unwrap();
-        let payments: (i64, i64, i64) = sqlx::query_as(
-            "SELECT sum(captured_minor)::bigint, sum(refunded_minor)::bigint, sum(refunding_minor)::bigint FROM payments",
+        // One statement, so that both are of one moment.
+        let books: (i64, i64, i64, i64, i64) = sqlx::query_as(
+            "SELECT sum(captured_minor)::bigint, sum(refunded_minor)::bigint, sum(refunding_minor)::bigint,
+                    (SELECT coalesce(sum(amount_minor), 0)::bigint FROM money_entries WHERE debit = 'provider'),
+                    (SELECT coalesce(sum(amount_minor), 0)::bigint FROM money_entries WHERE credit = 'provider')
+             FROM payments",
         )
         .fetch_one(&mut *conn)
         .await
         .unwrap();
-        let entries: (i64, i64) = sqlx::query_as(
-            "SELECT coalesce(sum(amount_minor) FILTER (WHERE debit = 'provider'), 0)::bigint,
-                    coalesce(sum(amount_minor) FILTER (WHERE credit = 'provider'), 0)::bigint FROM money_entries",
-        )
-        .fetch_one(&mut *conn)
-        .await
-        .unwrap();
-        assert_eq!((payments.0, payments.1), entries, "the ledger of money says otherwise");
-        payments
+        let (captured, refunded, refunding, entered_in, entered_out) = books;
+        assert_eq!((captured, refunded), (entered_in, entered_out), "the ledger of money says otherwise");
+        (captured, refunded, refunding)
     }
 
     /// Has the refunds that are open asked about after that long and not before; waits for those that are just being asked about.
