@@ -243,6 +243,7 @@ async fn labels_paid(carrier: &str) -> anyhow::Result<Vec<String>> {
 
 /// Orders that are undecided, payments that wait for an exchange or for their order's decision and money that is to go back,
 /// transfers of which one half is missing, events that a consumer has not taken yet, labels that are being bought or given back.
+/// That an order's news were taken shows in what became of it; only the plan from where it is sent is waited for by name.
 const UNDER_WAY: &str = "
     SELECT (SELECT count(*) FROM orders WHERE status = 'PENDING'),
            (SELECT count(*) FROM payments WHERE state IN
@@ -252,7 +253,12 @@ const UNDER_WAY: &str = "
                + (SELECT count(*) FROM transfers_out WHERE state = 'sent'),
            (SELECT count(*) FROM event_retries)
                + (SELECT count(*) FROM orders JOIN payments USING (order_id)
-                  WHERE status = 'CANCELLED' AND state IN ('authorized', 'captured', 'challenge_required')),
+                  WHERE status = 'CANCELLED' AND state IN ('authorized', 'captured', 'challenge_required'))
+               + (SELECT count(*) FROM outbox WHERE kind = 'OrderConfirmed'
+                  AND NOT EXISTS (SELECT FROM inbox AS done
+                                  WHERE done.consumer = 'order.origins' AND done.event_id = outbox.event_id)
+                  AND NOT EXISTS (SELECT FROM dead_letters AS letter
+                                  WHERE letter.consumer = 'order.origins' AND letter.event_id = outbox.event_id)),
            (SELECT count(*) FROM labels WHERE state IN ('to_buy', 'to_void'))";
 
 async fn connect(number: u16, url: &str) -> anyhow::Result<PgConnection> {

@@ -9,12 +9,15 @@ use super::report::Report;
 use super::run::run as run_one;
 use super::scenario::Scenario;
 use crate::build;
+use crate::bus::Bus;
 use crate::console::Console;
 use crate::workspace::Workspace;
 
 /// What the gate run of the tests is made of.
 const SEED: u64 = 1;
 const ORDERS: u32 = 1_000;
+/// What the same on Kafka is made of.
+const KAFKA_ORDERS: u32 = 500;
 /// What the run is made of in which cores die at every place.
 const DEATH_ORDERS: u32 = 240;
 const DEATHS_LAST: Duration = Duration::from_secs(24);
@@ -38,6 +41,8 @@ pub(crate) async fn run(workspace: &Workspace, console: &Arc<Console>) -> anyhow
     };
     let gate = Scenario::gate(SEED, ORDERS, 2, None);
     count("a seeded run keeps every promise", keeps(workspace, console, &gate).await);
+    let kafka = Scenario::gate(SEED, KAFKA_ORDERS, 2, None).on(Bus::Kafka);
+    count("a seeded run on Kafka keeps every promise", keeps(workspace, console, &kafka).await);
     let deaths = Scenario::deaths(Failpoint::ALL.to_vec(), SEED, DEATH_ORDERS, Some(DEATHS_LAST));
     count("cores that die at every failpoint break no promise", keeps(workspace, console, &deaths).await);
     for bug in Bug::ALL {
