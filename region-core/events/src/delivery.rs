@@ -2,7 +2,6 @@
 //! the events that another bus tells of.
 
 use std::any::Any;
-use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
@@ -11,8 +10,8 @@ use region_core_store::{Shard, StoreError};
 use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
-use crate::store::cursor::{self, Cursor};
-use crate::store::failure::{self, Hold, Retry};
+use crate::store::cursor::{self, Cursor, Reading};
+use crate::store::failure::{self, Hold, Holds, Retry};
 use crate::store::told;
 use crate::{AfterCommit, Consumer, Event, HandleError, Settings};
 
@@ -33,8 +32,11 @@ pub(crate) enum Round {
 /// Where a round's events come from.
 #[derive(Clone)]
 pub(crate) enum Source {
-    /// The outbox, from the cursor on.
-    Cursor,
+    /// The outbox, from the cursor on; before that attempts that are due, if there were any at the last look.
+    Cursor {
+        /// Whether there were.
+        retries: bool,
+    },
     /// These events, wherever the cursor is, and what their orders said before them.
     Told(Arc<[Uuid]>),
 }
@@ -104,7 +106,7 @@ impl Delivery {
     async fn attempt(self: Arc<Self>, source: Source, manner: Manner) -> Result<Round, HandleError> {
         let (shard, in_turn) = (self.shard.clone(), self.consumer.changes_stock());
         let work = async move |conn: &mut PgConnection| match &source {
-            Source::Cursor => self.read_on(conn, manner).await,
+            Source::Cursor { retries } => self.read_on(conn, *retries, manner).await,
             Source::Told(events) => self.catch_up(conn, events, manner).await.map(Some),
         };
         let effects = if in_turn {
@@ -118,25 +120,35 @@ impl Delivery {
     }
 
     /// `None` if another process has the cursor.
-    async fn read_on(&self, conn: &mut PgConnection, manner: Manner) -> Result<Option<Effects>, HandleError> {
-        let Some(mut cursor) = cursor::lock(conn, self.consumer.name()).await? else {
+    async fn read_on(
+        &self,
+        conn: &mut PgConnection,
+        retries: bool,
+        manner: Manner,
+    ) -> Result<Option<Effects>, HandleError> {
+        let Some(cursor) = cursor::lock(conn, self.consumer.name()).await? else {
             return Ok(None);
         };
-        let mut effects = self.retry_due(conn).await?;
-        if cursor.window_is_done() {
-            cursor = cursor::next_window(conn, cursor, self.settings.grace).await?;
-        }
+        let mut effects = if retries { self.retry_due(conn).await? } else { Effects::default() };
+        let (consumer, limit, grace) = (self.consumer.name(), self.settings.batch, self.settings.grace);
         if !self.consumer.heeds() {
-            let passed = Cursor { sequence: cursor.window_last, ..cursor };
-            cursor::advance(conn, self.consumer.name(), passed).await?;
+            let open = if cursor.window_is_done() { cursor::next_window(conn, cursor, grace).await? } else { cursor };
+            let passed = Cursor { sequence: open.window_last, ..open };
+            cursor::advance(conn, consumer, passed).await?;
             return Ok(Some(effects));
         }
-        let limit = self.settings.batch;
-        let events = cursor::read(conn, cursor, &self.kinds, i64::from(limit)).await?;
-        effects.add(self.give(conn, &events, manner).await?);
+        let Reading { cursor, events, holds } =
+            cursor::read(conn, consumer, cursor, &self.kinds, i64::from(limit), grace).await?;
         let full = self.is_full(events.len());
-        let to = events.last().filter(|_| full).map_or(cursor.window_last, |last| last.sequence);
-        cursor::advance(conn, self.consumer.name(), Cursor { sequence: to, ..cursor }).await?;
+        let last = events.last().filter(|_| full).map_or(cursor.window_last, |last| last.sequence);
+        let to = Cursor { sequence: last, ..cursor };
+        // As a rule nothing is held back: then inbox and cursor are one statement.
+        if holds.is_empty() && manner == Manner::Whole && !events.is_empty() {
+            effects.add(self.enter_and_handle(conn, events, Some(to)).await?);
+        } else {
+            effects.add(self.give(conn, &events, holds, manner).await?);
+            cursor::advance(conn, consumer, to).await?;
+        }
         effects.more = full;
         Ok(Some(effects))
     }
@@ -147,20 +159,26 @@ impl Delivery {
         let consumer = self.consumer.name();
         told::wait_for_turn(conn, consumer).await?;
         let events = told::read(conn, consumer, &self.kinds, told, i64::from(self.settings.batch)).await?;
-        let mut effects = self.give(conn, &events, manner).await?;
+        let orders: Vec<_> = events.iter().map(|event| event.aggregate_id.as_uuid()).collect();
+        let holds = failure::holds(conn, consumer, &orders).await?;
+        let mut effects = self.give(conn, &events, holds, manner).await?;
         effects.more = self.is_full(events.len());
         Ok(effects)
     }
 
     /// Gives the events that nothing holds back; the others are parked.
-    async fn give(&self, conn: &mut PgConnection, events: &[Event], manner: Manner) -> Result<Effects, HandleError> {
+    async fn give(
+        &self,
+        conn: &mut PgConnection,
+        events: &[Event],
+        mut holds: Holds,
+        manner: Manner,
+    ) -> Result<Effects, HandleError> {
         if events.is_empty() {
             return Ok(Effects::default());
         }
-        let orders: Vec<_> = events.iter().map(|event| event.aggregate_id.as_uuid()).collect();
-        let mut holds = failure::holds(conn, self.consumer.name(), &orders).await?;
         if holds.is_empty() && manner == Manner::Whole {
-            return self.enter_and_handle(conn, events.to_vec()).await;
+            return self.enter_and_handle(conn, events.to_vec(), None).await;
         }
         // What another bus brought before is done, and must not be parked behind what came after it.
         let handled = cursor::handled(conn, self.consumer.name(), events).await?;
@@ -176,7 +194,7 @@ impl Delivery {
         &self,
         conn: &mut PgConnection,
         events: &[Event],
-        holds: &HashMap<Uuid, Hold>,
+        holds: &Holds,
     ) -> Result<Effects, HandleError> {
         let mut free = Vec::with_capacity(events.len());
         for event in events {
@@ -185,14 +203,14 @@ impl Delivery {
                 None => free.push(event.clone()),
             }
         }
-        self.enter_and_handle(conn, free).await
+        self.enter_and_handle(conn, free, None).await
     }
 
     async fn give_one_by_one(
         &self,
         conn: &mut PgConnection,
         events: &[Event],
-        holds: &mut HashMap<Uuid, Hold>,
+        holds: &mut Holds,
     ) -> Result<Effects, HandleError> {
         let mut effects = Effects::default();
         for event in events {
@@ -232,7 +250,7 @@ impl Delivery {
     /// Gives one event behind a savepoint. Inside, the cause if it failed by its own fault; nothing of it remains then.
     async fn try_one(&self, conn: &mut PgConnection, event: &Event) -> Result<Result<Effects, String>, HandleError> {
         let mut savepoint = conn.begin().await?;
-        match self.enter_and_handle(&mut savepoint, vec![event.clone()]).await {
+        match self.enter_and_handle(&mut savepoint, vec![event.clone()], None).await {
             Ok(effect) => {
                 savepoint.commit().await?;
                 Ok(Ok(effect))
@@ -267,9 +285,14 @@ impl Delivery {
         Ok(Hold::Dead)
     }
 
-    /// Handles those of `events` that the inbox does not know yet.
-    async fn enter_and_handle(&self, conn: &mut PgConnection, mut events: Vec<Event>) -> Result<Effects, HandleError> {
-        let fresh = cursor::enter(conn, self.consumer.name(), &events).await?;
+    /// Handles those of `events` that the inbox does not know yet, and moves the cursor if it is to be moved.
+    async fn enter_and_handle(
+        &self,
+        conn: &mut PgConnection,
+        mut events: Vec<Event>,
+        to: Option<Cursor>,
+    ) -> Result<Effects, HandleError> {
+        let fresh = cursor::enter(conn, self.consumer.name(), &events, to).await?;
         if fresh.len() < events.len() {
             events.retain(|event| fresh.contains(&event.event_id.as_uuid()));
         }

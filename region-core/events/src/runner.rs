@@ -25,6 +25,8 @@ const PASSING: Duration = Duration::from_secs(5);
 /// As long as its last round took a listener rests after it, up to this. What comes meanwhile is one batch: the busier the
 /// machine, the fewer rounds and commits, while a round at rest costs its events no more than a few milliseconds.
 const LONGEST_REST: Duration = Duration::from_millis(40);
+/// Half as long after a round of fewer events: nobody queues up, and what comes next waits for this rest.
+const FEW: usize = 16;
 /// How often it is measured how far a consumer lags.
 const MEASURE: Duration = Duration::from_secs(1);
 /// Pause after the shard failed.
@@ -151,6 +153,11 @@ fn pause_after_look(unsettled: u32) -> Duration {
     (FIRST_PAUSE * 2_u32.pow(unsettled.min(10))).min(SHORT_PAUSE)
 }
 
+/// Rest after a round that took so long and brought so many events.
+fn rest_after(round: Duration, events: usize) -> Duration {
+    if events < FEW { round / 2 } else { round }.min(LONGEST_REST)
+}
+
 /// What one look came to.
 enum Step {
     /// So many events took effect, or the cursor passed some: look again at once.
@@ -191,7 +198,7 @@ impl Listener {
                 }
                 match step {
                     Ok(Step::Handled(_)) if full => {}
-                    Ok(Step::Handled(_)) => tokio::time::sleep(began.elapsed().min(LONGEST_REST)).await,
+                    Ok(Step::Handled(events)) => tokio::time::sleep(rest_after(began.elapsed(), events)).await,
                     Ok(Step::Soon) => tokio::time::sleep(pause_after_look(unsettled)).await,
                     Ok(Step::Elsewhere) => tokio::time::sleep(ELSEWHERE_PAUSE).await,
                     Ok(Step::Idle) => waiter.wait(self.delivery.settings.poll).await,
@@ -222,10 +229,10 @@ impl Listener {
     async fn step(&mut self) -> Result<Step, HandleError> {
         let peek = self.peek().await?;
         let may_pass = peek.passing && self.passed_at.elapsed() > PASSING;
-        if !(peek.work || may_pass) {
+        if !(peek.heard || peek.retries || may_pass) {
             return Ok(if peek.unsettled { Step::Soon } else { Step::Idle });
         }
-        match Arc::clone(&self.delivery).round(Source::Cursor).await? {
+        match Arc::clone(&self.delivery).round(Source::Cursor { retries: peek.retries }).await? {
             Round::Elsewhere => Ok(Step::Elsewhere),
             Round::Done { handled, .. } => {
                 self.passed_at = Instant::now();

@@ -93,6 +93,9 @@ pub async fn lock_free(conn: &mut PgConnection, skus: &[&Sku]) -> Result<HashMap
 /// # Errors
 /// When the database fails.
 pub async fn lock(conn: &mut PgConnection, orders: &[OrderId]) -> Result<(), StoreError> {
+    if orders.is_empty() {
+        return Ok(());
+    }
     let orders: Vec<_> = orders.iter().map(|order| order.as_uuid()).collect();
     sqlx::query_scalar!(
         "SELECT sku FROM allotments
@@ -111,6 +114,9 @@ pub async fn lock(conn: &mut PgConnection, orders: &[OrderId]) -> Result<(), Sto
 /// # Errors
 /// When the database fails.
 pub async fn claim(conn: &mut PgConnection, orders: &[OrderId]) -> Result<(), StoreError> {
+    if orders.is_empty() {
+        return Ok(());
+    }
     let orders: Vec<_> = orders.iter().map(|order| order.as_uuid()).collect();
     sqlx::query!(
         r#"
@@ -135,6 +141,9 @@ pub async fn claim(conn: &mut PgConnection, orders: &[OrderId]) -> Result<(), St
 /// # Errors
 /// When the database fails.
 pub async fn release(conn: &mut PgConnection, orders: &[OrderId]) -> Result<Vec<Sku>, StoreError> {
+    if orders.is_empty() {
+        return Ok(Vec::new());
+    }
     let orders: Vec<_> = orders.iter().map(|order| order.as_uuid()).collect();
     let skus = sqlx::query_scalar!(
         r#"

@@ -98,7 +98,9 @@ impl PaymentNews {
         }
         let Round { claimed, released, said } = round;
         review::end(conn, &released, End::Lapsed).await?;
-        region_core_inventory::lock(conn, &[claimed.as_slice(), released.as_slice()].concat()).await?;
+        if !claimed.is_empty() && !released.is_empty() {
+            region_core_inventory::lock(conn, &[claimed.as_slice(), released.as_slice()].concat()).await?;
+        }
         region_core_inventory::claim(conn, &claimed).await?;
         let skus = region_core_inventory::release(conn, &released).await?;
         append(conn, &said).await?;

@@ -171,6 +171,7 @@ pub(crate) async fn update(conn: &mut PgConnection, changes: &[Change], lease: D
     if changes.is_empty() {
         return Ok(());
     }
+    enter_moved(conn, changes).await?;
     let payments = || changes.iter().map(|change| &change.payment);
     let ids: Vec<_> = payments().map(|payment| payment.payment_id.as_uuid()).collect();
     let references: Vec<_> = payments().map(|payment| payment.provider_reference.clone()).collect();
@@ -179,7 +180,6 @@ pub(crate) async fn update(conn: &mut PgConnection, changes: &[Change], lease: D
     let captured: Vec<_> = payments().map(|payment| payment.captured_minor).collect();
     let refunded: Vec<_> = payments().map(|payment| payment.refunded_minor).collect();
     let refunding: Vec<_> = payments().map(|payment| payment.refunding_minor).collect();
-    let refunds: Vec<_> = changes.iter().map(|change| change.refund.map(RefundId::as_uuid)).collect();
     let states: Vec<_> = payments().map(|payment| payment.state.name().to_owned()).collect();
     let attempts: Vec<_> = payments().map(|payment| payment.attempts).collect();
     let errors: Vec<_> = payments().map(|payment| payment.last_error.clone()).collect();
@@ -188,20 +188,6 @@ pub(crate) async fn update(conn: &mut PgConnection, changes: &[Change], lease: D
     let leased: Vec<_> = changes.iter().map(|change| change.leased).collect();
     let done = sqlx::query!(
         r#"
-        WITH new AS MATERIALIZED (
-            SELECT * FROM UNNEST($1::uuid[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::text[], $7::integer[],
-                                 $8::text[], $9::bigint[], $10::float8[], $11::boolean[], $13::bigint[], $14::uuid[], $15::text[])
-                AS new (payment_id, provider_reference, challenge_id, captured_minor, refunded_minor, state, attempts,
-                        last_error, version, pause, leased, refunding_minor, refund_id, next_action_url)
-        ), moved AS (
-            INSERT INTO money_entries (payment_id, cause, order_id, debit, credit, amount_minor, currency)
-            SELECT payments.payment_id, cause, order_id, debit, credit, minor, currency
-            FROM new JOIN payments USING (payment_id) CROSS JOIN LATERAL (VALUES
-                ('capture', 'provider', 'order', new.captured_minor - payments.captured_minor),
-                (concat_ws(' ', 'refund', refund_id), 'order', 'provider', new.refunded_minor - payments.refunded_minor)
-            ) AS entry (cause, debit, credit, minor)
-            WHERE minor > 0
-        )
         UPDATE payments SET
             provider_reference = new.provider_reference, challenge_id = new.challenge_id,
             next_action_url = new.next_action_url,
@@ -213,7 +199,10 @@ pub(crate) async fn update(conn: &mut PgConnection, changes: &[Change], lease: D
             next_attempt_at = shard_now() + make_interval(secs => new.pause),
             changed_at = CASE WHEN payments.state = new.state THEN payments.changed_at ELSE shard_now() END,
             leased_until = CASE WHEN new.leased THEN shard_now() + make_interval(secs => $12) END
-        FROM new
+        FROM UNNEST($1::uuid[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::text[], $7::integer[], $8::text[],
+                    $9::bigint[], $10::float8[], $11::boolean[], $13::bigint[], $14::text[])
+            AS new (payment_id, provider_reference, challenge_id, captured_minor, refunded_minor, state, attempts,
+                    last_error, version, pause, leased, refunding_minor, next_action_url)
         WHERE payments.payment_id = new.payment_id
         "#,
         &ids,
@@ -229,12 +218,45 @@ pub(crate) async fn update(conn: &mut PgConnection, changes: &[Change], lease: D
         &leased,
         lease.as_secs_f64(),
         &refunding,
-        &refunds as &[Option<Uuid>],
         &actions as &[Option<String>],
     )
     .execute(conn)
     .await?;
     expect_rows("payments", done.rows_affected(), ids.len() as u64)
+}
+
+/// Enters what these changes move, if any moves money. By itself and before the payments' own sums follow: most changes move none, and
+/// whoever reads both sees a transaction as a whole.
+async fn enter_moved(conn: &mut PgConnection, changes: &[Change]) -> Result<(), StoreError> {
+    let moved = |change: &&Change| change.payment.captured_minor > 0 || change.payment.refunded_minor > 0;
+    let moved: Vec<_> = changes.iter().filter(moved).collect();
+    if moved.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<_> = moved.iter().map(|change| change.payment.payment_id.as_uuid()).collect();
+    let captured: Vec<_> = moved.iter().map(|change| change.payment.captured_minor).collect();
+    let refunded: Vec<_> = moved.iter().map(|change| change.payment.refunded_minor).collect();
+    let refunds: Vec<_> = moved.iter().map(|change| change.refund.map(RefundId::as_uuid)).collect();
+    sqlx::query!(
+        r#"
+        INSERT INTO money_entries (payment_id, cause, order_id, debit, credit, amount_minor, currency)
+        SELECT payments.payment_id, cause, order_id, debit, credit, minor, currency
+        FROM UNNEST($1::uuid[], $2::bigint[], $3::bigint[], $4::uuid[])
+            AS new (payment_id, captured_minor, refunded_minor, refund_id)
+        JOIN payments USING (payment_id) CROSS JOIN LATERAL (VALUES
+            ('capture', 'provider', 'order', new.captured_minor - payments.captured_minor),
+            (concat_ws(' ', 'refund', refund_id), 'order', 'provider', new.refunded_minor - payments.refunded_minor)
+        ) AS entry (cause, debit, credit, minor)
+        WHERE minor > 0
+        "#,
+        &ids,
+        &captured,
+        &refunded,
+        &refunds as &[Option<Uuid>],
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
 }
 
 /// Whether the order's shopper is to answer the provider, and on which page of the provider's, if on one.

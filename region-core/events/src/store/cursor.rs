@@ -16,6 +16,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::Event;
+use crate::store::failure::{Hold, Holds};
 
 /// How far a consumer has read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -40,8 +41,10 @@ impl Cursor {
 /// What there is to do for a consumer.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(crate) struct Peek {
-    /// Events it hears, or retries that are due.
-    pub(crate) work: bool,
+    /// Events that it hears.
+    pub(crate) heard: bool,
+    /// Attempts that are due.
+    pub(crate) retries: bool,
     /// Events that others hear: the cursor may pass them when it likes.
     pub(crate) passing: bool,
     /// Events that are committed or will be, but are not safe to read yet.
@@ -122,7 +125,8 @@ pub(crate) async fn peek(
     let behind =
         row.oldest_heard.map_or(0.0, |oldest| (row.now - oldest).as_seconds_f64() - grace.as_secs_f64()).max(0.0);
     Ok(Peek {
-        work: row.heard || row.retry_due,
+        heard: row.heard,
+        retries: row.retry_due,
         passing: row.passing,
         unsettled: row.unsettled,
         lag_seconds: lag.then_some(behind),
@@ -144,65 +148,114 @@ pub(crate) async fn lock(conn: &mut PgConnection, consumer: &str) -> Result<Opti
     Ok(cursor)
 }
 
+/// A look at what comes next.
+#[derive(Debug)]
+pub(crate) struct Reading {
+    /// In the window that is read.
+    pub(crate) cursor: Cursor,
+    /// The window's next events.
+    pub(crate) events: Vec<Event>,
+    /// Which of their orders are held back.
+    pub(crate) holds: Holds,
+}
+
 /// The next window: what became safe to read since the last one was opened, and is older than `grace`.
 pub(crate) async fn next_window(conn: &mut PgConnection, done: Cursor, grace: Duration) -> Result<Cursor, StoreError> {
-    let row = sqlx::query!(
+    Ok(read(conn, "", done, &[], 0, grace).await?.cursor)
+}
+
+/// The window's next events of these kinds, at most `limit`; of the next window, once all of this one was handled: what became safe
+/// to read since it was opened, and is older than `grace`.
+///
+/// The cursor is locked, by a statement before this one: so what another process has set aside is seen.
+pub(crate) async fn read(
+    conn: &mut PgConnection,
+    consumer: &str,
+    cursor: Cursor,
+    kinds: &[String],
+    limit: i64,
+    grace: Duration,
+) -> Result<Reading, StoreError> {
+    let rows = sqlx::query!(
         r#"
         WITH bound AS MATERIALIZED (
-            SELECT least(pg_snapshot_xmin(pg_current_snapshot())::text::bigint, CASE WHEN $2::float8 > 0 THEN (
+            SELECT least(pg_snapshot_xmin(pg_current_snapshot())::text::bigint, CASE WHEN $4::float8 > 0 THEN (
                        SELECT transaction_id FROM outbox
-                       WHERE transaction_id >= $1 AND created_at > shard_now() - make_interval(secs => $2)
+                       WHERE transaction_id >= $6 AND created_at > shard_now() - make_interval(secs => $4)
                        ORDER BY transaction_id LIMIT 1) END) AS safe_before
         ),
         -- By itself, for a least and a greatest sequence would otherwise be looked for from the beginning of all that is kept.
         safe AS MATERIALIZED (
             SELECT sequence FROM outbox
-            WHERE transaction_id >= $1 AND transaction_id < (SELECT safe_before FROM bound)
+            WHERE $9 AND transaction_id >= $6 AND transaction_id < (SELECT safe_before FROM bound)
             ORDER BY transaction_id
+        ),
+        open AS MATERIALIZED (
+            SELECT CASE WHEN $9 THEN $6::bigint ELSE $5::bigint END AS settled_before,
+                   CASE WHEN $9 THEN greatest((SELECT safe_before FROM bound), $6) ELSE $6 END AS window_before,
+                   CASE WHEN $9 THEN coalesce(min(sequence) - 1, 0) ELSE $7::bigint END AS sequence,
+                   CASE WHEN $9 THEN coalesce(max(sequence), 0) ELSE $8::bigint END AS window_last
+            FROM safe
         )
-        SELECT (SELECT safe_before FROM bound) AS "safe_before!",
-               coalesce(min(sequence), 0) AS "first!", coalesce(max(sequence), 0) AS "last!"
-        FROM safe
+        SELECT open.settled_before AS "settled_before!", open.window_before AS "window_before!",
+               open.sequence AS "before!", open.window_last AS "window_last!",
+               event.sequence AS "sequence?", event.event_id AS "event_id?", event.kind AS "kind?",
+               event.aggregate_id AS "aggregate_id?", event.aggregate_version AS "aggregate_version?",
+               event.payload AS "payload?", event.traceparent AS "traceparent?", event.age_seconds AS "age_seconds?",
+               EXISTS (SELECT FROM event_retries AS earlier
+                       WHERE earlier.consumer = $1 AND earlier.aggregate_id = event.aggregate_id) AS "retrying!",
+               EXISTS (SELECT FROM dead_letters AS earlier
+                       WHERE earlier.consumer = $1 AND earlier.aggregate_id = event.aggregate_id) AS "dead!"
+        FROM open LEFT JOIN LATERAL (
+            SELECT sequence, event_id, kind, aggregate_id, aggregate_version, payload, traceparent,
+                   extract(epoch FROM shard_now() - created_at)::float8 AS age_seconds
+            FROM outbox
+            WHERE outbox.sequence > open.sequence AND outbox.sequence <= open.window_last
+              AND transaction_id >= open.settled_before AND transaction_id < open.window_before AND kind = ANY ($2)
+            ORDER BY sequence LIMIT $3
+        ) AS event ON true
+        ORDER BY event.sequence
         "#,
-        done.window_before,
-        grace.as_secs_f64(),
-    )
-    .fetch_one(conn)
-    .await?;
-    Ok(Cursor {
-        settled_before: done.window_before,
-        window_before: row.safe_before.max(done.window_before),
-        sequence: (row.first - 1).max(0),
-        window_last: row.last,
-    })
-}
-
-/// The window's next events of these kinds, at most `limit`.
-pub(crate) async fn read(
-    conn: &mut PgConnection,
-    cursor: Cursor,
-    kinds: &[String],
-    limit: i64,
-) -> Result<Vec<Event>, StoreError> {
-    let rows = sqlx::query_as!(
-        EventRow,
-        r#"
-        SELECT sequence, event_id, kind, aggregate_id, aggregate_version, payload, traceparent,
-               extract(epoch FROM shard_now() - created_at)::float8 AS "age_seconds!"
-        FROM outbox
-        WHERE sequence > $1 AND sequence <= $2 AND transaction_id >= $3 AND transaction_id < $4 AND kind = ANY ($5)
-        ORDER BY sequence LIMIT $6
-        "#,
-        cursor.sequence,
-        cursor.window_last,
-        cursor.settled_before,
-        cursor.window_before,
+        consumer,
         kinds,
         limit,
+        grace.as_secs_f64(),
+        cursor.settled_before,
+        cursor.window_before,
+        cursor.sequence,
+        cursor.window_last,
+        cursor.window_is_done(),
     )
     .fetch_all(conn)
     .await?;
-    Ok(rows.into_iter().map(Event::from).collect())
+    let mut reading = Reading { cursor, events: Vec::with_capacity(rows.len()), holds: Holds::new() };
+    for row in rows {
+        reading.cursor = Cursor {
+            settled_before: row.settled_before,
+            window_before: row.window_before,
+            sequence: row.before,
+            window_last: row.window_last,
+        };
+        let (Some(sequence), Some(event_id), Some(kind), Some(aggregate_id), Some(aggregate_version)) =
+            (row.sequence, row.event_id, row.kind, row.aggregate_id, row.aggregate_version)
+        else {
+            continue; // nothing is heard of the window
+        };
+        if row.retrying || row.dead {
+            reading.holds.insert(aggregate_id, Hold::behind(row.dead));
+        }
+        reading.events.push(Event {
+            event_id: EventId::from_uuid(event_id),
+            kind,
+            aggregate_id: OrderId::from_uuid(aggregate_id),
+            aggregate_version,
+            payload: row.payload.unwrap_or_default(),
+            traceparent: row.traceparent,
+            sequence,
+            age_seconds: row.age_seconds.unwrap_or_default(),
+        });
+    }
+    Ok(reading)
 }
 
 /// Keeps how far the consumer has read.
@@ -237,16 +290,30 @@ pub(crate) async fn handled(
     Ok(handled)
 }
 
-/// Enters events into the consumer's inbox and tells which were not there before.
-pub(crate) async fn enter(conn: &mut PgConnection, consumer: &str, events: &[Event]) -> Result<Vec<Uuid>, StoreError> {
+/// Enters events into the consumer's inbox and tells which were not there before. Moves its cursor as well, if it is to be moved: it is
+/// locked then.
+pub(crate) async fn enter(
+    conn: &mut PgConnection,
+    consumer: &str,
+    events: &[Event],
+    to: Option<Cursor>,
+) -> Result<Vec<Uuid>, StoreError> {
     let ids: Vec<_> = events.iter().map(|event| event.event_id.as_uuid()).collect();
     let fresh = sqlx::query_scalar!(
         r#"
+        WITH moved AS (
+            UPDATE consumer_cursors SET settled_before = $3, window_before = $4, sequence = $5, window_last = $6
+            WHERE consumer = $1 AND $3::bigint IS NOT NULL
+        )
         INSERT INTO inbox (consumer, event_id) SELECT $1, event_id FROM UNNEST($2::uuid[]) AS heard (event_id)
         ON CONFLICT DO NOTHING RETURNING event_id
         "#,
         consumer,
         &ids,
+        to.map(|to| to.settled_before),
+        to.map(|to| to.window_before),
+        to.map(|to| to.sequence),
+        to.map(|to| to.window_last),
     )
     .fetch_all(conn)
     .await?;
@@ -306,7 +373,7 @@ mod tests {
         sqlx::query("SELECT pg_current_xact_id()").execute(&mut *open).await.unwrap();
         sqlx::raw_sql(THREE_EVENTS).execute(&mut *conn).await.unwrap();
         let stuck = peek(&mut conn, "scribe", &["OrderClaimed".to_owned()], false, Duration::ZERO).await.unwrap();
-        assert!(!stuck.work && stuck.unsettled && stuck.lag_seconds.is_none(), "{stuck:?}");
+        assert!(!stuck.heard && stuck.unsettled && stuck.lag_seconds.is_none(), "{stuck:?}");
         assert_eq!(lag_minutes(&mut conn, "OrderClaimed").await, 3.0);
         assert_eq!(lag_minutes(&mut conn, "OrderShipped").await, 0.0, "a lag behind what it does not hear");
         open.rollback().await.unwrap();
@@ -342,9 +409,17 @@ mod tests {
         for (grace_seconds, old) in [(0, 3), (90, 2), (150, 1), (600, 0)] {
             let grace = Duration::from_secs(grace_seconds);
             let window = next_window(&mut conn, cursor, grace).await.unwrap();
-            assert_eq!(read(&mut conn, window, &kinds, 10).await.unwrap().len(), old, "{grace:?}");
+            let reading = read(&mut conn, "scribe", cursor, &kinds, 10, grace).await.unwrap();
+            assert_eq!((reading.cursor, reading.events.len()), (window, old), "{grace:?}");
+            if old > 0 {
+                let again = read(&mut conn, "scribe", window, &kinds, 10, Duration::ZERO).await.unwrap();
+                let sequences =
+                    |reading: Reading| reading.events.iter().map(|event| event.sequence).collect::<Vec<_>>();
+                assert_eq!(again.cursor, window, "a window stays as it was opened");
+                assert_eq!(sequences(again), sequences(reading));
+            }
             let peek = peek(&mut conn, "scribe", &kinds, true, grace).await.unwrap();
-            assert_eq!((peek.work, peek.passing || peek.unsettled), (old > 0, false), "{grace:?}: {peek:?}");
+            assert_eq!((peek.heard, peek.passing || peek.unsettled), (old > 0, false), "{grace:?}: {peek:?}");
             assert_eq!(peek.lag_seconds.unwrap() > 0.0, old > 0, "{grace:?}: {peek:?}");
         }
     }

@@ -20,6 +20,16 @@ pub(crate) enum Hold {
     Dead,
 }
 
+impl Hold {
+    /// Behind an event that was given up, or one that was not.
+    pub(crate) fn behind(dead: bool) -> Self {
+        if dead { Self::Dead } else { Self::Retrying }
+    }
+}
+
+/// Orders that are held back for a consumer, and by what.
+pub(crate) type Holds = HashMap<Uuid, Hold>;
+
 /// An event whose next attempt is due.
 pub(crate) struct Retry {
     pub(crate) event: Event,
@@ -28,11 +38,7 @@ pub(crate) struct Retry {
 }
 
 /// Which of these orders are held back for the consumer, and by what.
-pub(crate) async fn holds(
-    conn: &mut PgConnection,
-    consumer: &str,
-    orders: &[Uuid],
-) -> Result<HashMap<Uuid, Hold>, StoreError> {
+pub(crate) async fn holds(conn: &mut PgConnection, consumer: &str, orders: &[Uuid]) -> Result<Holds, StoreError> {
     let rows = sqlx::query!(
         r#"
         SELECT aggregate_id AS "aggregate_id!", bool_or(dead) AS "dead!" FROM (
@@ -46,8 +52,7 @@ pub(crate) async fn holds(
     )
     .fetch_all(conn)
     .await?;
-    let hold = |dead| if dead { Hold::Dead } else { Hold::Retrying };
-    Ok(rows.into_iter().map(|row| (row.aggregate_id, hold(row.dead))).collect())
+    Ok(rows.into_iter().map(|row| (row.aggregate_id, Hold::behind(row.dead))).collect())
 }
 
 /// Parks an event behind an earlier one of its order.

@@ -217,6 +217,9 @@ pub(crate) async fn expire_these(
     reason: &str,
     waited: &str,
 ) -> Result<Vec<Cancelled>, StoreError> {
+    if orders.is_empty() {
+        return Ok(Vec::new());
+    }
     let rows = sqlx::query!(
         r#"
         WITH due AS MATERIALIZED (
