@@ -28,8 +28,9 @@ use crate::store::{self, Change};
 /// How often the backlog is measured.
 const MEASURE: Duration = Duration::from_secs(10);
 /// How many times as long as it took to keep results the next ones are gathered, and at most how long: the busier the
-/// machine, the fewer commits.
-const REST: u32 = 2;
+/// machine, the fewer commits. While payments wait for their turn they gain by fewer commits; else each waits for this one.
+const REST: f64 = 0.5;
+const BUSY_REST: f64 = 2.0;
 const LONGEST_REST: Duration = Duration::from_millis(40);
 
 /// Places for each exchange that may be under way: payments whose turn comes soon, and those whose results are not kept yet,
@@ -269,7 +270,8 @@ impl<P: Provider> Shift<P> {
                 tracing::warn!(shard.id = %shard, %error, "results of the provider were not kept");
             }
         }
-        self.gathered_at = Instant::now() + (REST * began.elapsed()).min(LONGEST_REST);
+        let rest = if self.waiting.is_empty() && !self.owing { REST } else { BUSY_REST };
+        self.gathered_at = Instant::now() + began.elapsed().mul_f64(rest).min(LONGEST_REST);
     }
 }
 
