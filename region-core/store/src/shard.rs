@@ -53,6 +53,8 @@ impl Shard {
             // of thousands by now; and no statement here is long enough to be compiled.
             ("enable_seqscan", "off"),
             ("jit", "off"),
+            // None has a part that only some of its values need: a plan of its own for each batch would be the same one, made anew.
+            ("plan_cache_mode", "force_generic_plan"),
         ]);
         let pool = PgPoolOptions::new()
             .min_connections(limits.min_connections)
