@@ -12,6 +12,7 @@ use region_core_events::contract::Assessment;
 use region_core_events::{Waiter, Wake, append};
 use region_core_store::{Shard, StoreError};
 use sqlx::PgConnection;
+use time::OffsetDateTime;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
@@ -23,7 +24,7 @@ use crate::handover::{Handover, Leased, Places};
 use crate::provider::Provider;
 use crate::risk::Judge;
 use crate::rules::{self, Answer, Payment, Said, State};
-use crate::store::{self, Change};
+use crate::store::{self, Change, Lot};
 
 /// How often the backlog is measured.
 const MEASURE: Duration = Duration::from_secs(10);
@@ -32,6 +33,9 @@ const MEASURE: Duration = Duration::from_secs(10);
 const REST: f64 = 0.5;
 const BUSY_REST: f64 = 2.0;
 const LONGEST_REST: Duration = Duration::from_millis(40);
+
+/// How often at least it is looked for due payments from the oldest on.
+const FROM_THE_OLDEST: Duration = Duration::from_millis(100);
 
 /// Places for each exchange that may be under way: payments whose turn comes soon, and those whose results are not kept yet,
 /// need not be found in their table once more.
@@ -86,6 +90,10 @@ struct Shift<P> {
     gathered_at: Instant,
     /// Whether payments may be due that nobody took.
     owing: bool,
+    /// How far the last look came that left some behind.
+    came_to: Option<OffsetDateTime>,
+    /// When it was last looked from the oldest on.
+    looked_at: Instant,
 }
 
 impl<P: Provider> Driver<P> {
@@ -125,6 +133,8 @@ impl<P: Provider> Driver<P> {
             results: Vec::new(),
             gathered_at: Instant::now(),
             owing: true,
+            came_to: None,
+            looked_at: Instant::now(),
         };
         shift.run(shutdown).await;
     }
@@ -194,16 +204,25 @@ impl<P: Provider> Shift<P> {
     }
 
     /// Leases due payments, as many as there are free places but no more than can be asked about at a time.
+    ///
+    /// While more are due than there are places, the oldest are those under way, and each look would pass over all of them: so it
+    /// goes on where the last one came to, and only now and then from the oldest on, for what is due again.
     async fn take(&mut self) {
         let mut places = self.places.take(self.driver.desk.settings.concurrency);
         self.owing = places.is_empty(); // looked for again when one is free
         if self.owing {
             return;
         }
-        match lease(self.driver.desk.clone(), places.len()).await {
-            Ok(leased) => {
-                self.owing = leased.len() == places.len();
-                for payment in leased {
+        let from = self.came_to.filter(|_| self.looked_at.elapsed() < FROM_THE_OLDEST);
+        if from.is_none() {
+            self.looked_at = Instant::now();
+        }
+        match lease(self.driver.desk.clone(), places.len(), from).await {
+            Ok(Lot { payments, up_to }) => {
+                let left_behind = payments.len() == places.len();
+                self.came_to = up_to.filter(|_| left_behind);
+                self.owing = left_behind || from.is_some();
+                for payment in payments {
                     let Some(place) = places.pop() else { break };
                     self.start(Leased { payment, place });
                 }
@@ -295,9 +314,9 @@ async fn woken(waiter: &mut Waiter) {
 
 // Owned values all the way: a transaction's closure that captures a reference makes a future that cannot be spawned.
 
-async fn lease(desk: Desk, room: usize) -> Result<Vec<Payment>, StoreError> {
+async fn lease(desk: Desk, room: usize, from: Option<OffsetDateTime>) -> Result<Lot, StoreError> {
     let shard = desk.shard.clone();
-    shard.write("payment.lease", async move |conn| desk.lease(conn, room).await).await
+    shard.write("payment.lease", async move |conn| desk.lease(conn, room, from).await).await
 }
 
 /// What a commit led to.
@@ -314,9 +333,14 @@ async fn commit(desk: Desk, results: Vec<(Payment, Outcome)>, go_on: bool) -> Re
 }
 
 impl Desk {
-    async fn lease(&self, conn: &mut PgConnection, room: usize) -> Result<Vec<Payment>, StoreError> {
+    async fn lease(
+        &self,
+        conn: &mut PgConnection,
+        room: usize,
+        from: Option<OffsetDateTime>,
+    ) -> Result<Lot, StoreError> {
         let limit = i64::try_from(room).unwrap_or(i64::MAX);
-        store::lease(conn, self.provider, limit, self.settings.lease).await
+        store::lease(conn, self.provider, limit, self.settings.lease, from).await
     }
 
     async fn settle(

@@ -260,8 +260,8 @@ mod tests {
     /// Payments that a driver would take now.
     async fn due(shards: &Shards) -> Vec<(State, i32)> {
         let mut conn = shards.all().next().unwrap().read().await.unwrap();
-        let due = store::lease(&mut conn, "bank", 10, Duration::ZERO).await.unwrap();
-        due.into_iter().map(|payment| (payment.state, payment.attempts)).collect()
+        let due = store::lease(&mut conn, "bank", 10, Duration::ZERO, None).await.unwrap();
+        due.payments.into_iter().map(|payment| (payment.state, payment.attempts)).collect()
     }
 
     #[tokio::test]

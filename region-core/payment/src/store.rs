@@ -11,6 +11,7 @@ use region_core_store::{StoreError, expect_rows};
 use serde_json::{Value, json};
 use shared::{Currency, Money, OrderId, PaymentId, RefundId};
 use sqlx::PgConnection;
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::rules::{Payment, State};
@@ -130,20 +131,28 @@ pub(crate) async fn lock(conn: &mut PgConnection, payments: &[PaymentId]) -> Res
     .collect()
 }
 
-/// Takes at most `limit` payments whose call is due, the oldest first, and keeps others off them for `lease`.
+/// Payments that were leased.
+pub(crate) struct Lot {
+    pub(crate) payments: Vec<Payment>,
+    /// When the youngest of them was written.
+    pub(crate) up_to: Option<OffsetDateTime>,
+}
+
+/// Takes at most `limit` payments whose call is due, the oldest first, and keeps others off them for `lease`. Looks only at those that
+/// were written since `from`, if it is given.
 pub(crate) async fn lease(
     conn: &mut PgConnection,
     provider: &str,
     limit: i64,
     lease: Duration,
-) -> Result<Vec<Payment>, StoreError> {
-    sqlx::query_as!(
-        PaymentRow,
+    from: Option<OffsetDateTime>,
+) -> Result<Lot, StoreError> {
+    let rows = sqlx::query!(
         r#"
         UPDATE payments SET leased_until = shard_now() + make_interval(secs => $3), attempts = attempts + 1
         WHERE payment_id IN (
             SELECT payment_id FROM payments
-            WHERE is_open AND (
+            WHERE is_open AND created_at >= coalesce($4, '-infinity'::timestamptz) AND (
                 state IN ('to_create', 'to_authorize', 'to_confirm', 'to_capture', 'to_void', 'to_refund')
                 OR next_action_url IS NOT NULL
               ) AND refunding_minor = 0 AND next_attempt_at <= (SELECT shard_now())
@@ -152,17 +161,38 @@ pub(crate) async fn lease(
             ORDER BY created_at LIMIT $2 FOR UPDATE SKIP LOCKED
         )
         RETURNING payment_id, order_id, provider, provider_reference, challenge_id, next_action_url, payment_token, currency, amount_minor,
-                  captured_minor, refunded_minor, refunding_minor, state, attempts, version, last_error, facts
+                  captured_minor, refunded_minor, refunding_minor, state, attempts, version, last_error, facts, created_at
         "#,
         provider,
         limit,
         lease.as_secs_f64(),
+        from,
     )
     .fetch_all(conn)
-    .await?
-    .into_iter()
-    .map(Payment::try_from)
-    .collect()
+    .await?;
+    let up_to = rows.iter().map(|row| row.created_at).max();
+    let payments = rows.into_iter().map(|row| {
+        Payment::try_from(PaymentRow {
+            payment_id: row.payment_id,
+            order_id: row.order_id,
+            provider: row.provider,
+            provider_reference: row.provider_reference,
+            challenge_id: row.challenge_id,
+            next_action_url: row.next_action_url,
+            payment_token: row.payment_token,
+            currency: row.currency,
+            amount_minor: row.amount_minor,
+            captured_minor: row.captured_minor,
+            refunded_minor: row.refunded_minor,
+            refunding_minor: row.refunding_minor,
+            state: row.state,
+            attempts: row.attempts,
+            version: row.version,
+            last_error: row.last_error,
+            facts: row.facts,
+        })
+    });
+    Ok(Lot { payments: payments.collect::<Result<_, _>>()?, up_to })
 }
 
 /// Keeps what changed about payments that are locked, and enters what moved into the money's ledger. One that stays leased counts as leased anew. An attempt that leaves
@@ -410,6 +440,46 @@ mod tests {
 
     fn entry(cause: &str, [debit, credit]: [&str; 2], minor: i64) -> (String, String, String, i64) {
         (cause.to_owned(), debit.to_owned(), credit.to_owned(), minor)
+    }
+
+    /// One more order and its payment, as old as that.
+    async fn another(conn: &mut PgConnection, number: u8, minutes_ago: i32) -> PaymentId {
+        let payment_id = PaymentId::mint(MS, Slot::new(9).unwrap(), [number; 8]);
+        let order_id = OrderId::mint(MS, Slot::new(9).unwrap(), [number; 8]);
+        let new =
+            Payment::new("bank", payment_id, order_id, Money::new(1250, Currency::GBP).unwrap(), "tok".to_owned());
+        let order = "INSERT INTO orders (order_id, user_id, payment_token, currency, subtotal_minor, shipping_minor, total_minor,
+                                         catalog_version, shipping_address, expires_at)
+                     SELECT $1, user_id, payment_token, currency, subtotal_minor, shipping_minor, total_minor, catalog_version,
+                            shipping_address, expires_at FROM orders LIMIT 1";
+        sqlx::query(order).bind(order_id.as_uuid()).execute(&mut *conn).await.unwrap();
+        insert(conn, &[new], Duration::ZERO).await.unwrap();
+        let age = "UPDATE payments SET created_at = shard_now() - make_interval(mins => $2) WHERE payment_id = $1";
+        sqlx::query(age).bind(payment_id.as_uuid()).bind(minutes_ago).execute(conn).await.unwrap();
+        payment_id
+    }
+
+    #[tokio::test]
+    async fn a_look_goes_on_where_the_last_one_came_to_and_the_next_from_the_oldest_on_finds_what_it_passed() {
+        let database = shard_database().await;
+        let mut conn = database.pool.acquire().await.unwrap();
+        let youngest = a_payment(&mut conn).await;
+        let (oldest, middle) = (another(&mut conn, 3, 9).await, another(&mut conn, 2, 5).await);
+        let mut look = async |limit, from| {
+            let lot = lease(&mut conn, "bank", limit, Duration::ZERO, from).await.unwrap();
+            (lot.payments.iter().map(|payment| payment.payment_id).collect::<Vec<_>>(), lot.up_to)
+        };
+        let (first, up_to) = look(1, None).await;
+        assert_eq!(first, [oldest]);
+        // Its lease is over already.
+        let (second, up_to) = look(1, up_to.map(|at| at + Duration::from_secs(1))).await;
+        assert_eq!(second, [middle]);
+        let (mut rest, _) = look(10, up_to).await;
+        rest.sort_unstable();
+        let mut since = [middle, youngest];
+        since.sort_unstable();
+        assert_eq!(rest, since);
+        assert_eq!(look(1, None).await.0, [oldest]);
     }
 
     #[tokio::test]
