@@ -1,5 +1,5 @@
-//! One round of one consumer on one shard, in one commit: retries that are due, then the next events, then the cursor; or
-//! the events that another bus tells of.
+//! One round of one consumer on one shard, in one commit: retries that are due, then the next events and the cursor; or the
+//! events that another bus tells of.
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
@@ -159,6 +159,9 @@ impl Delivery {
         let consumer = self.consumer.name();
         told::wait_for_turn(conn, consumer).await?;
         let events = told::read(conn, consumer, &self.kinds, told, i64::from(self.settings.batch)).await?;
+        if events.is_empty() {
+            return Ok(Effects::default());
+        }
         let orders: Vec<_> = events.iter().map(|event| event.aggregate_id.as_uuid()).collect();
         let holds = failure::holds(conn, consumer, &orders).await?;
         let mut effects = self.give(conn, &events, holds, manner).await?;

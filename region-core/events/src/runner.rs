@@ -31,8 +31,6 @@ const FEW: usize = 16;
 const MEASURE: Duration = Duration::from_secs(1);
 /// Pause after the shard failed.
 const FAILURE_PAUSE: Duration = Duration::from_secs(1);
-/// Rows forgotten in one transaction.
-const FORGET_BATCH: i64 = 1_000;
 
 /// The bounds of the bus.
 #[derive(Clone, Debug)]
@@ -281,8 +279,8 @@ async fn forget_once(shard: Shard, settings: Settings) -> Result<(), StoreError>
     while forgotten > 0 {
         forgotten = shard
             .write("events.forget", async move |conn| {
-                let events = retention::forget_events(conn, outbox_kept, FORGET_BATCH).await?;
-                let inbox = retention::forget_inbox(conn, inbox_kept, FORGET_BATCH).await?;
+                let events = retention::forget_events(conn, outbox_kept).await?;
+                let inbox = retention::forget_inbox(conn, inbox_kept).await?;
                 Ok::<_, StoreError>(events + inbox)
             })
             .await?;

@@ -13,7 +13,7 @@ use region_core_events::{Waiter, Wake, append};
 use region_core_store::{Shard, StoreError};
 use sqlx::PgConnection;
 use time::OffsetDateTime;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
@@ -206,31 +206,43 @@ impl<P: Provider> Shift<P> {
     /// Leases due payments, as many as there are free places but no more than can be asked about at a time.
     ///
     /// While more are due than there are places, the oldest are those under way, and each look would pass over all of them: so it
-    /// goes on where the last one came to, and only now and then from the oldest on, for what is due again.
+    /// goes on where the last one came to, and from the oldest on, for what is due again, now and then and when little is left.
     async fn take(&mut self) {
         let mut places = self.places.take(self.driver.desk.settings.concurrency);
         self.owing = places.is_empty(); // looked for again when one is free
         if self.owing {
             return;
         }
+        if let Err(error) = self.fill(&mut places).await {
+            tracing::warn!(shard.id = %self.driver.desk.shard.id(), %error, "payments wait for their shard");
+        }
+    }
+
+    async fn fill(&mut self, places: &mut Vec<OwnedSemaphorePermit>) -> Result<(), StoreError> {
         let from = self.came_to.filter(|_| self.looked_at.elapsed() < FROM_THE_OLDEST);
+        if from.is_some() {
+            self.look(places, from).await?;
+        }
+        if places.is_empty() { Ok(()) } else { self.look(places, None).await }
+    }
+
+    /// Leases what is due for these places: what was written since `from`, or from the oldest on.
+    async fn look(
+        &mut self,
+        places: &mut Vec<OwnedSemaphorePermit>,
+        from: Option<OffsetDateTime>,
+    ) -> Result<(), StoreError> {
         if from.is_none() {
             self.looked_at = Instant::now();
         }
-        match lease(self.driver.desk.clone(), places.len(), from).await {
-            Ok(Lot { payments, up_to }) => {
-                let left_behind = payments.len() == places.len();
-                self.came_to = up_to.filter(|_| left_behind);
-                self.owing = left_behind || from.is_some();
-                for payment in payments {
-                    let Some(place) = places.pop() else { break };
-                    self.start(Leased { payment, place });
-                }
-            }
-            Err(error) => {
-                tracing::warn!(shard.id = %self.driver.desk.shard.id(), %error, "payments wait for their shard");
-            }
+        let Lot { payments, up_to } = lease(self.driver.desk.clone(), places.len(), from).await?;
+        self.owing = payments.len() == places.len();
+        self.came_to = up_to.filter(|_| self.owing);
+        for payment in payments {
+            let Some(place) = places.pop() else { break };
+            self.start(Leased { payment, place });
         }
+        Ok(())
     }
 
     /// Asks the provider about the payment, now or when its turn comes.
@@ -386,5 +398,80 @@ impl Desk {
             payment.attempts = 1;
         }
         Change { leased, ..Change::now(payment) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use region_core_events::Wakes;
+    use region_core_store::test_support::one_shard;
+    use shared::PaymentId;
+    use shared_clock::{Clock, Entropy};
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::Sandbox;
+    use crate::store::tests::{a_payment, another};
+
+    /// At work on the shard for the provider `bank`, one exchange at a time. Nobody is asked: no exchange is waited for.
+    fn shift(shard: Shard) -> Shift<Sandbox> {
+        let wake = Wakes::new([shard.id()]).of(shard.id());
+        let mint = Mint { clock: Clock::system(), entropy: Entropy::seeded(7) };
+        let settings = Settings { concurrency: 1, ..Settings::default() };
+        let bank = Arc::new(Sandbox::new("http://127.0.0.1:9").unwrap());
+        let mut driver = Driver::new(shard, bank, mint, settings, Handover::default(), wake.clone(), wake);
+        driver.desk.provider = "bank";
+        let (places, handed) = Places::open(PLACES);
+        Shift {
+            driver,
+            places,
+            handed,
+            exchanges: Exchanges::new(),
+            waiting: VecDeque::new(),
+            results: Vec::new(),
+            gathered_at: Instant::now(),
+            owing: true,
+            came_to: None,
+            looked_at: Instant::now(),
+        }
+    }
+
+    /// What a look takes that nobody had: soon after one from the oldest on, whatever time the statements take, or not.
+    async fn taken(
+        shift: &mut Shift<Sandbox>,
+        soon: bool,
+        conn: &mut PgConnection,
+        before: &mut BTreeSet<Uuid>,
+    ) -> Vec<PaymentId> {
+        let now = Instant::now();
+        shift.looked_at = if soon { now + Duration::from_secs(3_600) } else { now - FROM_THE_OLDEST };
+        shift.take().await;
+        let leased = "SELECT payment_id FROM payments WHERE leased_until > shard_now()";
+        let leased: Vec<Uuid> = sqlx::query_scalar(leased).fetch_all(conn).await.unwrap();
+        leased.into_iter().filter(|payment| before.insert(*payment)).map(PaymentId::from_uuid).collect()
+    }
+
+    #[tokio::test]
+    async fn in_a_backlog_each_look_goes_on_and_what_it_passed_is_found_when_little_is_left_or_after_a_while() {
+        let shards = one_shard().await;
+        let shard = shards.all().next().unwrap();
+        let mut conn = shard.read().await.unwrap();
+        let fourth = a_payment(&mut conn).await;
+        let (first, second, third) =
+            (another(&mut conn, 2, 9).await, another(&mut conn, 3, 5).await, another(&mut conn, 4, 3).await);
+        let (mut shift, mut seen) = (shift(shard.clone()), BTreeSet::new());
+        assert_eq!(taken(&mut shift, true, &mut conn, &mut seen).await, [first]);
+        let older = another(&mut conn, 5, 20).await;
+        assert_eq!(taken(&mut shift, true, &mut conn, &mut seen).await, [second], "a look goes on");
+        assert_eq!(taken(&mut shift, false, &mut conn, &mut seen).await, [older], "or begins with the oldest");
+        assert_eq!(taken(&mut shift, true, &mut conn, &mut seen).await, [third]);
+        let oldest = another(&mut conn, 6, 30).await;
+        assert_eq!(taken(&mut shift, true, &mut conn, &mut seen).await, [fourth]);
+        assert_eq!(taken(&mut shift, true, &mut conn, &mut seen).await, [oldest], "once nothing is left from there on");
+        assert!(shift.owing, "more may be due");
+        assert!(taken(&mut shift, true, &mut conn, &mut seen).await.is_empty());
+        assert!(!shift.owing && shift.came_to.is_none());
     }
 }

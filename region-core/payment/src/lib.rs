@@ -8,7 +8,7 @@
 //! A provider that tells us something by itself (`notice.rs`) only has us look sooner.
 //!
 //! Who keeps the store gives parts of a captured payment back (`refund.rs`). Whatever moves is entered into a ledger of money
-//! (`money_entries`) by the statement that moves the payment's sums, once for each effect at the provider.
+//! (`money_entries`) by the transaction that moves the payment's sums, once for each effect at the provider.
 //!
 //! Where the shopper must answer on the provider's own page, its address is kept while he is to (`page.rs`), and the payment is read
 //! when he comes back, which proves nothing, and now and then until its order ends.

@@ -393,7 +393,7 @@ pub(crate) const AN_ORDER: &str = r"
            shard_now() + interval '15 minutes'";
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use region_core_store::test_support::shard_database;
     use shared::id::Slot;
 
@@ -402,7 +402,7 @@ mod tests {
     const MS: u64 = 1_800_000_000_000;
 
     /// A payment that waits for its creation at `bank`.
-    async fn a_payment(conn: &mut PgConnection) -> PaymentId {
+    pub(crate) async fn a_payment(conn: &mut PgConnection) -> PaymentId {
         sqlx::raw_sql(AN_ORDER).execute(&mut *conn).await.unwrap();
         let payment_id = PaymentId::mint(MS, Slot::new(9).unwrap(), [1; 8]);
         let order_id = OrderId::from_uuid("00000000-0000-7000-8000-000000000001".parse().unwrap());
@@ -443,7 +443,7 @@ mod tests {
     }
 
     /// One more order and its payment, as old as that.
-    async fn another(conn: &mut PgConnection, number: u8, minutes_ago: i32) -> PaymentId {
+    pub(crate) async fn another(conn: &mut PgConnection, number: u8, minutes_ago: i32) -> PaymentId {
         let payment_id = PaymentId::mint(MS, Slot::new(9).unwrap(), [number; 8]);
         let order_id = OrderId::mint(MS, Slot::new(9).unwrap(), [number; 8]);
         let new =

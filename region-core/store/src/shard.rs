@@ -29,6 +29,21 @@ impl Default for PoolLimits {
     }
 }
 
+/// How a shard's connections are set.
+pub(crate) const SESSION: [(&str, &str); 6] = [
+    // Bounds on the server's side too: a lost client must not hold a lock for long.
+    ("statement_timeout", "10s"),
+    ("lock_timeout", "5s"),
+    ("idle_in_transaction_session_timeout", "10s"),
+    // Every statement has its index. A table that looked small when it was last counted, or never was, may be a queue
+    // of thousands by now; and no statement here is long enough to be compiled.
+    ("enable_seqscan", "off"),
+    ("jit", "off"),
+    // Planned once, and not anew for each batch: statements are written so that the plan for any values is the one for each. What
+    // may be absent has a bound that stands for it (`< coalesce($1, …)`), and a number of rows that decides is named in the text.
+    ("plan_cache_mode", "force_generic_plan"),
+];
+
 /// A Postgres server that owns some slots. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Shard {
@@ -44,18 +59,7 @@ impl Shard {
     /// When `url` is not a Postgres URL.
     pub fn new(id: ShardId, url: &SecretString, limits: PoolLimits) -> Result<Self, StoreError> {
         let options: PgConnectOptions = url.expose_secret().parse()?;
-        // Bounds on the server's side too: a lost client must not hold a lock for long.
-        let options = options.application_name("meridian").options([
-            ("statement_timeout", "10s"),
-            ("lock_timeout", "5s"),
-            ("idle_in_transaction_session_timeout", "10s"),
-            // Every statement has its index. A table that looked small when it was last counted, or never was, may be a queue
-            // of thousands by now; and no statement here is long enough to be compiled.
-            ("enable_seqscan", "off"),
-            ("jit", "off"),
-            // None has a part that only some of its values need: a plan of its own for each batch would be the same one, made anew.
-            ("plan_cache_mode", "force_generic_plan"),
-        ]);
+        let options = options.application_name("meridian").options(SESSION);
         let pool = PgPoolOptions::new()
             .min_connections(limits.min_connections)
             .max_connections(limits.max_connections)

@@ -13,7 +13,7 @@ use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, PgPool};
 use tokio::sync::Mutex;
 
 use crate::migrate;
-use crate::shard::Shard;
+use crate::shard::{SESSION, Shard};
 use crate::shards::Shards;
 
 /// A database that belongs to one test. It is dropped with the server it stands on.
@@ -63,6 +63,8 @@ async fn fresh(kind: &'static str, migrator: &'static Migrator) -> TestDatabase 
     create(&mut admin, &name, Some(&template)).await;
     let options = server().database(&name);
     let url = sqlx::ConnectOptions::to_url_lossy(&options).to_string();
+    // A shard as cores see it: what its statements may take, and how they are planned.
+    let options = if kind == "shard" { options.options(SESSION) } else { options };
     let pool = PgPoolOptions::new().max_connections(12).connect_lazy_with(options);
     TestDatabase { url, pool }
 }

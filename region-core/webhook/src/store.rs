@@ -218,7 +218,7 @@ pub(crate) async fn list(
         SELECT event_id, order_id, event_type, state AS "state: String", attempts AS "attempts: i32", next_attempt_at,
                last_status, last_error, last_answer, created_at, delivered_at
         FROM webhook_deliveries
-        WHERE endpoint_id = $1 AND ($2::uuid IS NULL OR event_id < $2) AND ($3::text IS NULL OR state = $3)
+        WHERE endpoint_id = $1 AND event_id < coalesce($2, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid) AND ($3::text IS NULL OR state = $3)
         ORDER BY event_id DESC LIMIT $4
         "#,
         endpoint.as_uuid(),

@@ -243,7 +243,8 @@ async fn labels_paid(carrier: &str) -> anyhow::Result<Vec<String>> {
 
 /// Orders that are undecided, payments that wait for an exchange or for their order's decision and money that is to go back,
 /// transfers of which one half is missing, events that a consumer has not taken yet, labels that are being bought or given back.
-/// That an order's news were taken shows in what became of it; only the plan from where it is sent is waited for by name.
+/// That an order's news were taken shows in what became of it; only the plan from where it is sent is waited for by name, until it
+/// is entered as taken or passed, as it is in a store of one region.
 const UNDER_WAY: &str = "
     SELECT (SELECT count(*) FROM orders WHERE status = 'PENDING'),
            (SELECT count(*) FROM payments WHERE state IN
@@ -258,7 +259,10 @@ const UNDER_WAY: &str = "
                   AND NOT EXISTS (SELECT FROM inbox AS done
                                   WHERE done.consumer = 'order.origins' AND done.event_id = outbox.event_id)
                   AND NOT EXISTS (SELECT FROM dead_letters AS letter
-                                  WHERE letter.consumer = 'order.origins' AND letter.event_id = outbox.event_id)),
+                                  WHERE letter.consumer = 'order.origins' AND letter.event_id = outbox.event_id)
+                  AND NOT EXISTS (SELECT FROM consumer_cursors AS passed
+                                  WHERE passed.consumer = 'order.origins' AND (outbox.transaction_id < passed.settled_before
+                                      OR outbox.transaction_id < passed.window_before AND outbox.sequence <= passed.sequence))),
            (SELECT count(*) FROM labels WHERE state IN ('to_buy', 'to_void'))";
 
 async fn connect(number: u16, url: &str) -> anyhow::Result<PgConnection> {

@@ -1,4 +1,4 @@
-//! The short version that every full test run ends with: one seed, a death at each failpoint, and each bug once.
+//! The short version that every full test run ends with: one seed on each bus, a death at each failpoint, and each bug once.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -410,7 +410,12 @@ mod tests {
             let grace = Duration::from_secs(grace_seconds);
             let window = next_window(&mut conn, cursor, grace).await.unwrap();
             let reading = read(&mut conn, "scribe", cursor, &kinds, 10, grace).await.unwrap();
-            assert_eq!((reading.cursor, reading.events.len()), (window, old), "{grace:?}");
+            let numbers: Vec<_> = reading.events.iter().map(|event| event.aggregate_version).collect();
+            assert_eq!(numbers, (1..=old).collect::<Vec<_>>(), "{grace:?}");
+            assert_eq!(reading.cursor, window, "{grace:?}");
+            if grace > Duration::ZERO {
+                assert_eq!(window.window_before, old + 1, "the next window begins with what is young: {grace:?}");
+            }
             if old > 0 {
                 let again = read(&mut conn, "scribe", window, &kinds, 10, Duration::ZERO).await.unwrap();
                 let sequences =

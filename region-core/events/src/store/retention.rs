@@ -1,14 +1,15 @@
-//! Forgetting what every consumer has passed.
+//! Forgetting what every consumer has passed: a thousand rows at a time. The statements name the number themselves, for whoever
+//! plans them must know how little is wanted.
 
 use std::time::Duration;
 
 use region_core_store::StoreError;
 use sqlx::PgConnection;
 
-/// Deletes at most `limit` events older than `kept` that every cursor has passed and nothing waits for. Tells how many.
+/// Deletes at most a thousand events older than `kept` that every cursor has passed and nothing waits for. Tells how many.
 ///
 /// The cursor of a consumer that no longer exists holds everything back until an operator deletes its row.
-pub(crate) async fn forget_events(conn: &mut PgConnection, kept: Duration, limit: i64) -> Result<u64, StoreError> {
+pub(crate) async fn forget_events(conn: &mut PgConnection, kept: Duration) -> Result<u64, StoreError> {
     let forgotten = sqlx::query_scalar!(
         r#"
         WITH forgotten AS (
@@ -18,9 +19,9 @@ pub(crate) async fn forget_events(conn: &mut PgConnection, kept: Duration, limit
                     WHERE transaction_id < (SELECT coalesce(min(settled_before), 0) FROM consumer_cursors)
                       AND NOT EXISTS (SELECT FROM event_retries AS retry WHERE retry.event_id = event.event_id)
                       AND NOT EXISTS (SELECT FROM dead_letters AS letter WHERE letter.event_id = event.event_id)
-                    ORDER BY transaction_id, sequence LIMIT $2
+                    ORDER BY transaction_id, sequence LIMIT 1000
                 ) AS oldest
-                WHERE created_at < shard_now() - make_interval(secs => $1)
+                WHERE created_at < (SELECT shard_now()) - make_interval(secs => $1)
             ) RETURNING aggregate_id, sequence
         ), carried AS (
             DELETE FROM relayed_events AS carried USING forgotten
@@ -29,26 +30,24 @@ pub(crate) async fn forget_events(conn: &mut PgConnection, kept: Duration, limit
         SELECT count(*) AS "count!" FROM forgotten
         "#,
         kept.as_secs_f64(),
-        limit,
     )
     .fetch_one(conn)
     .await?;
     Ok(forgotten.unsigned_abs())
 }
 
-/// Deletes at most `limit` inbox rows older than `kept` whose events are forgotten and so cannot come again.
-pub(crate) async fn forget_inbox(conn: &mut PgConnection, kept: Duration, limit: i64) -> Result<u64, StoreError> {
+/// Deletes at most a thousand inbox rows older than `kept` whose events are forgotten and so cannot come again.
+pub(crate) async fn forget_inbox(conn: &mut PgConnection, kept: Duration) -> Result<u64, StoreError> {
     let done = sqlx::query!(
         r#"
         DELETE FROM inbox WHERE (consumer, event_id) IN (
             SELECT consumer, event_id FROM inbox AS entry
-            WHERE handled_at < shard_now() - make_interval(secs => $1)
+            WHERE handled_at < (SELECT shard_now()) - make_interval(secs => $1)
               AND NOT EXISTS (SELECT FROM outbox WHERE outbox.event_id = entry.event_id)
-            ORDER BY handled_at LIMIT $2
+            ORDER BY handled_at LIMIT 1000
         )
         "#,
         kept.as_secs_f64(),
-        limit,
     )
     .execute(conn)
     .await?;
@@ -79,13 +78,13 @@ mod tests {
         let mut conn = database.pool.acquire().await.unwrap();
         sqlx::raw_sql(OLD_EVENTS).execute(&mut *conn).await.unwrap();
         let day = Duration::from_secs(86_400);
-        let forgotten = forget_events(&mut conn, day, 10).await.unwrap();
+        let forgotten = forget_events(&mut conn, day).await.unwrap();
         let kept = sqlx::query_scalar!("SELECT transaction_id FROM outbox ORDER BY 1").fetch_all(&mut *conn).await;
         assert_eq!((forgotten, kept.unwrap()), (1, vec![2, 3]));
         let carried =
             sqlx::query_scalar!(r#"SELECT count(*) AS "count!" FROM relayed_events"#).fetch_one(&mut *conn).await;
         assert_eq!(carried.unwrap(), 2, "what is not kept is still said to have been carried");
-        assert_eq!(forget_inbox(&mut conn, day, 10).await.unwrap(), 1, "an inbox row goes only after its event");
+        assert_eq!(forget_inbox(&mut conn, day).await.unwrap(), 1, "an inbox row goes only after its event");
     }
 
     #[tokio::test]
@@ -93,6 +92,6 @@ mod tests {
         let database = shard_database().await;
         let mut conn = database.pool.acquire().await.unwrap();
         sqlx::raw_sql(OLD_EVENTS).execute(&mut *conn).await.unwrap();
-        assert_eq!(forget_events(&mut conn, Duration::from_secs(100 * 365 * 86_400), 10).await.unwrap(), 0);
+        assert_eq!(forget_events(&mut conn, Duration::from_secs(100 * 365 * 86_400)).await.unwrap(), 0);
     }
 }

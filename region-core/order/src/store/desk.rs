@@ -52,7 +52,8 @@ struct DeskRow {
     held: bool,
 }
 
-/// Each way of looking has a statement of its own, so that each has the index that fits it.
+/// Each way of looking has a statement of its own, so that each has the index that fits it. Without an order to begin before,
+/// the greatest number there is stands for it: a plan that knows no values goes by the index in either case.
 macro_rules! orders {
     ($condition:literal, $part:expr $(, $argument:expr)*) => {
         sqlx::query_as!(
@@ -63,7 +64,7 @@ macro_rules! orders {
                    status = 'PENDING' AND EXISTS (SELECT FROM order_reviews
                        WHERE order_reviews.order_id = orders.order_id AND decision IS NULL) AS "held!"
                FROM orders
-               WHERE ($1::text IS NULL OR status = $1) AND ($2::uuid IS NULL OR order_id < $2) AND "#
+               WHERE ($1::text IS NULL OR status = $1) AND order_id < coalesce($2, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid) AND "#
                 + $condition
                 + " ORDER BY order_id DESC LIMIT $3",
             $part.status.map(name),

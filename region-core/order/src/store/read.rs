@@ -230,7 +230,7 @@ pub(crate) async fn list(
             (SELECT sum(quantity) FROM line_items WHERE line_items.order_id = orders.order_id) AS "units!"
         FROM orders
         WHERE user_id IN (SELECT $1::bigint UNION ALL SELECT guest_id FROM user_aliases WHERE user_aliases.user_id = $1)
-            AND ($2::uuid IS NULL OR order_id < $2)
+            AND order_id < coalesce($2, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid)
         ORDER BY order_id DESC LIMIT $3
         "#,
         caller.as_i64(),
