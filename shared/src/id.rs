@@ -23,6 +23,7 @@ const USER_RANDOM_BITS: u32 = 10;
 /// One of the 4096 parts that users are divided into, fixed for a user's life.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(try_from = "u16", into = "u16")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(value_type = u16, example = 4095))]
 pub struct Slot(u16);
 
 impl Slot {

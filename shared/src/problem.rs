@@ -114,7 +114,7 @@ impl ProblemKind {
 /// assert_eq!(problem.status, 409);
 /// ```
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(description = "A problem document (RFC 9457)."))]
 pub struct Problem {
     /// URI reference that names the kind.
     #[serde(rename = "type")]
@@ -126,8 +126,8 @@ pub struct Problem {
     /// What happened this time, for a person.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
-    /// Members that a client can act on. Boxed: problems travel in every `Result`.
-    #[serde(flatten)]
+    /// Members that a client can act on.
+    #[serde(flatten)] // boxed: problems travel in every `Result`
     #[cfg_attr(feature = "openapi", schema(value_type = Object))]
     pub members: Box<Map<String, Value>>,
     /// Seconds for a `Retry-After` header.

@@ -63,6 +63,7 @@ impl fmt::Display for RegionName {
 /// A shard's number: one Postgres server that owns some slots. 1 to 32767, so that it fits a `smallint`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(try_from = "i16", into = "i16")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(value_type = i16, example = 1))]
 pub struct ShardId(i16);
 
 /// Not 1 to 32767.
@@ -111,6 +112,7 @@ pub struct SlotMap {
 /// The map on the wire: runs of neighbouring slots.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SlotMapDocument {
     /// Rises with every change.
     pub epoch: u64,
@@ -123,6 +125,7 @@ pub struct SlotMapDocument {
 /// A shard and the region it stands in.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ShardPlace {
     /// The shard.
     pub shard: ShardId,
@@ -133,6 +136,7 @@ pub struct ShardPlace {
 /// Neighbouring slots of one shard, both ends included.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SlotRun {
     /// First slot.
     pub first: Slot,

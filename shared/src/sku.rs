@@ -60,7 +60,7 @@ impl fmt::Display for Sku {
 /// Units of one SKU that are wanted: 1 to 100,000.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(try_from = "i64", into = "u32")]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(value_type = u32, minimum = 1, maximum = 100_000))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(value_type = u32, example = 2))]
 pub struct Quantity(u32);
 
 /// Most units on one line.

@@ -9,6 +9,8 @@ use serde::de::DeserializeOwned;
 use shared::Problem;
 use shared_clock::Entropy;
 
+use crate::contract::{Contract, Exchange};
+
 /// Longer than any deadline of the edge, shorter than a test's patience.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -57,8 +59,27 @@ impl Client {
 /// # Panics
 /// If there is no answer, or it breaks such a promise.
 pub async fn send(request: reqwest::RequestBuilder) -> Answer {
-    let answer = try_send(request).await.unwrap_or_else(|error| panic!("no answer: {error:?}"));
+    let (client, request) = request.build_split();
+    let request = request.unwrap_or_else(|error| panic!("no request: {error:?}"));
+    let (method, url) = (request.method().clone(), request.url().clone());
+    let sent = request.body().and_then(|body| body.as_bytes()).map(<[u8]>::to_vec);
+    let answered = async { Answer::read(client.execute(request).await?).await };
+    let answer = answered.await.unwrap_or_else(|error| panic!("no answer: {error:?}"));
     answer.keeps_promises();
+    if url.path().starts_with("/v1/") {
+        let exchange = Exchange {
+            method: &method,
+            path: url.path(),
+            query: url.query().unwrap_or_default(),
+            request: sent.as_deref(),
+            status: answer.status,
+            content_type: answer.header("content-type"),
+            body: &answer.body,
+        };
+        if let Err(difference) = Contract::of_the_cores().check(&exchange) {
+            panic!("{method} {url}: {difference}: {}", answer.text());
+        }
+    }
     answer
 }
 
@@ -67,9 +88,7 @@ pub async fn send(request: reqwest::RequestBuilder) -> Answer {
 /// # Errors
 /// If there is no whole answer.
 pub async fn try_send(request: reqwest::RequestBuilder) -> Result<Answer, reqwest::Error> {
-    let response = request.send().await?;
-    let (url, status, headers) = (response.url().to_string(), response.status().as_u16(), response.headers().clone());
-    Ok(Answer { url, status, headers, body: response.bytes().await? })
+    Answer::read(request.send().await?).await
 }
 
 /// A whole answer.
@@ -86,6 +105,12 @@ pub struct Answer {
 }
 
 impl Answer {
+    async fn read(response: reqwest::Response) -> Result<Self, reqwest::Error> {
+        let (url, status) = (response.url().to_string(), response.status().as_u16());
+        let headers = response.headers().clone();
+        Ok(Self { url, status, headers, body: response.bytes().await? })
+    }
+
     /// The value of a header that is text.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {

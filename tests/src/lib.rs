@@ -9,6 +9,7 @@
 
 pub mod books;
 pub mod client;
+pub mod contract;
 pub mod events;
 pub mod goods;
 pub mod place;

@@ -44,6 +44,8 @@ pub(crate) enum DocumentRoute {
     Stock(Vec<Sku>),
     /// Keys that access tokens are signed with.
     Keys,
+    /// What the API is (OpenAPI).
+    Api,
 }
 
 /// A route whose answer is the same for everybody.
@@ -113,6 +115,7 @@ impl DocumentRoute {
         match rest {
             "categories" => Some(Self::Categories),
             "keys" => Some(Self::Keys),
+            "openapi.json" => Some(Self::Api),
             "products" => {
                 let pairs = strict_pairs(query, &["category", "limit", "cursor"])?;
                 let category = checked(&pairs, "category", |slug| is_slug(slug).then(|| slug.to_owned()))?;
@@ -138,6 +141,7 @@ impl DocumentRoute {
         match self {
             Self::Categories => "/v1/categories".to_owned(),
             Self::Keys => "/v1/keys".to_owned(),
+            Self::Api => "/v1/openapi.json".to_owned(),
             Self::Product(slug) => format!("/v1/products/{slug}"),
             Self::Products { category, limit, cursor } => {
                 let limit = limit.map(|limit| limit.to_string());

@@ -56,7 +56,7 @@ impl Life {
             PublicRoute::Document(DocumentRoute::Products { category, limit, cursor }) => {
                 Self { kv: category.is_none() && limit.is_none() && cursor.is_none(), ..usual }
             }
-            PublicRoute::Document(DocumentRoute::Categories | DocumentRoute::Product(_))
+            PublicRoute::Document(DocumentRoute::Categories | DocumentRoute::Product(_) | DocumentRoute::Api)
             | PublicRoute::Page(PageRoute::Home | PageRoute::Product(_) | PageRoute::About) => usual,
         }
     }
@@ -282,6 +282,7 @@ mod tests {
             "/search?page=3",
             "/v1/categories",
             "/v1/keys",
+            "/v1/openapi.json",
             "/v1/products",
             "/v1/products/red",
             "/v1/search",

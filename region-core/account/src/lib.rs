@@ -24,6 +24,6 @@ mod sweep;
 
 pub use limits::{Limits, Rate};
 pub use password::{Hasher, HasherBusy};
-pub use routes::{internal_router, router};
+pub use routes::{Api, internal_router, router};
 pub use service::{AccountError, Accounts, Parts};
 pub use signer::{BadSigningKey, Signer};

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use shared::{Currency, Money, Sku};
 
-pub use routes::router;
+pub use routes::{Api, router};
 pub use rules::{FrozenCart, Item, Line, StoredCart, cart_id_of};
 pub use service::Carts;
 pub use store::{CartError, TakeError, WantedCart, check};

@@ -23,7 +23,7 @@ pub use import::{ImportError, ImportOptions, ImportReport, Imported, Receipt, im
 pub use item::Item;
 pub use live::Catalog;
 pub use region_core_feed::split;
-pub use routes::router;
+pub use routes::{Api, router};
 pub use snapshot::{Offer, Snapshot};
 pub use store::CatalogError;
 pub use store::delivery::{SetDelivery, set_delivery};

@@ -10,13 +10,19 @@ use http::HeaderMap;
 use region_core_web::{Path, Query};
 use serde::{Deserialize, Serialize};
 use shared::Problem;
-use shared::api::catalog::{CategoryList, ProductPage};
+use shared::api::catalog::{CategoryList, Product, ProductPage};
+use utoipa::{IntoParams, OpenApi};
 
 use crate::answer::cacheable;
 use crate::live::Catalog;
 use crate::snapshot::Snapshot;
 
 const MAX_LIMIT: u32 = 100;
+
+/// What the routes say of themselves.
+#[derive(OpenApi)]
+#[openapi(paths(list_categories, list_products, get_product))]
+pub struct Api;
 
 /// The catalog's routes.
 pub fn router(catalog: Catalog) -> Router {
@@ -27,18 +33,30 @@ pub fn router(catalog: Catalog) -> Router {
         .with_state(catalog)
 }
 
+/// All categories that have something on sale.
+#[utoipa::path(
+    get, path = "/v1/categories", operation_id = "list_categories", tag = "catalog",
+    responses(
+        (status = 200, description = "Categories", body = CategoryList),
+        (status = 304, description = "As the tag in If-None-Match says"),
+    ),
+)]
 async fn list_categories(State(catalog): State<Catalog>, headers: HeaderMap) -> Result<Response, Problem> {
     let snapshot = catalog.snapshot();
     let tag = format!("\"catalog-{}\"", snapshot.version());
     cacheable(&headers, &tag, "catalog", || CategoryList { items: snapshot.categories() })
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 struct Listing {
+    /// Slug of a category.
     category: Option<String>,
+    /// Most on a page, 1 to 100.
     #[serde(default = "default_limit")]
     limit: u32,
+    /// `next_cursor` of the page before.
     cursor: Option<String>,
 }
 
@@ -46,6 +64,15 @@ const fn default_limit() -> u32 {
     24
 }
 
+/// Products on sale, by title.
+#[utoipa::path(
+    get, path = "/v1/products", operation_id = "list_products", tag = "catalog",
+    params(Listing),
+    responses(
+        (status = 200, description = "A page of products", body = ProductPage),
+        (status = 304, description = "As the tag in If-None-Match says"),
+    ),
+)]
 async fn list_products(
     State(catalog): State<Catalog>,
     Query(listing): Query<Listing>,
@@ -80,6 +107,14 @@ fn page(snapshot: &Snapshot, listing: &Listing, after: Option<&Cursor>) -> Resul
     })
 }
 
+/// A product by its slug.
+#[utoipa::path(
+    get, path = "/v1/products/{slug}", operation_id = "get_product", tag = "catalog",
+    responses(
+        (status = 200, description = "The product", body = Product),
+        (status = 304, description = "As the tag in If-None-Match says"),
+    ),
+)]
 async fn get_product(
     State(catalog): State<Catalog>,
     Path(slug): Path<String>,

@@ -17,12 +17,14 @@ use region_core_web::Peers;
 use serde::{Deserialize, Serialize};
 use shared::{Problem, ProblemKind, ShardId, Sku, SlotMap};
 use time::OffsetDateTime;
+use utoipa::ToSchema;
 
 use crate::transfer::desk::ChangedFn;
+pub use routes::Api;
 pub use store::{book, take_back};
 
 /// Why units came or went.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum EntryKind {
     /// From a supplier.
@@ -34,8 +36,9 @@ pub enum EntryKind {
 }
 
 /// Names the cause of an entry: 1 to 200 characters, none of them a control character.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schema(value_type = String, example = "delivery note 17")]
 pub struct Reference(String);
 
 /// Not 1 to 200 characters without control characters.
@@ -59,8 +62,9 @@ impl From<Reference> for String {
 }
 
 /// Units of one entry: 1 to a thousand million.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(try_from = "i64", into = "i64")]
+#[schema(value_type = i64, example = 24)]
 pub struct EntryUnits(i64);
 
 /// Not 1 to 1,000,000,000.
@@ -83,7 +87,7 @@ impl From<EntryUnits> for i64 {
 }
 
 /// Units that come into the store or leave it otherwise than by an order: `POST /v1/stock/entries`.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StockEntry {
     /// Names the cause within its shard: sent again, the same entry changes nothing.
@@ -101,7 +105,7 @@ pub struct StockEntry {
 }
 
 /// An entry that stands in a ledger.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct LedgerLine {
     /// What was entered.
     #[serde(flatten)]
@@ -205,7 +209,7 @@ impl std::fmt::Debug for Ledger {
 }
 
 /// An entry that stands in a shard.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Booked {
     /// In which shard.
     pub shard: ShardId,

@@ -23,7 +23,7 @@ pub mod writer;
 
 pub use borrow::{Borrowing, Claimant, Covered, NotCovered};
 pub use ledger::Ledger;
-pub use routes::router;
+pub use routes::{Api, router};
 pub use rules::{Held, Shortfall};
 pub use store::{Receipt, claim, find_free, lock, lock_free, receive, release};
 pub use writer::{Kind, Memory, Writer, WriterError};

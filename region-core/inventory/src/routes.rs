@@ -10,11 +10,17 @@ use region_core_web::Query;
 use shared::api::catalog::StockLevels as Answer;
 use shared::api::stock::{MAX_COUNTS, MAX_CURSORS, StockCursor};
 use shared::{Problem, ProblemKind, Sku};
+use utoipa::OpenApi;
 
 use crate::levels::{INTERNAL, StockLevels};
 
 /// Most SKUs that one request may ask about.
 const MAX_SKUS: usize = 100;
+
+/// What the routes say of themselves.
+#[derive(OpenApi)]
+#[openapi(paths(stock))]
+pub struct Api;
 
 /// The service's routes.
 pub fn router(levels: StockLevels) -> Router {
@@ -26,6 +32,12 @@ pub(crate) fn internal(levels: StockLevels) -> Router {
     Router::new().route(INTERNAL, get(changes_here)).with_state(levels)
 }
 
+/// Units that are left of some SKUs, in the whole store.
+#[utoipa::path(
+    get, path = "/v1/stock", operation_id = "get_stock", tag = "catalog",
+    params(("sku" = Vec<Sku>, Query, description = "1 to 100 SKUs: `sku=A&sku=B`")),
+    responses((status = 200, description = "Units of each SKU that is asked about", body = Answer)),
+)]
 async fn stock(State(levels): State<StockLevels>, RawQuery(query): RawQuery) -> Result<impl IntoResponse, Problem> {
     let skus = wanted(query.as_deref().unwrap_or_default())?;
     let items = levels.of(&skus).await?;

@@ -62,7 +62,7 @@ pub use events::News;
 pub use link::{LinkKeys, ShortKey};
 pub use preferences::{Preferences, PreferencesError};
 pub use push::{Push, PushError, Services, push_keys};
-pub use routes::{channels_router, internal_router, preferences_router, push_router, router};
+pub use routes::{Api, channels_router, internal_router, preferences_router, push_router, router};
 pub use sms::{Sms, SmsAccount, SmsError};
 pub use smtp::{Smtp, SmtpUrlError};
 

@@ -7,13 +7,19 @@ use axum::response::{AppendHeaders, IntoResponse};
 use axum::routing::{get, post};
 use region_core_web::{IdempotencyKeyHeader, Json, Path, SignedIn, StoreKeeper};
 use shared::api::account::{Channels, MailPreferences};
-use shared::api::desk::NotificationList;
+use shared::api::desk::{Notification, NotificationList};
 use shared::api::order::PushSubscription;
 use shared::idempotency::IDEMPOTENCY_REPLAYED;
 use shared::{EventId, OrderId, Problem};
+use utoipa::OpenApi;
 
 use crate::Notifications;
 use crate::preferences::{self, Asked, Preferences};
+
+/// What the routes say of themselves.
+#[derive(OpenApi)]
+#[openapi(paths(list, resend, ways, of_user, keep_of_user, by_link, keep_by_link, subscribe, unsubscribe))]
+pub struct Api;
 
 /// The service's routes.
 pub fn router(notifications: Notifications) -> Router {
@@ -23,6 +29,13 @@ pub fn router(notifications: Notifications) -> Router {
         .with_state(notifications)
 }
 
+/// What was told of an order, to whom and with what success.
+#[utoipa::path(
+    get, path = "/v1/orders/{order_id}/notifications", operation_id = "list_notifications", tag = "notifications",
+    params(("order_id" = OrderId, Path, description = "The order")),
+    responses((status = 200, description = "Messages", body = NotificationList)),
+    security(("bearer" = ["merchant"]), ("bearer" = ["operator"])),
+)]
 async fn list(
     State(notifications): State<Notifications>,
     _: StoreKeeper,
@@ -31,7 +44,15 @@ async fn list(
     Ok(Json(NotificationList { items: notifications.list(order_id).await? }))
 }
 
+/// Sends a message again.
+///
 /// 201 for a new copy; a repeat under its key gets the same one.
+#[utoipa::path(
+    post, path = "/v1/orders/{order_id}/notifications/{notification_id}/resend", operation_id = "resend_notification", tag = "notifications",
+    params(IdempotencyKeyHeader),
+    responses((status = 201, description = "The copy", body = Notification)),
+    security(("bearer" = ["merchant"]), ("bearer" = ["operator"])),
+)]
 async fn resend(
     State(notifications): State<Notifications>,
     keeper: StoreKeeper,
@@ -61,7 +82,13 @@ pub fn push_router(notifications: Notifications) -> Router {
         .with_state(notifications)
 }
 
-/// Repeats are harmless.
+/// Has a browser told of an order, where anything is pushed. Repeats are harmless.
+#[utoipa::path(
+    post, path = "/v1/orders/{order_id}/push-subscriptions", operation_id = "subscribe_push", tag = "notifications",
+    params(("order_id" = OrderId, Path, description = "The order")),
+    responses((status = 204, description = "It is told from now on")),
+    security(("bearer" = [])),
+)]
 async fn subscribe(
     State(notifications): State<Notifications>,
     caller: SignedIn,
@@ -72,7 +99,13 @@ async fn subscribe(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Repeats are harmless.
+/// Has no browser told of an order any more. Repeats are harmless.
+#[utoipa::path(
+    delete, path = "/v1/orders/{order_id}/push-subscriptions", operation_id = "unsubscribe_push", tag = "notifications",
+    params(("order_id" = OrderId, Path, description = "The order")),
+    responses((status = 204, description = "None is told any more")),
+    security(("bearer" = [])),
+)]
 async fn unsubscribe(
     State(notifications): State<Notifications>,
     caller: SignedIn,
@@ -84,7 +117,16 @@ async fn unsubscribe(
 
 /// What anybody may know of the ways to tell; there even where nobody is told.
 pub fn channels_router(channels: Channels) -> Router {
-    Router::new().route("/v1/channels", get(async move || Json(channels.clone())))
+    Router::new().route("/v1/channels", get(ways)).with_state(channels)
+}
+
+/// How news of an order can be told, beside by mail.
+#[utoipa::path(
+    get, path = "/v1/channels", operation_id = "get_channels", tag = "notifications",
+    responses((status = 200, description = "Ways to tell", body = Channels)),
+)]
+async fn ways(State(channels): State<Channels>) -> Json<Channels> {
+    Json(channels)
 }
 
 /// For cores of every region.
@@ -99,6 +141,11 @@ async fn ask(
     Ok(Json(preferences.ask_here(asked).await?))
 }
 
+/// Which mails an address gets: for whoever has a mail's link.
+#[utoipa::path(
+    get, path = "/v1/mail-preferences/{token}", operation_id = "get_mail_preferences_by_link", tag = "notifications",
+    responses((status = 200, description = "Preferences", body = MailPreferences)),
+)]
 async fn by_link(
     State(preferences): State<Preferences>,
     Path(token): Path<String>,
@@ -106,7 +153,11 @@ async fn by_link(
     Ok(Json(preferences.by_link(&token, None).await?))
 }
 
-/// Repeats are harmless.
+/// Says which mails an address gets: for whoever has a mail's link. Repeats are harmless.
+#[utoipa::path(
+    post, path = "/v1/mail-preferences/{token}", operation_id = "set_mail_preferences_by_link", tag = "notifications",
+    responses((status = 200, description = "Preferences as they are then", body = MailPreferences)),
+)]
 async fn keep_by_link(
     State(preferences): State<Preferences>,
     Path(token): Path<String>,
@@ -115,11 +166,22 @@ async fn keep_by_link(
     Ok(Json(preferences.by_link(&token, Some(wanted)).await?))
 }
 
+/// Which mails the caller gets.
+#[utoipa::path(
+    get, path = "/v1/account/mail-preferences", operation_id = "get_mail_preferences", tag = "notifications",
+    responses((status = 200, description = "Preferences", body = MailPreferences)),
+    security(("bearer" = [])),
+)]
 async fn of_user(State(preferences): State<Preferences>, caller: SignedIn) -> Result<Json<MailPreferences>, Problem> {
     Ok(Json(preferences.of_user(caller.user_id()).await?))
 }
 
-/// Repeats are harmless.
+/// Says which mails the caller gets. Repeats are harmless.
+#[utoipa::path(
+    post, path = "/v1/account/mail-preferences", operation_id = "set_mail_preferences", tag = "notifications",
+    responses((status = 200, description = "Preferences as they are then", body = MailPreferences)),
+    security(("bearer" = [])),
+)]
 async fn keep_of_user(
     State(preferences): State<Preferences>,
     caller: SignedIn,

@@ -39,7 +39,7 @@ pub use follow::Followed;
 pub use orders::{Caller, Judging, Orders, Parts, Placed};
 pub use origins::OriginNews;
 pub use returns::TakenBack;
-pub use routes::{internal_router, regions_router, router};
+pub use routes::{Api, internal_router, regions_router, router};
 pub use ship::{Parcel, Sent};
 
 /// The region's own copy of the catalog, as an order needs it: answered from memory, all items at one version.

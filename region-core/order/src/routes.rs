@@ -21,6 +21,7 @@ use shared::api::order::{
 use shared::api::origin::Origins;
 use shared::idempotency::IDEMPOTENCY_REPLAYED;
 use shared::{EventId, OrderId, Problem, ReturnId, ShipmentId};
+use utoipa::{IntoParams, OpenApi};
 
 use crate::error::OrderError;
 use crate::handover::{self, HandedOver, Reply};
@@ -34,6 +35,31 @@ const MAX_PAGE: u32 = 100;
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// Says that `Prefer` was heeded (RFC 7240 section 3).
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
+
+/// What the routes say of themselves.
+#[derive(OpenApi)]
+#[openapi(paths(
+    quote,
+    place,
+    list,
+    find,
+    timeline,
+    cancel,
+    release,
+    origins,
+    ship,
+    leave,
+    void_label,
+    write_off,
+    deliver,
+    take_back,
+    inspect,
+    find_at_desk,
+    list_letters,
+    replay_letters,
+    skip_letter,
+))]
+pub struct Api;
 
 /// The service's routes; quotes name these ways to pay.
 pub fn router(orders: Orders, methods: Vec<PaymentMethod>) -> Router {
@@ -74,11 +100,23 @@ async fn list_letters_here(State(orders): State<Orders>, _: Json<()>) -> Result<
     Ok(Json(orders.dead_letters_here().await?))
 }
 
+/// Events that a part of the store gave up on, in all regions.
+#[utoipa::path(
+    get, path = "/v1/desk/dead-letters", operation_id = "list_dead_letters", tag = "desk",
+    responses((status = 200, description = "Dead letters", body = DeadLetterPage)),
+    security(("bearer" = ["merchant"]), ("bearer" = ["operator"])),
+)]
 async fn list_letters(State(orders): State<Orders>, _: StoreKeeper) -> Result<Json<DeadLetterPage>, Problem> {
     Ok(Json(orders.dead_letters().await?))
 }
 
-/// Repeats are harmless.
+/// Gives an order's dead letters again. Repeats are harmless.
+#[utoipa::path(
+    post, path = "/v1/orders/{order_id}/dead-letters/replay", operation_id = "replay_dead_letters", tag = "desk",
+    params(("order_id" = OrderId, Path, description = "The order")),
+    responses((status = 200, description = "How many are given again", body = GivenAgain)),
+    security(("bearer" = ["merchant"]), ("bearer" = ["operator"])),
+)]
 async fn replay_letters(
     State(orders): State<Orders>,
     keeper: StoreKeeper,
@@ -88,7 +126,12 @@ async fn replay_letters(
     Ok(Json(GivenAgain { events: orders.replay_letters(order_id, body, keeper.claims.sub).await? }))
 }
 
-/// Repeats are harmless.
+/// Leaves a dead letter out for good, and gives what waited behind it. Repeats are harmless.
+#[utoipa::path(
+    post, path = "/v1/orders/{order_id}/dead-letters/{event_id}/skip", operation_id = "skip_dead_letter", tag = "desk",
+    responses((status = 200, description = "How many are given again after it", body = GivenAgain)),
+    security(("bearer" = ["merchant"]), ("bearer" = ["operator"])),
+)]
 async fn skip_letter(
     State(orders): State<Orders>,
     keeper: StoreKeeper,
@@ -105,6 +148,13 @@ async fn find_for_desk(
     Ok(Json(orders.desk_here(&query).await?))
 }
 
+/// Finds orders of all shoppers in all regions, newest first.
+#[utoipa::path(
+    get, path = "/v1/desk/orders", operation_id = "find_orders_at_desk", tag = "desk",
+    params(DeskQuery),
+    responses((status = 200, description = "A page of orders", body = DeskPage)),
+    security(("bearer" = ["merchant"]), ("bearer" = ["operator"])),
+)]
 async fn find_at_desk(
     State(orders): State<Orders>,
     _: StoreKeeper,
@@ -113,6 +163,13 @@ async fn find_at_desk(
     Ok(Json(orders.desk(&query).await?))
 }
 
+/// Everything that happened to an order: its owner sees it, and who keeps the store.
+#[utoipa::path(
+    get, path = "/v1/orders/{order_id}/timeline", operation_id = "get_timeline", tag = "orders",
+    params(("order_id" = OrderId, Path, description = "The order")),
+    responses((status = 200, description = "What happened", body = Timeline)),
+    security(("bearer" = [])),
+)]
 async fn timeline(
     State(orders): State<Orders>,
     caller: SignedIn,
@@ -128,6 +185,11 @@ async fn admit(
     Ok(Json(orders.admit_handed_over(handed_over).await?))
 }
 
+/// What an order would cost, how it can be sent and how it can be paid.
+#[utoipa::path(
+    post, path = "/v1/quotes", operation_id = "quote_order", tag = "orders",
+    responses((status = 200, description = "What it costs", body = Quote)),
+)]
 async fn quote(
     State((orders, methods)): State<(Orders, Arc<[PaymentMethod]>)>,
     Json(body): Json<QuoteRequest>,
@@ -135,6 +197,18 @@ async fn quote(
     Ok(Json(Quote { payment_methods: methods.to_vec(), ..orders.quote(&body)?.into() }))
 }
 
+/// Places an order.
+///
+/// A repeat under its key gets the same order. With `Prefer: wait=N` the answer is held until the order is confirmed or cancelled.
+#[utoipa::path(
+    post, path = "/v1/orders", operation_id = "place_order", tag = "orders",
+    params(
+        IdempotencyKeyHeader,
+        ("prefer" = Option<String>, Header, description = "`wait=N`: hold the answer for so many seconds, at most 10 (RFC 7240)"),
+    ),
+    responses((status = 201, description = "The order", body = Order)),
+    security(("bearer" = [])),
+)]
 async fn place(
     State(orders): State<Orders>,
     caller: SignedIn,
@@ -169,8 +243,23 @@ fn heeded(wait: Duration) -> [(HeaderName, String); 1] {
     [(PREFERENCE_APPLIED, format!("wait={}", wait.as_secs()))]
 }
 
-/// The owner's, or any for who keeps the store. Whoever names the state that he knows gets 304 while the order stands there;
-/// if he would wait, the answer is held until it has moved on. Without `Preference-Applied` it was not.
+/// An order: the owner's, or any for who keeps the store.
+///
+/// Whoever names the state that he knows gets 304 while the order stands there; if he would wait, the answer is held until it has
+/// moved on. Without `Preference-Applied` it was not.
+#[utoipa::path(
+    get, path = "/v1/orders/{order_id}", operation_id = "get_order", tag = "orders",
+    params(
+        ("order_id" = OrderId, Path, description = "The order"),
+        ("if-none-match" = Option<String>, Header, description = "The order's ETag that is known"),
+        ("prefer" = Option<String>, Header, description = "`wait=N`: hold the answer for so many seconds, at most 10 (RFC 7240)"),
+    ),
+    responses(
+        (status = 200, description = "The order", body = Order),
+        (status = 304, description = "It stands as If-None-Match says"),
+    ),
+    security(("bearer" = [])),
+)]
 async fn find(
     State(orders): State<Orders>,
     caller: SignedIn,
@@ -204,7 +293,16 @@ fn knows(headers: &HeaderMap, tag: &str) -> bool {
     headers.get_all(IF_NONE_MATCH).iter().any(named)
 }
 
+/// Cancels an order.
+///
 /// Answers with the order as it is now: repeats are harmless. Who keeps the store says why; a shopper need not.
+#[utoipa::path(
+    post, path = "/v1/orders/{order_id}/cancel", operation_id = "cancel_order", tag = "orders",
+    params(("order_id" = OrderId, Path, description = "The order")),
+    request_body = Option<CancelOrder>,
+    responses((status = 200, description = "The order as it is then", body = Order)),
+    security(("bearer" = [])),
+)]
 async fn cancel(
     State(orders): State<Orders>,
     caller: SignedIn,
@@ -222,7 +320,15 @@ async fn cancel(
     }
 }
 
+/// Releases an order that is held for review.
+///
 /// Answers with the order as it is now: repeats are harmless.
+#[utoipa::path(
+    post, path = "/v1/orders/{order_id}/release", operation_id = "release_order", tag = "orders",
+    params(("order_id" = OrderId, Path, description = "The order")),
+    responses((status = 200, description = "The order as it is then", body = Order)),
+    security(("bearer" = ["merchant"]), ("bearer" = ["operator"])),
+)]
 async fn release(
     State(orders): State<Orders>,
     keeper: StoreKeeper,
@@ -231,6 +337,13 @@ async fn release(
     Ok(Json(orders.release(order_id, keeper.claims.sub).await?))
 }
 
+/// From which regions an order's units are to be sent.
+#[utoipa::path(
+    get, path = "/v1/orders/{order_id}/origins", operation_id = "get_origins", tag = "shipping",
+    params(("order_id" = OrderId, Path, description = "The order")),
+    responses((status = 200, description = "Regions and units", body = Origins)),
+    security(("bearer" = ["merchant"]), ("bearer" = ["operator"])),
+)]
 async fn origins(
     State(orders): State<Orders>,
     _: StoreKeeper,
@@ -239,7 +352,18 @@ async fn origins(
     Ok(Json(orders.origins(order_id).await?))
 }
 
+/// Sends a parcel.
+///
 /// 201 for a new parcel, or 202 if a label is bought for it and it has not left; a repeat under its key gets the same one.
+#[utoipa::path(
+    post, path = "/v1/orders/{order_id}/shipments", operation_id = "ship", tag = "shipping",
+    params(("order_id" = OrderId, Path, description = "The order"), IdempotencyKeyHeader),
+    responses(
+        (status = 201, description = "It has left", body = Shipment),
+        (status = 202, description = "A label is bought for it", body = LabelAsked),
+    ),
+    security(("bearer" = ["merchant"]), ("bearer" = ["operator"])),
+)]
 async fn ship(
     State(orders): State<Orders>,
     keeper: StoreKeeper,
@@ -259,6 +383,11 @@ async fn ship(
 }
 
 /// Says that the parcel under a label has left, where no carrier scans it.
+#[utoipa::path(
+    post, path = "/v1/orders/{order_id}/shipments/{shipment_id}/left", operation_id = "mark_left", tag = "shipping",
+    responses((status = 200, description = "The parcel", body = Shipment)),
+    security(("bearer" = ["merchant"]), ("bearer" = ["operator"])),
+)]
 async fn leave(
     State(orders): State<Orders>,
     keeper: StoreKeeper,
@@ -267,7 +396,14 @@ async fn leave(
     Ok(Json(orders.leave(order_id, shipment_id, Some(keeper.claims.sub)).await?))
 }
 
+/// Gives a label back to the carrier.
+///
 /// 202: what becomes of it shows among the order's labels.
+#[utoipa::path(
+    post, path = "/v1/orders/{order_id}/shipments/{shipment_id}/void", operation_id = "void_label", tag = "shipping",
+    responses((status = 202, description = "The carrier is asked", body = LabelAsked)),
+    security(("bearer" = ["merchant"]), ("bearer" = ["operator"])),
+)]
 async fn void_label(
     State(orders): State<Orders>,
     keeper: StoreKeeper,
@@ -277,7 +413,15 @@ async fn void_label(
     Ok((StatusCode::ACCEPTED, Json(LabelAsked { shipment_id })))
 }
 
-/// 200 once it is written off; a repeat under its key is harmless.
+/// Writes off a label that the carrier neither takes back nor lets be used.
+///
+/// A repeat under its key is harmless.
+#[utoipa::path(
+    post, path = "/v1/orders/{order_id}/shipments/{shipment_id}/write-off", operation_id = "write_off_label", tag = "shipping",
+    params(IdempotencyKeyHeader),
+    responses((status = 200, description = "It is written off", body = LabelAsked)),
+    security(("bearer" = ["merchant"]), ("bearer" = ["operator"])),
+)]
 async fn write_off(
     State(orders): State<Orders>,
     keeper: StoreKeeper,
@@ -290,7 +434,14 @@ async fn write_off(
     Ok((replayed.map(AppendHeaders), Json(LabelAsked { shipment_id })))
 }
 
+/// Says that a parcel was delivered.
+///
 /// Answers with the order as it is now: repeats are harmless.
+#[utoipa::path(
+    post, path = "/v1/orders/{order_id}/shipments/{shipment_id}/delivered", operation_id = "mark_delivered", tag = "shipping",
+    responses((status = 200, description = "The order as it is then", body = Order)),
+    security(("bearer" = ["merchant"]), ("bearer" = ["operator"])),
+)]
 async fn deliver(
     State(orders): State<Orders>,
     keeper: StoreKeeper,
@@ -299,7 +450,15 @@ async fn deliver(
     Ok(Json(orders.deliver(order_id, shipment_id, Some(keeper.claims.sub)).await?))
 }
 
+/// Takes items back.
+///
 /// 201 for a new return; a repeat under its key gets the same one.
+#[utoipa::path(
+    post, path = "/v1/orders/{order_id}/returns", operation_id = "take_back", tag = "returns",
+    params(("order_id" = OrderId, Path, description = "The order"), IdempotencyKeyHeader),
+    responses((status = 201, description = "The return", body = Return)),
+    security(("bearer" = ["merchant"]), ("bearer" = ["operator"])),
+)]
 async fn take_back(
     State(orders): State<Orders>,
     keeper: StoreKeeper,
@@ -312,7 +471,14 @@ async fn take_back(
     Ok((StatusCode::CREATED, replayed.map(AppendHeaders), Json(back.taken_back)))
 }
 
+/// Says what of a return goes back to stock and what is written off.
+///
 /// Answers with the return as it is now: repeats are harmless.
+#[utoipa::path(
+    post, path = "/v1/orders/{order_id}/returns/{return_id}/inspection", operation_id = "inspect_return", tag = "returns",
+    responses((status = 200, description = "The return as it is then", body = Return)),
+    security(("bearer" = ["merchant"]), ("bearer" = ["operator"])),
+)]
 async fn inspect(
     State(orders): State<Orders>,
     keeper: StoreKeeper,
@@ -322,11 +488,14 @@ async fn inspect(
     Ok(Json(orders.inspect(order_id, return_id, keeper.claims.sub, body).await?))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 struct ListQuery {
+    /// Most on a page, 1 to 100.
     #[serde(default = "default_limit")]
     limit: u32,
+    /// `next_cursor` of the page before.
     cursor: Option<OrderId>,
 }
 
@@ -334,6 +503,13 @@ const fn default_limit() -> u32 {
     20
 }
 
+/// The caller's orders, newest first.
+#[utoipa::path(
+    get, path = "/v1/orders", operation_id = "list_orders", tag = "orders",
+    params(ListQuery),
+    responses((status = 200, description = "A page of orders", body = OrderPage)),
+    security(("bearer" = [])),
+)]
 async fn list(
     State(orders): State<Orders>,
     caller: SignedIn,

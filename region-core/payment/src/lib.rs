@@ -60,7 +60,7 @@ pub use notice::{News, Notice, NoticeError};
 pub use page::shop_origin;
 pub use paypal::{PAYPAL_URL, PayPal, PayPalApp, PayPalError};
 pub use refund::{Asked, RefundError};
-pub use routes::{FindOrder, internal_router, router};
+pub use routes::{Api, FindOrder, internal_router, router};
 pub use sandbox::{Sandbox, SandboxError};
 pub use stripe::{Account, STRIPE_URL, Stripe, StripeError};
 

@@ -14,9 +14,10 @@ use futures::future::BoxFuture;
 use http::{HeaderMap, HeaderName, StatusCode};
 use region_core_web::{IdempotencyKeyHeader, Json, Path, SignedIn, StoreKeeper};
 use shared::api::order::Order;
-use shared::api::refund::{NewRefund, Refunds};
+use shared::api::refund::{NewRefund, Refund, Refunds};
 use shared::idempotency::IDEMPOTENCY_REPLAYED;
 use shared::{OrderId, Problem, ProblemKind, UserId};
+use utoipa::OpenApi;
 
 use crate::notice::{self, Passed};
 use crate::provider::Provider;
@@ -24,6 +25,11 @@ use crate::{NoticeError, Payments};
 
 /// Finds the caller's own order, or says 404: handed in by the wiring, since payment knows nothing of orders.
 pub type FindOrder = Arc<dyn Fn(UserId, OrderId) -> BoxFuture<'static, Result<Order, Problem>> + Send + Sync>;
+
+/// What the routes say of themselves.
+#[derive(OpenApi)]
+#[openapi(paths(confirm, refund, refunds, webhook))]
+pub struct Api;
 
 /// The service's routes.
 pub fn router<P: Provider>(payments: Payments<P>, find: FindOrder) -> Router {
@@ -50,7 +56,15 @@ impl<P> Clone for Confirming<P> {
     }
 }
 
-/// Answers with the order as it is now; what came of the challenge shows in it soon.
+/// Says that the shopper answered the payment provider's question.
+///
+/// What came of it shows in the order soon.
+#[utoipa::path(
+    post, path = "/v1/orders/{order_id}/payment/confirm", operation_id = "confirm_payment", tag = "payments",
+    params(("order_id" = OrderId, Path, description = "The order")),
+    responses((status = 200, description = "The order as it is now", body = Order)),
+    security(("bearer" = [])),
+)]
 async fn confirm<P: Provider>(
     State(Confirming { payments, find }): State<Confirming<P>>,
     caller: SignedIn,
@@ -61,7 +75,15 @@ async fn confirm<P: Provider>(
     Ok(Json(find(caller.user_id(), order_id).await?))
 }
 
+/// Gives money back.
+///
 /// 201 for a new refund, which the provider is asked for from then on; a repeat under its key gets the same one.
+#[utoipa::path(
+    post, path = "/v1/orders/{order_id}/refunds", operation_id = "refund", tag = "payments",
+    params(("order_id" = OrderId, Path, description = "The order"), IdempotencyKeyHeader),
+    responses((status = 201, description = "The refund", body = Refund)),
+    security(("bearer" = ["merchant"]), ("bearer" = ["operator"])),
+)]
 async fn refund<P: Provider>(
     State(Confirming { payments, .. }): State<Confirming<P>>,
     keeper: StoreKeeper,
@@ -74,6 +96,13 @@ async fn refund<P: Provider>(
     Ok((StatusCode::CREATED, replayed.map(AppendHeaders), Json(asked.refund)))
 }
 
+/// An order's refunds.
+#[utoipa::path(
+    get, path = "/v1/orders/{order_id}/refunds", operation_id = "list_refunds", tag = "payments",
+    params(("order_id" = OrderId, Path, description = "The order")),
+    responses((status = 200, description = "Refunds", body = Refunds)),
+    security(("bearer" = ["merchant"]), ("bearer" = ["operator"])),
+)]
 async fn refunds<P: Provider>(
     State(Confirming { payments, .. }): State<Confirming<P>>,
     _: StoreKeeper,
@@ -82,7 +111,14 @@ async fn refunds<P: Provider>(
     Ok(Json(payments.refunds(order_id).await?))
 }
 
-/// 200 once it is kept, whether for the first time or not. Anything else has the provider say it again. No token: it is signed.
+/// What a payment provider tells. No token: it is signed.
+///
+/// 200 once it is kept, whether for the first time or not. Anything else has the provider say it again.
+#[utoipa::path(
+    post, path = "/v1/webhooks/{provider}", operation_id = "hear_provider", tag = "notices",
+    request_body = serde_json::Value,
+    responses((status = 200, description = "It is kept")),
+)]
 async fn webhook<P: Provider>(
     State(Confirming { payments, .. }): State<Confirming<P>>,
     Path(provider): Path<String>,

@@ -10,5 +10,5 @@ mod routes;
 mod rules;
 mod search;
 
-pub use routes::router;
+pub use routes::{Api, router};
 pub use search::{Search, SearchError};

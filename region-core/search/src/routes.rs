@@ -7,17 +7,32 @@ use axum::routing::get;
 use http::HeaderMap;
 use region_core_catalog::cacheable;
 use region_core_web::Query;
-use shared::api::catalog::SearchQuery;
+use shared::api::catalog::{SearchQuery, SearchResults};
 use shared::{Problem, ProblemKind};
+use utoipa::OpenApi;
 
 use crate::rules::checked;
 use crate::search::{Search, SearchError};
+
+/// What the routes say of themselves.
+#[derive(OpenApi)]
+#[openapi(paths(find))]
+pub struct Api;
 
 /// The search's route.
 pub fn router(search: Search) -> Router {
     Router::new().route("/v1/search", get(find)).with_state(search)
 }
 
+/// Searches the products on sale.
+#[utoipa::path(
+    get, path = "/v1/search", operation_id = "search_products", tag = "catalog",
+    params(SearchQuery),
+    responses(
+        (status = 200, description = "What was found", body = SearchResults),
+        (status = 304, description = "As the tag in If-None-Match says"),
+    ),
+)]
 async fn find(
     State(search): State<Search>,
     Query(query): Query<SearchQuery>,

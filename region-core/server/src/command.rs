@@ -38,6 +38,8 @@ pub(crate) enum Command {
     Account(account::Account),
     /// Make the keys under which browsers are told: a private one for the configuration's `push.vapid_private_key`.
     PushKeys,
+    /// Print what the API is, for programs (OpenAPI 3.1, JSON): what a core serves as /v1/openapi.json.
+    Openapi,
     /// Look after events that were given up.
     #[command(subcommand)]
     Events(events::Events),
@@ -70,6 +72,7 @@ impl Command {
             Self::Delivery(delivery) => delivery.run().await,
             Self::Account(account) => account.run().await,
             Self::PushKeys => push_keys(),
+            Self::Openapi => crate::api::print(),
             Self::Events(events) => events.run().await,
         }
     }

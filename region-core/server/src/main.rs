@@ -3,6 +3,7 @@
 //! A process reads its configuration once, builds every service from values and hands them to the listeners. Deliberately
 //! absent: business rules (services have them) and globals.
 
+mod api;
 mod command;
 mod config;
 mod directory;

@@ -42,7 +42,7 @@ use crate::config::{Bus, BusKind, Config, Payment, ProviderKind, Risk, ShardAddr
 use crate::mail::{Post, link_keys};
 use crate::peers::LinkedPeers;
 use crate::prices::CatalogPrices;
-use crate::{config, directory, refresh, webhooks};
+use crate::{api, config, directory, refresh, webhooks};
 
 /// How often the region's copy of the catalog is asked for a newer version.
 const CATALOG_PERIOD: Duration = Duration::from_millis(250);
@@ -76,6 +76,7 @@ pub(crate) struct Region {
     ledger: Ledger,
     verifier: Verifier,
     own_key: PublicKey,
+    api: api::Written,
     wakes: Wakes,
     control: PgPool,
     entropy: Entropy,
@@ -178,6 +179,7 @@ impl Region {
             ledger,
             verifier,
             own_key,
+            api: api::Written::new().context("the API's document")?,
             wakes,
             control,
             entropy,
@@ -194,6 +196,7 @@ impl Region {
     /// `/v1`: for points of presence, for cores, and for a developer's plain listener.
     pub(crate) fn public(&self) -> Router {
         Router::new()
+            .merge(api::router(self.api.clone()))
             .merge(directory::router(self.shards.clone(), self.verifier.clone()))
             .merge(region_core_catalog::router(self.catalog.clone()))
             .merge(region_core_search::router(self.search.clone()))

@@ -42,7 +42,7 @@ use tokio_util::sync::CancellationToken;
 pub use client::Deadlines;
 pub use easypost::{Account, EASYPOST_URL, EasyPost, EasyPostError};
 pub use notice::NoticeError;
-pub use routes::{internal_router, router};
+pub use routes::{Api, internal_router, router};
 pub use rules::{Line, ParcelError, pack};
 pub use store::label::{
     HeldLabel, NewLabel, find_key as find_label_key, has_live as has_live_label, keep as keep_label,

@@ -12,10 +12,16 @@ use http::{HeaderMap, StatusCode};
 use region_core_web::{Json, Path, StoreKeeper};
 use shared::api::order::Labels;
 use shared::{OrderId, Problem, ProblemKind, ShipmentId};
+use utoipa::OpenApi;
 
 use crate::carrier::Carrier;
 use crate::notice::{self, Notice};
 use crate::{NoticeError, Shipping};
+
+/// What the routes say of themselves.
+#[derive(OpenApi)]
+#[openapi(paths(labels, label, webhook))]
+pub struct Api;
 
 /// The service's routes.
 pub fn router<C: Carrier>(shipping: Shipping<C>) -> Router {
@@ -31,6 +37,13 @@ pub fn internal_router<C: Carrier>(shipping: Shipping<C>) -> Router {
     Router::new().route(notice::PATH, post(passed_on::<C>)).with_state(shipping)
 }
 
+/// An order's labels.
+#[utoipa::path(
+    get, path = "/v1/orders/{order_id}/labels", operation_id = "list_labels", tag = "shipping",
+    params(("order_id" = OrderId, Path, description = "The order")),
+    responses((status = 200, description = "Labels", body = Labels)),
+    security(("bearer" = ["merchant"]), ("bearer" = ["operator"])),
+)]
 async fn labels<C: Carrier>(
     State(shipping): State<Shipping<C>>,
     _: StoreKeeper,
@@ -39,6 +52,12 @@ async fn labels<C: Carrier>(
     Ok(Json(shipping.labels(order_id).await?))
 }
 
+/// A label to print: PDF.
+#[utoipa::path(
+    get, path = "/v1/orders/{order_id}/shipments/{shipment_id}/label", operation_id = "get_label", tag = "shipping",
+    responses((status = 200, description = "The label", content_type = "application/pdf", body = Vec<u8>)),
+    security(("bearer" = ["merchant"]), ("bearer" = ["operator"])),
+)]
 async fn label<C: Carrier>(
     State(shipping): State<Shipping<C>>,
     _: StoreKeeper,
@@ -48,7 +67,14 @@ async fn label<C: Carrier>(
     Ok(([(CONTENT_TYPE, "application/pdf")], pdf))
 }
 
-/// 200 once it is kept, whether for the first time or not. Anything else has the carrier say it again. No token: it is signed.
+/// What the carrier tells. No token: it is signed.
+///
+/// 200 once it is kept, whether for the first time or not. Anything else has the carrier say it again.
+#[utoipa::path(
+    post, path = "/v1/webhooks/carrier", operation_id = "hear_carrier", tag = "notices",
+    request_body = serde_json::Value,
+    responses((status = 200, description = "It is kept")),
+)]
 async fn webhook<C: Carrier>(
     State(shipping): State<Shipping<C>>,
     headers: HeaderMap,

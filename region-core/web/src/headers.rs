@@ -4,6 +4,9 @@ use axum::extract::FromRequestParts;
 use http::request::Parts;
 use shared::idempotency::{IDEMPOTENCY_KEY, IdempotencyKey};
 use shared::{Problem, ProblemKind};
+use utoipa::IntoParams;
+use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
+use utoipa::openapi::{ObjectBuilder, Required, Type};
 
 /// The request's `Idempotency-Key`; 400 without exactly one well-formed key.
 #[derive(Clone, Debug)]
@@ -11,6 +14,21 @@ pub struct IdempotencyKeyHeader(
     /// The key.
     pub IdempotencyKey,
 );
+
+impl IntoParams for IdempotencyKeyHeader {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let text = ObjectBuilder::new().schema_type(Type::String).min_length(Some(1)).max_length(Some(255));
+        let key = ParameterBuilder::new()
+            .name(IDEMPOTENCY_KEY)
+            .parameter_in(ParameterIn::Header)
+            .required(Required::True)
+            .description(Some(
+                "Names the request: a repeat under the same key changes nothing more, and is answered alike.",
+            ))
+            .schema(Some(text));
+        vec![key.build()]
+    }
+}
 
 impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKeyHeader {
     type Rejection = Problem;

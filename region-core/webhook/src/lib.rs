@@ -32,7 +32,7 @@ use sqlx::PgConnection;
 pub use endpoints::Endpoints;
 pub use error::WebhookError;
 pub use events::News;
-pub use routes::{internal_router, router};
+pub use routes::{Api, internal_router, router};
 pub use service::{Parts, Webhooks};
 
 use crate::rules::Patience;

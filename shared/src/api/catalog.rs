@@ -150,7 +150,7 @@ pub enum SearchOrder {
 /// Query of `GET /v1/search`.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[cfg_attr(feature = "openapi", derive(utoipa::IntoParams))]
+#[cfg_attr(feature = "openapi", derive(utoipa::IntoParams), into_params(parameter_in = Query))]
 pub struct SearchQuery {
     /// What a person typed, at most 200 characters; empty finds everything.
     #[serde(default)]

@@ -9,7 +9,7 @@ use crate::{EmailAddress, EventId, Money, OrderId, RegionName, ShardId, UserId};
 /// Which orders: `GET /v1/desk/orders`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema, utoipa::IntoParams))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema, utoipa::IntoParams), into_params(parameter_in = Query))]
 pub struct DeskQuery {
     /// An order's number, its last eight characters (of the orders of 90 days), or the e-mail address that its news go to.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -19,7 +19,6 @@ pub const MAX_COUNTS: u32 = 5_000;
 
 /// Free units of a SKU, as of a moment ago: only an order itself decides.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct StockCount {
     /// What is counted.
     pub sku: Sku,
@@ -29,7 +28,6 @@ pub struct StockCount {
 
 /// What has changed: `GET /v1/stock/changes?since=CURSOR&since=CURSOR`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct StockChanges {
     /// Each SKU once, in the order of their last changes.
     pub items: Vec<StockCount>,
@@ -42,7 +40,6 @@ pub struct StockChanges {
 /// How far the counts of one core have been read: `BOARD.VERSION`, in hexadecimal and decimal.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(value_type = String, example = "00c0ffee00c0ffee.17"))]
 pub struct StockCursor {
     /// Whose counts: a number that a core draws when it starts.
     pub board: u64,

@@ -209,7 +209,7 @@ pub enum DeliveryState {
 /// Which deliveries of an endpoint: `GET /v1/webhook-endpoints/{endpoint_id}/deliveries`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema, utoipa::IntoParams))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema, utoipa::IntoParams), into_params(parameter_in = Query))]
 pub struct DeliveryQuery {
     /// Only those that stand so.
     #[serde(default, skip_serializing_if = "Option::is_none")]

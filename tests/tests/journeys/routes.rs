@@ -3,12 +3,13 @@
 //! The list stands here once. It is compared with what the cores' own routers are made of, so that a new route fails
 //! until somebody has said here who may call it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use http::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 use shared::api::order::Order;
+use tests::contract::Contract;
 use tests::shopper::key;
 use tests::{Client, Shopper, client, goods};
 
@@ -36,6 +37,7 @@ const ROUTES: &[(&str, &str, For)] = &[
     ("GET", "/v1/stock", For::Anybody(422)),
     // For points of presence: the edge does not pass it on.
     ("GET", "/v1/stock/changes", For::Anybody(404)),
+    ("GET", "/v1/openapi.json", For::Anybody(200)),
     ("GET", "/v1/keys", For::Anybody(200)),
     ("GET", "/v1/slot-map", For::Anybody(200)),
     ("GET", "/v1/channels", For::Anybody(200)),
@@ -192,6 +194,48 @@ fn read_routes(text: &str, found: &mut BTreeSet<String>) {
             }
         }
     }
+}
+
+#[test]
+fn the_apis_document_names_every_route_and_who_may_call_it() {
+    let contract = Contract::of_the_cores();
+    let said: BTreeMap<String, &Value> = contract.operations().collect();
+    // What is there for points of presence alone is not for programs.
+    let offered = ROUTES.iter().filter(|(_, route, _)| *route != "/v1/stock/changes");
+    for (method, route, whose) in offered.clone() {
+        let name = format!("{method} {route}");
+        let operation = said.get(&name).unwrap_or_else(|| panic!("{name} is not in the document"));
+        let security = operation["security"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let nobody = security.is_empty() || security.contains(&json!({}));
+        let anybody = security.contains(&json!({ "bearer": [] }));
+        match whose {
+            For::Anybody(_) => assert!(nobody, "{name}: {security:?}"),
+            For::Users | For::Owner => assert!(anybody && !nobody, "{name}: {security:?}"),
+            For::Keepers => {
+                let operators = security.contains(&json!({ "bearer": ["operator"] }));
+                assert!(operators && !anybody && !nobody, "{name}: {security:?}");
+            }
+        }
+    }
+    assert_eq!(said.len(), offered.count(), "{:?}", said.keys());
+}
+
+#[tokio::test]
+async fn whoever_writes_a_program_finds_the_apis_document_at_both_doors() {
+    for origin in [pop(), worker()] {
+        let client = Client::new(origin);
+        let found = client.get("/v1/openapi.json").await.expect(200);
+        let document: Value = found.json();
+        assert!(document["openapi"].as_str().is_some_and(|version| version.starts_with("3.1")), "{}", found.text());
+        assert_eq!(document["paths"].as_object().unwrap().len(), paths().len());
+        let tag = found.header("etag").unwrap();
+        let again = client.request(Method::GET, "/v1/openapi.json").header("if-none-match", tag);
+        client::send(again).await.expect(304);
+    }
+}
+
+fn paths() -> BTreeSet<String> {
+    Contract::of_the_cores().operations().map(|(name, _)| name.split_once(' ').unwrap().1.to_owned()).collect()
 }
 
 #[test]

@@ -8,11 +8,17 @@ use region_core_web::{Json, Query, StoreKeeper};
 use serde::{Deserialize, Serialize};
 use shared::text::is_card_number;
 use shared::{Problem, Sku};
+use utoipa::{IntoParams, OpenApi, ToSchema};
 
 use super::{Booked, Ledger, LedgerLine, StockEntry};
 
 pub(super) const INTERNAL: &str = "/internal/stock/entries";
 pub(super) const INTERNAL_LIST: &str = "/internal/stock/entries/list";
+
+/// What the routes say of themselves.
+#[derive(OpenApi)]
+#[openapi(paths(enter, list))]
+pub struct Api;
 
 pub(super) fn router(ledger: Ledger) -> Router {
     Router::new().route("/v1/stock/entries", post(enter).get(list)).with_state(ledger)
@@ -22,7 +28,17 @@ pub(super) fn internal_router(ledger: Ledger) -> Router {
     Router::new().route(INTERNAL, post(enter_here)).route(INTERNAL_LIST, post(list_here)).with_state(ledger)
 }
 
-/// 201 for a new entry, 200 for one that was booked before.
+/// Books units that come into the store, or leave it otherwise than by an order.
+///
+/// 201 for a new entry, 200 for one that was booked before: its `ref` names it.
+#[utoipa::path(
+    post, path = "/v1/stock/entries", operation_id = "enter_stock", tag = "stock",
+    responses(
+        (status = 201, description = "Booked", body = Booked),
+        (status = 200, description = "Booked by an earlier request", body = Booked),
+    ),
+    security(("bearer" = ["merchant"]), ("bearer" = ["operator"])),
+)]
 async fn enter(
     State(ledger): State<Ledger>,
     _: StoreKeeper,
@@ -37,18 +53,28 @@ async fn enter(
     Ok((if booked.new { StatusCode::CREATED } else { StatusCode::OK }, Json(booked)))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 struct Asked {
+    /// Of which SKU.
     sku: Sku,
 }
 
 /// A SKU's entries, newest first.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Lines {
+    /// Newest first.
     items: Vec<LedgerLine>,
 }
 
+/// A SKU's entries in all regions, newest first.
+#[utoipa::path(
+    get, path = "/v1/stock/entries", operation_id = "list_stock_entries", tag = "stock",
+    params(Asked),
+    responses((status = 200, description = "Entries", body = Lines)),
+    security(("bearer" = ["merchant"]), ("bearer" = ["operator"])),
+)]
 async fn list(
     State(ledger): State<Ledger>,
     _: StoreKeeper,
