@@ -122,20 +122,8 @@ impl<P: Provider> Driver<P> {
 
     /// Runs until `shutdown`; the exchanges under way are finished and committed.
     pub(crate) async fn run(self, shutdown: CancellationToken) {
-        let (places, handed) = Places::open(PLACES * self.desk.settings.concurrency);
-        self.handover.open(places.clone());
-        let shift = Shift {
-            driver: self,
-            places,
-            handed,
-            exchanges: Exchanges::new(),
-            waiting: VecDeque::new(),
-            results: Vec::new(),
-            gathered_at: Instant::now(),
-            owing: true,
-            came_to: None,
-            looked_at: Instant::now(),
-        };
+        let shift = Shift::of(self);
+        shift.driver.handover.open(shift.places.clone());
         shift.run(shutdown).await;
     }
 
@@ -158,6 +146,22 @@ impl<P: Provider> Driver<P> {
 }
 
 impl<P: Provider> Shift<P> {
+    fn of(driver: Driver<P>) -> Self {
+        let (places, handed) = Places::open(PLACES * driver.desk.settings.concurrency);
+        Self {
+            driver,
+            places,
+            handed,
+            exchanges: Exchanges::new(),
+            waiting: VecDeque::new(),
+            results: Vec::new(),
+            gathered_at: Instant::now(),
+            owing: true,
+            came_to: None,
+            looked_at: Instant::now(),
+        }
+    }
+
     async fn run(mut self, shutdown: CancellationToken) {
         let (mut waiter, mut poll) = (self.driver.wake.waiter(), ticks(self.driver.desk.settings.poll));
         let mut measure = ticks(MEASURE);
@@ -423,19 +427,7 @@ mod tests {
         let bank = Arc::new(Sandbox::new("http://127.0.0.1:9").unwrap());
         let mut driver = Driver::new(shard, bank, mint, settings, Handover::default(), wake.clone(), wake);
         driver.desk.provider = "bank";
-        let (places, handed) = Places::open(PLACES);
-        Shift {
-            driver,
-            places,
-            handed,
-            exchanges: Exchanges::new(),
-            waiting: VecDeque::new(),
-            results: Vec::new(),
-            gathered_at: Instant::now(),
-            owing: true,
-            came_to: None,
-            looked_at: Instant::now(),
-        }
+        Shift::of(driver)
     }
 
     /// What a look takes that nobody had: soon after one from the oldest on, whatever time the statements take, or not.
