@@ -295,7 +295,7 @@ owned_id!(
     SessionId
 );
 plain_id!(
-    /// A product as shown; what is counted is its [`crate::Sku`].
+    /// A product as shown; what is counted are its SKUs.
     ProductId
 );
 plain_id!(

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 /// A number in the form of ITU-T E.164: a plus sign, the country's code, at most 15 digits. Not proof that anyone reads texts
-/// there. Its `Debug` form hides all but the ends, so that no log repeats it.
+/// there.
 #[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(value_type = String, example = "+447700900123"))]
@@ -54,6 +54,7 @@ impl From<PhoneNumber> for String {
     }
 }
 
+/// Hides all but the ends, so that no log repeats it.
 impl fmt::Debug for PhoneNumber {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}…{}", &self.0[..3], &self.0[self.0.len() - 2..])

@@ -9,11 +9,11 @@ use serde_json::{Map, Value};
 pub const PROBLEM_JSON: &str = "application/problem+json";
 
 macro_rules! problems {
-    ($($(#[$doc:meta])* $name:ident = $slug:literal, $status:literal, $title:literal;)*) => {
+    ($($(#[doc = $about:literal])* $name:ident = $slug:literal, $status:literal, $title:literal;)*) => {
         /// A kind of problem: its stable `type`, its `title` and its status.
         #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
         pub enum ProblemKind {
-            $($(#[$doc])* $name,)*
+            $($(#[doc = $about])* $name,)*
         }
 
         impl ProblemKind {
@@ -30,6 +30,12 @@ macro_rules! problems {
             #[must_use]
             pub const fn title(self) -> &'static str {
                 match self { $(Self::$name => $title,)* }
+            }
+
+            /// What it means and which members it has, in a sentence or two.
+            #[must_use]
+            pub const fn about(self) -> &'static str {
+                match self { $(Self::$name => concat!($($about),*).trim_ascii(),)* }
             }
 
             /// The HTTP status.

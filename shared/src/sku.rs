@@ -60,8 +60,18 @@ impl fmt::Display for Sku {
 /// Units of one SKU that are wanted: 1 to 100,000.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(try_from = "i64", into = "u32")]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(value_type = u32, example = 2))]
 pub struct Quantity(u32);
+
+#[cfg(feature = "openapi")]
+impl utoipa::PartialSchema for Quantity {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+        let units = utoipa::openapi::ObjectBuilder::new().schema_type(utoipa::openapi::Type::Integer);
+        units.description(Some("Units of one SKU.")).minimum(Some(1)).maximum(Some(MAX_QUANTITY)).into()
+    }
+}
+
+#[cfg(feature = "openapi")]
+impl utoipa::ToSchema for Quantity {}
 
 /// Most units on one line.
 pub const MAX_QUANTITY: u32 = 100_000;

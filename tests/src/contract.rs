@@ -1,11 +1,11 @@
 //! What the API does against what its document says (OpenAPI): every call of a test is held against it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::process::Command;
 use std::sync::{Arc, LazyLock, Mutex};
 
 use http::Method;
-use jsonschema::Validator;
+use jsonschema::{Draft, Validator};
 use serde_json::{Value, json};
 
 use crate::place;
@@ -54,9 +54,20 @@ impl Contract {
         &CONTRACT
     }
 
-    /// A contract of that document.
+    /// A contract of that document, read strictly: what it does not name is not there.
     #[must_use]
-    pub fn new(document: Value) -> Self {
+    pub fn new(mut document: Value) -> Self {
+        let mut parts = BTreeSet::new();
+        parts_of_others(&document, &mut parts);
+        let schemas = document.pointer_mut("/components/schemas").and_then(Value::as_object_mut);
+        for (name, schema) in schemas.into_iter().flatten() {
+            // A part of another cannot say that there is no more; problems have members of their own.
+            let open = parts.contains(name) || name == "Problem";
+            let object = ["properties", "allOf", "oneOf"].iter().any(|key| schema.get(key).is_some());
+            if object && !open && schema.get("additionalProperties").is_none() {
+                schema["unevaluatedProperties"] = json!(false);
+            }
+        }
         Self { document, validators: Mutex::default() }
     }
 
@@ -101,19 +112,16 @@ impl Contract {
     /// Whether what was sent, and was not refused, is what is said to be taken.
     fn was_asked_for(&self, at: &str, operation: &Value, exchange: &Exchange<'_>) -> Result<(), String> {
         let named = operation["parameters"].as_array().into_iter().flatten();
-        let named: Vec<_> = named.filter(|one| one["in"] == "query").map(|one| &one["name"]).collect();
-        // Where there are none, a query is no part of the question.
-        for pair in exchange.query.split('&').filter(|pair| !(pair.is_empty() || named.is_empty())) {
-            let name = pair.split('=').next().unwrap_or_default();
-            if !named.iter().any(|one| *one == name) {
-                return Err(format!("the parameter {name} was taken and is in no document"));
-            }
+        let mut needed = named.filter(|one| one["in"] == "query" && one["required"] == true).map(|one| &one["name"]);
+        let asked = |name: &Value| exchange.query.split('&').any(|pair| pair.split('=').next() == name.as_str());
+        if let Some(missing) = needed.find(|name| !asked(name)) {
+            return Err(format!("what was taken has no {missing}, which is said to be required"));
         }
-        match exchange.request {
-            Some(sent) if !sent.is_empty() && operation.get("requestBody").is_some() => {
-                self.fits(&format!("{at}/requestBody"), Some("application/json"), sent, "what was taken")
-            }
-            _ => Ok(()),
+        let sent = exchange.request.unwrap_or_default();
+        match operation.get("requestBody") {
+            None => Ok(()),
+            Some(body) if sent.is_empty() && body["required"] != true => Ok(()),
+            Some(_) => self.fits(&format!("{at}/requestBody"), Some("application/json"), sent, "what was taken"),
         }
     }
 
@@ -164,9 +172,25 @@ impl Contract {
             let schema = json!({ "$ref": format!("#{}", at.replace('{', "%7B").replace('}', "%7D")) });
             let mut whole = self.document.clone();
             whole.as_object_mut().unwrap().extend(schema.as_object().unwrap().clone());
-            Arc::new(jsonschema::draft202012::new(&whole).unwrap_or_else(|error| panic!("{at}: {error}")))
+            let validator =
+                jsonschema::options().with_draft(Draft::Draft202012).should_validate_formats(true).build(&whole);
+            Arc::new(validator.unwrap_or_else(|error| panic!("{at}: {error}")))
         });
         Arc::clone(made)
+    }
+}
+
+/// Names of the schemas that others are put together from.
+fn parts_of_others(value: &Value, found: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(members) => {
+            for part in members.get("allOf").and_then(Value::as_array).into_iter().flatten() {
+                found.extend(part["$ref"].as_str().and_then(|at| at.rsplit('/').next()).map(str::to_owned));
+            }
+            members.values().for_each(|member| parts_of_others(member, found));
+        }
+        Value::Array(items) => items.iter().for_each(|item| parts_of_others(item, found)),
+        _ => {}
     }
 }
 
@@ -180,19 +204,21 @@ mod tests {
     use super::*;
 
     fn contract() -> Contract {
-        let cart =
+        let shape =
             json!({ "type": "object", "required": ["version"], "properties": { "version": { "type": "integer" } } });
         let ok = |schema: &str| json!({ "content": { "application/json": { "schema": { "$ref": schema } } } });
+        let mut cart = ok("#/components/schemas/Cart");
+        cart["required"] = json!(true);
         let problem = json!({ "content": { "application/problem+json": { "schema": { "type": "object" } } } });
         Contract::new(json!({
             "paths": { "/v1/carts/{cart_id}": {
                 "get": {
-                    "parameters": [{ "in": "query", "name": "min_version" }],
+                    "parameters": [{ "in": "query", "name": "min_version", "required": true }],
                     "responses": { "200": ok("#/components/schemas/Cart"), "304": {}, "default": { "$ref": "#/components/responses/Problem" } },
                 },
-                "post": { "requestBody": ok("#/components/schemas/Cart"), "responses": { "204": {} } },
+                "post": { "requestBody": cart, "responses": { "204": {} } },
             } },
-            "components": { "schemas": { "Cart": cart }, "responses": { "Problem": problem } },
+            "components": { "schemas": { "Cart": shape }, "responses": { "Problem": problem } },
         }))
     }
 
@@ -239,9 +265,11 @@ mod tests {
             Exchange { status: 304, ..ASKED },
             Exchange { content_type: Some("text/html"), ..ASKED },
             Exchange { path: "/v1/nothing", ..ASKED },
-            Exchange { query: "colour=red", ..ASKED },
+            Exchange { query: "", ..ASKED },
+            Exchange { body: br#"{"version":1,"colour":"red"}"#, ..ASKED },
             Exchange { status: 503, body: b"[]", content_type: Some(shared::problem::PROBLEM_JSON), ..ASKED },
             Exchange { method, status: 204, request: Some(b"[]"), body: b"", content_type: None, query: "", ..ASKED },
+            Exchange { method, status: 204, request: None, body: b"", content_type: None, query: "", ..ASKED },
         ] {
             assert!(contract().check(&exchange).is_err(), "{exchange:?} passed");
         }

@@ -103,7 +103,7 @@ fn guest_of(caller: Option<&SignedIn>) -> Option<UserId> {
     caller.filter(|caller| caller.claims.is_guest()).map(SignedIn::user_id)
 }
 
-/// Trades a refresh token, once, for new tokens.
+/// Trades a refresh token for new tokens.
 #[utoipa::path(
     post, path = "/v1/sessions/refresh", operation_id = "refresh_session", tag = "accounts",
     responses((status = 200, description = "The session goes on with these", body = Tokens)),

@@ -55,6 +55,7 @@ struct Listing {
     category: Option<String>,
     /// Most on a page, 1 to 100.
     #[serde(default = "default_limit")]
+    #[param(minimum = 1, maximum = 100, default = 24)]
     limit: u32,
     /// `next_cursor` of the page before.
     cursor: Option<String>,

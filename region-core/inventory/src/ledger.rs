@@ -107,9 +107,17 @@ pub struct StockEntry {
 /// An entry that stands in a ledger.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct LedgerLine {
-    /// What was entered.
-    #[serde(flatten)]
-    pub entry: StockEntry,
+    /// Names the cause within its shard.
+    #[serde(rename = "ref")]
+    pub reference: Reference,
+    /// Of what.
+    pub sku: Sku,
+    /// Why.
+    pub kind: EntryKind,
+    /// How many, for every kind.
+    pub units: EntryUnits,
+    /// Where.
+    pub shard: ShardId,
     /// When, by the shard's clock.
     #[serde(with = "time::serde::rfc3339")]
     pub booked_at: OffsetDateTime,

@@ -36,7 +36,7 @@ pub(crate) fn internal(levels: StockLevels) -> Router {
 #[utoipa::path(
     get, path = "/v1/stock", operation_id = "get_stock", tag = "catalog",
     params(("sku" = Vec<Sku>, Query, description = "1 to 100 SKUs: `sku=A&sku=B`")),
-    responses((status = 200, description = "Units of each SKU that is asked about", body = Answer)),
+    responses((status = 200, description = "Units of each SKU that is asked about", body = Answer), (status = 304, description = "As the tag in If-None-Match says")),
 )]
 async fn stock(State(levels): State<StockLevels>, RawQuery(query): RawQuery) -> Result<impl IntoResponse, Problem> {
     let skus = wanted(query.as_deref().unwrap_or_default())?;

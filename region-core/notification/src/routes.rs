@@ -44,7 +44,7 @@ async fn list(
     Ok(Json(NotificationList { items: notifications.list(order_id).await? }))
 }
 
-/// Sends a message again.
+/// Sends a mail again.
 ///
 /// 201 for a new copy; a repeat under its key gets the same one.
 #[utoipa::path(

@@ -364,12 +364,12 @@ impl Orders {
     }
 
     /// The order once it is no longer being decided about (confirmed, cancelled, or the bank asks its shopper), or as it
-    /// is when `wait` has passed. At once, when too many wait already.
-    pub async fn wait_for_end(&self, order: Order, wait: Duration) -> Order {
-        let Ok(_waiter) = self.0.waiters.try_acquire() else { return order };
-        let Ok(shard) = self.0.parts.shards.here(order.order_id.slot()) else { return order };
+    /// is when `wait` has passed. `None`, at once, when too many wait already.
+    pub async fn wait_for_end(&self, order: &Order, wait: Duration) -> Option<Order> {
+        let _waiter = self.0.waiters.try_acquire().ok()?;
+        let shard = self.0.parts.shards.here(order.order_id.slot()).ok()?;
         let mut commits = self.0.parts.wakes.of(shard.id()).waiter();
-        let (until, mut pause, mut seen) = (Instant::now() + wait, SHORTEST_LOOK, order);
+        let (until, mut pause, mut seen) = (Instant::now() + wait, SHORTEST_LOOK, order.clone());
         while is_open(&seen) && Instant::now() < until {
             // Every commit of the shard wakes; a pause that grows keeps those who wait long from reading all the time.
             tokio::time::sleep(pause.min(until.saturating_duration_since(Instant::now()))).await;
@@ -378,10 +378,10 @@ impl Orders {
             match self.find(seen.user_id, seen.order_id).await {
                 Ok(order) => seen = order,
                 // The order stands; that it could not be looked at again is no reason to say otherwise.
-                Err(_) => return seen,
+                Err(_) => break,
             }
         }
-        seen
+        Some(seen)
     }
 
     /// The order, if it is the caller's.

@@ -9,7 +9,9 @@ use axum::http::header::{ETAG, IF_NONE_MATCH};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{AppendHeaders, IntoResponse, Response};
 use axum::routing::{get, post};
-use region_core_web::{IdempotencyKeyHeader, Json, Path, Query, SignedIn, StoreKeeper, TraceParent};
+use region_core_web::{
+    IdempotencyKeyHeader, IfNoneMatch, Json, Path, Prefer, Query, SignedIn, StoreKeeper, TraceParent,
+};
 use serde::Deserialize;
 use shared::api::desk::{
     DeadLetterPage, DeskOrder, DeskPage, DeskQuery, GivenAgain, ReplayLetters, SkipLetter, Timeline,
@@ -199,14 +201,15 @@ async fn quote(
 
 /// Places an order.
 ///
-/// A repeat under its key gets the same order. With `Prefer: wait=N` the answer is held until the order is confirmed or cancelled.
+/// A repeat under its key gets the same order. With `Prefer: wait=N` the answer is held until the order is confirmed, cancelled or
+/// waits for its shopper's answer to the bank, for N seconds at most; without `Preference-Applied` it was not, for too many waited.
 #[utoipa::path(
     post, path = "/v1/orders", operation_id = "place_order", tag = "orders",
     params(
         IdempotencyKeyHeader,
-        ("prefer" = Option<String>, Header, description = "`wait=N`: hold the answer for so many seconds, at most 10 (RFC 7240)"),
+        Prefer,
     ),
-    responses((status = 201, description = "The order", body = Order)),
+    responses((status = 201, description = "The order", body = Order, headers(("location" = String, description = "The order's address")))),
     security(("bearer" = [])),
 )]
 async fn place(
@@ -218,11 +221,12 @@ async fn place(
     Json(body): Json<PlaceOrder>,
 ) -> Result<impl IntoResponse, Problem> {
     let mut placed = orders.place(Caller::from(&caller.claims), &key, body, Some(trace.to_string())).await?;
-    let wait = preferred_wait(&headers);
-    if let Some(wait) = wait {
-        placed.order = orders.wait_for_end(placed.order, wait).await;
+    let mut applied = None;
+    if let Some(wait) = preferred_wait(&headers)
+        && let Some(seen) = orders.wait_for_end(&placed.order, wait).await
+    {
+        (placed.order, applied) = (seen, Some(heeded(wait)));
     }
-    let applied = wait.map(heeded);
     let replayed = placed.replayed.then_some([(HeaderName::from_static(IDEMPOTENCY_REPLAYED), "true")]);
     let location = [(axum::http::header::LOCATION, format!("/v1/orders/{}", placed.order.order_id))];
     Ok((StatusCode::CREATED, location, replayed.map(AppendHeaders), applied.map(AppendHeaders), Json(placed.order)))
@@ -246,13 +250,13 @@ fn heeded(wait: Duration) -> [(HeaderName, String); 1] {
 /// An order: the owner's, or any for who keeps the store.
 ///
 /// Whoever names the state that he knows gets 304 while the order stands there; if he would wait, the answer is held until it has
-/// moved on. Without `Preference-Applied` it was not.
+/// moved on. A 304 without `Preference-Applied` was not held, for too many waited.
 #[utoipa::path(
     get, path = "/v1/orders/{order_id}", operation_id = "get_order", tag = "orders",
     params(
         ("order_id" = OrderId, Path, description = "The order"),
-        ("if-none-match" = Option<String>, Header, description = "The order's ETag that is known"),
-        ("prefer" = Option<String>, Header, description = "`wait=N`: hold the answer for so many seconds, at most 10 (RFC 7240)"),
+        IfNoneMatch,
+        Prefer,
     ),
     responses(
         (status = 200, description = "The order", body = Order),
@@ -494,6 +498,7 @@ async fn inspect(
 struct ListQuery {
     /// Most on a page, 1 to 100.
     #[serde(default = "default_limit")]
+    #[param(minimum = 1, maximum = 100, default = 20)]
     limit: u32,
     /// `next_cursor` of the page before.
     cursor: Option<OrderId>,

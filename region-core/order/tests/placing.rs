@@ -633,14 +633,14 @@ async fn one_who_waits_is_answered_when_the_order_ends_and_not_later() {
     let order = shop.place(ada, "k", wanting(&[("MUG", 1)], 250)).await.unwrap().order;
     let waiting = tokio::spawn({
         let (orders, order) = (shop.orders.clone(), order.clone());
-        async move { orders.wait_for_end(order, std::time::Duration::from_secs(30)).await }
+        async move { orders.wait_for_end(&order, std::time::Duration::from_secs(30)).await }
     });
     let (order_id, payment_id) = (order.order_id, payment(order.order_id));
     shop.hear(PaymentFailed { order_id, payment_id, reason: "insufficient funds".into() }).await;
-    assert_eq!(waiting.await.unwrap().status, OrderStatus::Cancelled);
+    assert_eq!(waiting.await.unwrap().unwrap().status, OrderStatus::Cancelled);
     let pending = shop.place(ada, "l", wanting(&[("MUG", 1)], 250)).await.unwrap().order;
-    let asked = shop.orders.wait_for_end(pending, std::time::Duration::from_millis(20)).await;
-    assert_eq!(asked.status, OrderStatus::Pending);
+    let asked = shop.orders.wait_for_end(&pending, std::time::Duration::from_millis(20)).await;
+    assert_eq!(asked.unwrap().status, OrderStatus::Pending);
 }
 
 #[tokio::test]

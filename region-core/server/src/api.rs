@@ -11,13 +11,18 @@ use axum::response::Response;
 use axum::routing::get;
 use http::HeaderMap;
 use region_core_catalog::cacheable;
+use region_core_web::IfNoneMatch;
 use serde_json::value::RawValue;
+use shared::idempotency::{IDEMPOTENCY_KEY, IDEMPOTENCY_REPLAYED};
 use shared::problem::PROBLEM_JSON;
 use shared::{Problem, ProblemKind};
-use utoipa::openapi::path::Operation;
+use utoipa::openapi::header::HeaderBuilder;
+use utoipa::openapi::path::{Operation, ParameterIn};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::openapi::{Components, Content, OpenApi as Document, Ref, RefOr, ResponseBuilder};
-use utoipa::{Modify, OpenApi};
+use utoipa::openapi::{
+    Components, Content, Header, Object, OpenApi as Document, Ref, RefOr, ResponseBuilder, Schema, Type,
+};
+use utoipa::{IntoParams, Modify, OpenApi};
 
 use crate::directory;
 
@@ -51,17 +56,52 @@ impl Modify for Everywhere {
         components.add_security_scheme("bearer", SecurityScheme::Http(token.build()));
         let content = Content::new(Some(Ref::from_schema_name("Problem")));
         let problem = ResponseBuilder::new().description(kinds_of_problem()).content(PROBLEM_JSON, content);
+        let problem = problem
+            .header("retry-after", said("Seconds after which the same request may succeed: of what passes by itself."));
         components.responses.insert("Problem".to_owned(), problem.build().into());
         for path in whole.paths.paths.values_mut() {
             let operations = [&mut path.get, &mut path.post, &mut path.patch, &mut path.delete];
-            operations.into_iter().flatten().for_each(may_fail);
+            operations.into_iter().flatten().for_each(complete);
         }
     }
 }
 
-fn may_fail(operation: &mut Operation) {
+/// Says what an operation need not say by itself: how it fails, and what comes with a key, a preference or a tag.
+fn complete(operation: &mut Operation) {
     let problem = RefOr::Ref(Ref::from_response_name("Problem"));
     operation.responses.responses.insert("default".to_owned(), problem);
+    if operation.responses.responses.contains_key("304") && !takes(operation, "if-none-match") {
+        operation.parameters.get_or_insert_default().extend(IfNoneMatch::into_params(|| None));
+    }
+    let known = [
+        ("if-none-match", "etag", "Names what is told: for If-None-Match."),
+        ("prefer", "preference-applied", "`wait=N` if the wait was heeded."),
+        (IDEMPOTENCY_KEY, IDEMPOTENCY_REPLAYED, "`true` if it is known that an earlier request under the key made it."),
+    ];
+    let known: Vec<_> = known.into_iter().filter(|(asked, ..)| takes(operation, asked)).collect();
+    for (status, response) in &mut operation.responses.responses {
+        let RefOr::T(response) = response else { continue };
+        for (_, name, about) in known.iter().filter(|_| status.starts_with('2')) {
+            response.headers.insert((*name).to_owned(), said(about));
+        }
+    }
+    // A body that may be left out is not `null`.
+    for content in operation.request_body.iter_mut().flat_map(|body| body.content.values_mut()) {
+        if let Some(RefOr::T(Schema::OneOf(either))) = &content.schema {
+            let shape = either.items.iter().find(|item| matches!(item, RefOr::Ref(_))).cloned();
+            content.schema = shape.or_else(|| content.schema.clone());
+        }
+    }
+}
+
+/// Whether it takes that header.
+fn takes(operation: &Operation, header: &str) -> bool {
+    let mut parameters = operation.parameters.iter().flatten();
+    parameters.any(|one| matches!(one.parameter_in, ParameterIn::Header) && one.name == header)
+}
+
+fn said(about: &str) -> Header {
+    HeaderBuilder::new().schema(Object::with_type(Type::String)).description(Some(about)).build()
 }
 
 fn parts() -> impl Iterator<Item = Document> {
@@ -84,7 +124,7 @@ fn parts() -> impl Iterator<Item = Document> {
 
 /// Every `type` there is, as Markdown.
 fn kinds_of_problem() -> String {
-    let line = |kind: &ProblemKind| format!("\n- `{}` ({}): {}", kind.uri(), kind.status(), kind.title());
+    let line = |kind: &ProblemKind| format!("\n- `{}` ({}): {}", kind.uri(), kind.status(), kind.about());
     ProblemKind::ALL.iter().map(line).fold("What was not possible, by `type`:\n".to_owned(), |text, line| text + &line)
 }
 

@@ -24,7 +24,7 @@ pub(crate) fn router(shards: Shards, verifier: Verifier) -> Router {
 /// Public keys that access tokens are checked with.
 #[utoipa::path(
     get, path = "/v1/keys", operation_id = "list_keys", tag = "directory",
-    responses((status = 200, description = "Keys", body = KeySet)),
+    responses((status = 200, description = "Keys", body = KeySet), (status = 304, description = "As the tag in If-None-Match says")),
 )]
 async fn keys(State(verifier): State<Verifier>) -> Json<KeySet> {
     Json(KeySet::clone(&verifier.keys()))

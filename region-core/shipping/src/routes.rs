@@ -5,14 +5,14 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode};
 use region_core_web::{Json, Path, StoreKeeper};
 use shared::api::order::Labels;
 use shared::{OrderId, Problem, ProblemKind, ShipmentId};
-use utoipa::OpenApi;
+use utoipa::{OpenApi, ToSchema};
 
 use crate::carrier::Carrier;
 use crate::notice::{self, Notice};
@@ -55,16 +55,27 @@ async fn labels<C: Carrier>(
 /// A label to print: PDF.
 #[utoipa::path(
     get, path = "/v1/orders/{order_id}/shipments/{shipment_id}/label", operation_id = "get_label", tag = "shipping",
-    responses((status = 200, description = "The label", content_type = "application/pdf", body = Vec<u8>)),
+    responses((status = 200, description = "The label", content_type = "application/pdf", body = Pdf)),
     security(("bearer" = ["merchant"]), ("bearer" = ["operator"])),
 )]
 async fn label<C: Carrier>(
     State(shipping): State<Shipping<C>>,
     _: StoreKeeper,
     Path((order_id, shipment_id)): Path<(OrderId, ShipmentId)>,
-) -> Result<impl IntoResponse, Problem> {
-    let pdf = shipping.pdf(order_id, shipment_id).await?.ok_or_else(Problem::not_found)?;
-    Ok(([(CONTENT_TYPE, "application/pdf")], pdf))
+) -> Result<Pdf, Problem> {
+    let pdf = shipping.pdf(order_id, shipment_id).await?;
+    pdf.map(Pdf).ok_or_else(Problem::not_found)
+}
+
+/// A document to print.
+#[derive(ToSchema)]
+#[schema(value_type = String, format = Binary)]
+struct Pdf(Vec<u8>);
+
+impl IntoResponse for Pdf {
+    fn into_response(self) -> Response {
+        ([(CONTENT_TYPE, "application/pdf")], self.0).into_response()
+    }
 }
 
 /// What the carrier tells. No token: it is signed.

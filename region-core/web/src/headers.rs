@@ -18,16 +18,37 @@ pub struct IdempotencyKeyHeader(
 impl IntoParams for IdempotencyKeyHeader {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
         let text = ObjectBuilder::new().schema_type(Type::String).min_length(Some(1)).max_length(Some(255));
-        let key = ParameterBuilder::new()
-            .name(IDEMPOTENCY_KEY)
-            .parameter_in(ParameterIn::Header)
-            .required(Required::True)
-            .description(Some(
-                "Names the request: a repeat under the same key changes nothing more, and is answered alike.",
-            ))
-            .schema(Some(text));
-        vec![key.build()]
+        let about = "Names the request: a repeat under the same key makes nothing more, and is answered with what was made, \
+                     as it is now.";
+        vec![header(IDEMPOTENCY_KEY, about).required(Required::True).schema(Some(text)).build()]
     }
+}
+
+/// How long the caller would wait for an answer (RFC 7240 section 4.3), in the API's document.
+#[derive(Clone, Copy, Debug)]
+pub struct Prefer;
+
+impl IntoParams for Prefer {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let about = "`wait=N`: hold the answer, for N seconds at most and for 10 at most (RFC 7240).";
+        vec![header("prefer", about).build()]
+    }
+}
+
+/// What the caller has already (RFC 9110 section 13.1.2), in the API's document.
+#[derive(Clone, Copy, Debug)]
+pub struct IfNoneMatch;
+
+impl IntoParams for IfNoneMatch {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        vec![header("if-none-match", "The `etag` of what is there already: 304 if nothing has changed.").build()]
+    }
+}
+
+fn header(name: &str, about: &str) -> ParameterBuilder {
+    let text = ObjectBuilder::new().schema_type(Type::String);
+    let header = ParameterBuilder::new().name(name).parameter_in(ParameterIn::Header);
+    header.required(Required::False).description(Some(about)).schema(Some(text))
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKeyHeader {

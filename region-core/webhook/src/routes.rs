@@ -45,7 +45,8 @@ pub fn internal_router(webhooks: Webhooks) -> Router {
 #[utoipa::path(
     post, path = "/v1/webhook-endpoints", operation_id = "create_webhook_endpoint", tag = "webhooks",
     params(IdempotencyKeyHeader),
-    responses((status = 201, description = "The endpoint, with its secret", body = EndpointWithSecret)),
+    responses((status = 201, description = "The endpoint, with its secret", body = EndpointWithSecret,
+        headers(("location" = String, description = "The endpoint's address")))),
     security(("bearer" = ["operator"])),
 )]
 async fn make(
@@ -65,6 +66,7 @@ async fn make(
 struct ListQuery {
     /// Most on a page, 1 to 100.
     #[serde(default = "default_limit")]
+    #[param(minimum = 1, maximum = 100, default = 50)]
     limit: u32,
     /// `next_cursor` of the page before.
     cursor: Option<EndpointId>,
@@ -138,7 +140,7 @@ async fn remove(
 
 /// Signs with a new secret, and for a while with the old one too.
 ///
-/// A repeat under its key is answered with the same secret.
+/// A repeat under the latest key is answered with the same secret.
 #[utoipa::path(
     post, path = "/v1/webhook-endpoints/{endpoint_id}/rotate-secret", operation_id = "rotate_webhook_secret", tag = "webhooks",
     params(("endpoint_id" = EndpointId, Path, description = "The endpoint"), IdempotencyKeyHeader),

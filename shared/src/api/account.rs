@@ -30,7 +30,7 @@ pub struct SignIn {
     pub password: Password,
 }
 
-/// A password on its way in; never printed.
+/// A password on its way in.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(transparent)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(value_type = String, format = "password"))]
@@ -52,7 +52,7 @@ pub struct Refresh {
     pub refresh_token: RefreshToken,
 }
 
-/// A refresh token; never printed. It starts with its session's id, so it says where it lives.
+/// A refresh token. It starts with its session's id, so it says where it lives.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(transparent)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(value_type = String))]
@@ -86,7 +86,7 @@ pub struct Tokens {
 pub struct Account {
     /// The user.
     pub user_id: UserId,
-    /// Absent for guests.
+    /// Null for guests.
     pub email: Option<EmailAddress>,
     /// What to call the person.
     pub name: Option<String>,

@@ -74,7 +74,7 @@ pub struct CartLine {
     pub slug: Option<String>,
     /// Such as "Small / Blue"; empty for a product without options.
     pub variant: String,
-    /// Today's price of one; absent when it is no longer sold.
+    /// Today's price of one; null when it is no longer sold.
     pub unit_price: Option<Money>,
     /// `unit_price` times `quantity`.
     pub line_total: Option<Money>,

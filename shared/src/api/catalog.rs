@@ -72,7 +72,7 @@ pub struct ProductSummary {
 pub struct ProductPage {
     /// By title, then slug.
     pub items: Vec<ProductSummary>,
-    /// Where the next page starts; absent on the last.
+    /// Where the next page starts; null on the last.
     pub next_cursor: Option<String>,
     /// The catalog's version that this page was read at.
     pub catalog_version: u64,
@@ -170,9 +170,11 @@ pub struct SearchQuery {
     pub order: SearchOrder,
     /// Page number from 1, at most 100.
     #[serde(default = "first_page")]
+    #[cfg_attr(feature = "openapi", param(minimum = 1, maximum = 100, default = 1))]
     pub page: u32,
     /// Results on a page, 1 to 100.
     #[serde(default = "default_limit")]
+    #[cfg_attr(feature = "openapi", param(minimum = 1, maximum = 100, default = 24))]
     pub limit: u32,
 }
 
@@ -202,7 +204,7 @@ pub struct CategoryFacet {
 pub struct PriceFacet {
     /// Lowest price, in minor units, included.
     pub from: u64,
-    /// Highest price, in minor units, included; absent for the open last band.
+    /// Highest price, in minor units, included; null for the open last band.
     pub to: Option<u64>,
     /// Results in it.
     pub count: u64,
@@ -226,7 +228,7 @@ pub struct SearchResults {
     pub prices: Vec<PriceFacet>,
 }
 
-/// Units of a SKU that could be sold near the reader, for display only: `GET /v1/stock?sku=A&sku=B`.
+/// Units of a SKU that could be sold, for display only: `GET /v1/stock?sku=A&sku=B`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct StockLevel {
@@ -242,6 +244,6 @@ pub struct StockLevel {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct StockLevels {
-    /// In the order asked for; unknown SKUs are left out.
+    /// In the order asked for; of unknown SKUs there are none.
     pub items: Vec<StockLevel>,
 }

@@ -9,7 +9,7 @@ use crate::{EmailAddress, EventId, Money, OrderId, RegionName, ShardId, UserId};
 /// Which orders: `GET /v1/desk/orders`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema, utoipa::IntoParams), into_params(parameter_in = Query))]
+#[cfg_attr(feature = "openapi", derive(utoipa::IntoParams), into_params(parameter_in = Query))]
 pub struct DeskQuery {
     /// An order's number, its last eight characters (of the orders of 90 days), or the e-mail address that its news go to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -28,6 +28,7 @@ pub struct DeskQuery {
     pub cursor: Option<OrderId>,
     /// Most on a page, 1 to 100.
     #[serde(default = "default_limit")]
+    #[cfg_attr(feature = "openapi", param(minimum = 1, maximum = 100, default = 50))]
     pub limit: u32,
 }
 
@@ -74,7 +75,7 @@ pub struct DeskOrder {
 pub struct DeskPage {
     /// Newest first.
     pub items: Vec<DeskOrder>,
-    /// Where the next page starts; absent on the last.
+    /// Where the next page starts; null on the last.
     pub next_cursor: Option<OrderId>,
     /// Regions that did not answer: their orders are missing here.
     pub missing: Vec<RegionName>,

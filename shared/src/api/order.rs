@@ -211,8 +211,10 @@ pub struct PlaceOrder {
 #[serde(default)]
 pub struct PushSubscription {
     /// Where its push service takes messages for it.
+    #[cfg_attr(feature = "openapi", schema(required))]
     pub endpoint: String,
     /// What they are sealed with.
+    #[cfg_attr(feature = "openapi", schema(required))]
     pub keys: PushKeys,
 }
 
@@ -222,8 +224,10 @@ pub struct PushSubscription {
 #[serde(default)]
 pub struct PushKeys {
     /// An uncompressed point of P-256.
+    #[cfg_attr(feature = "openapi", schema(required))]
     pub p256dh: String,
     /// 16 bytes.
+    #[cfg_attr(feature = "openapi", schema(required))]
     pub auth: String,
 }
 
@@ -498,7 +502,7 @@ pub struct WriteOff {
     pub reason: String,
 }
 
-/// What is answered where something is asked of a label: it is done soon, and shows in [`Labels`].
+/// What is answered where something is asked of a label: it is done soon, and shows among the order's labels.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct LabelAsked {
@@ -611,7 +615,7 @@ pub struct CancelOrder {
 pub struct OrderPage {
     /// Newest first.
     pub items: Vec<OrderSummary>,
-    /// Where the next page starts; absent on the last.
+    /// Where the next page starts; null on the last.
     pub next_cursor: Option<OrderId>,
 }
 

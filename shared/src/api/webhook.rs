@@ -189,7 +189,7 @@ impl std::fmt::Debug for EndpointWithSecret {
 pub struct EndpointPage {
     /// Oldest first.
     pub items: Vec<Endpoint>,
-    /// Where the next page starts; absent on the last.
+    /// Where the next page starts; null on the last.
     pub next_cursor: Option<EndpointId>,
 }
 
@@ -209,7 +209,7 @@ pub enum DeliveryState {
 /// Which deliveries of an endpoint: `GET /v1/webhook-endpoints/{endpoint_id}/deliveries`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema, utoipa::IntoParams), into_params(parameter_in = Query))]
+#[cfg_attr(feature = "openapi", derive(utoipa::IntoParams), into_params(parameter_in = Query))]
 pub struct DeliveryQuery {
     /// Only those that stand so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -219,6 +219,7 @@ pub struct DeliveryQuery {
     pub cursor: Option<EventId>,
     /// Most on a page, 1 to 100.
     #[serde(default = "default_limit")]
+    #[cfg_attr(feature = "openapi", param(minimum = 1, maximum = 100, default = 50))]
     pub limit: u32,
 }
 
@@ -266,7 +267,7 @@ pub struct Delivery {
 pub struct DeliveryPage {
     /// Of the latest events first.
     pub items: Vec<Delivery>,
-    /// Where the next page starts; absent on the last.
+    /// Where the next page starts; null on the last.
     pub next_cursor: Option<EventId>,
     /// Regions that did not answer: their deliveries are missing here.
     pub missing: Vec<RegionName>,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use shared::api::desk::DeskPage;
 use shared::api::order::{Order, OrderStatus};
 use shared::api::origin::Origins;
@@ -41,6 +41,10 @@ async fn what_lies_in_another_region_is_sold_here_and_sent_from_there() {
         let entry = json!({ "ref": key(), "sku": sku, "kind": "shrink", "units": lost, "shard": shard.number() });
         assert!(operator.post("/v1/stock/entries", &entry).await.status < 300);
     }
+    let entries: Value = operator.get(&format!("/v1/stock/entries?sku={sku}")).await.expect(200).json();
+    let lost: Vec<_> = entries["items"].as_array().unwrap().iter().filter(|entry| entry["kind"] == "shrink").collect();
+    let regions = lost.iter().map(|entry| map.region_of_shard(serde_json::from_value(entry["shard"].clone()).unwrap()));
+    assert!(!lost.is_empty() && regions.eq(std::iter::repeat_n(Some(here), lost.len())), "{entries}");
     let (wanted, under) = (shopper.order_of(&[(&sku, 3)], "tok_success").await, key());
     let placed = async || Some(shopper.place(&under, &wanted).await).filter(|answer| answer.status == 201);
     let order = until("units have come from the other region", SOON, placed).await.json::<Order>().order_id;

@@ -26,6 +26,8 @@ enum For {
     Owner,
     /// Who keeps the store: shoppers get 403, whosever it is and whatever they send, nobody 401.
     Keepers,
+    /// The same, and merchants get 403 too.
+    Operators,
 }
 
 /// All of `/v1`.
@@ -84,16 +86,16 @@ const ROUTES: &[(&str, &str, For)] = &[
     ("GET", "/v1/orders/{order_id}/refunds", For::Keepers),
     ("POST", "/v1/orders/{order_id}/returns", For::Keepers),
     ("POST", "/v1/orders/{order_id}/returns/{return_id}/inspection", For::Keepers),
-    ("POST", "/v1/webhook-endpoints", For::Keepers),
-    ("GET", "/v1/webhook-endpoints", For::Keepers),
-    ("GET", "/v1/webhook-endpoints/{endpoint_id}", For::Keepers),
-    ("PATCH", "/v1/webhook-endpoints/{endpoint_id}", For::Keepers),
-    ("DELETE", "/v1/webhook-endpoints/{endpoint_id}", For::Keepers),
-    ("POST", "/v1/webhook-endpoints/{endpoint_id}/rotate-secret", For::Keepers),
-    ("POST", "/v1/webhook-endpoints/{endpoint_id}/test", For::Keepers),
-    ("GET", "/v1/webhook-endpoints/{endpoint_id}/deliveries", For::Keepers),
-    ("POST", "/v1/webhook-endpoints/{endpoint_id}/deliveries/{event_id}/replay", For::Keepers),
-    ("POST", "/v1/webhook-endpoints/{endpoint_id}/replay", For::Keepers),
+    ("POST", "/v1/webhook-endpoints", For::Operators),
+    ("GET", "/v1/webhook-endpoints", For::Operators),
+    ("GET", "/v1/webhook-endpoints/{endpoint_id}", For::Operators),
+    ("PATCH", "/v1/webhook-endpoints/{endpoint_id}", For::Operators),
+    ("DELETE", "/v1/webhook-endpoints/{endpoint_id}", For::Operators),
+    ("POST", "/v1/webhook-endpoints/{endpoint_id}/rotate-secret", For::Operators),
+    ("POST", "/v1/webhook-endpoints/{endpoint_id}/test", For::Operators),
+    ("GET", "/v1/webhook-endpoints/{endpoint_id}/deliveries", For::Operators),
+    ("POST", "/v1/webhook-endpoints/{endpoint_id}/deliveries/{event_id}/replay", For::Operators),
+    ("POST", "/v1/webhook-endpoints/{endpoint_id}/replay", For::Operators),
     // Signed by the carrier.
     ("POST", "/v1/webhooks/carrier", For::Anybody(400)),
     // Signed by the payment provider; the sandbox sends none.
@@ -128,7 +130,7 @@ async fn every_route_treats_a_caller_without_a_token_as_the_table_says() {
             assert_eq!(nobody.status, expected, "{method} {path}: {}", nobody.text());
             let (as_owner, as_stranger) = match whose {
                 For::Owner => (None, Some(404)),
-                For::Keepers => (Some(403), Some(403)),
+                For::Keepers | For::Operators => (Some(403), Some(403)),
                 For::Anybody(_) | For::Users => (None, None),
             };
             for (shopper, refused) in [(&owner, as_owner), (&stranger, as_stranger)] {
@@ -205,17 +207,18 @@ fn the_apis_document_names_every_route_and_who_may_call_it() {
     for (method, route, whose) in offered.clone() {
         let name = format!("{method} {route}");
         let operation = said.get(&name).unwrap_or_else(|| panic!("{name} is not in the document"));
-        let security = operation["security"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let nobody = security.is_empty() || security.contains(&json!({}));
-        let anybody = security.contains(&json!({ "bearer": [] }));
-        match whose {
-            For::Anybody(_) => assert!(nobody, "{name}: {security:?}"),
-            For::Users | For::Owner => assert!(anybody && !nobody, "{name}: {security:?}"),
-            For::Keepers => {
-                let operators = security.contains(&json!({ "bearer": ["operator"] }));
-                assert!(operators && !anybody && !nobody, "{name}: {security:?}");
-            }
-        }
+        let security = operation.get("security").cloned().unwrap_or(json!([]));
+        let (anybody, merchants, operators) =
+            (json!({ "bearer": [] }), json!({ "bearer": ["merchant"] }), json!({ "bearer": ["operator"] }));
+        let expected = match whose {
+            // Whoever signs up or in brings what he had as a guest.
+            For::Anybody(_) if ["POST /v1/accounts", "POST /v1/sessions"].contains(&&*name) => json!([{}, anybody]),
+            For::Anybody(_) => json!([]),
+            For::Users | For::Owner => json!([anybody]),
+            For::Keepers => json!([merchants, operators]),
+            For::Operators => json!([operators]),
+        };
+        assert_eq!(security, expected, "{name}");
     }
     assert_eq!(said.len(), offered.count(), "{:?}", said.keys());
 }

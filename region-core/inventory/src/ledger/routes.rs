@@ -68,7 +68,7 @@ struct Lines {
     items: Vec<LedgerLine>,
 }
 
-/// A SKU's entries in all regions, newest first.
+/// A SKU's entries in all regions, newest first: of each shard the last 1,000.
 #[utoipa::path(
     get, path = "/v1/stock/entries", operation_id = "list_stock_entries", tag = "stock",
     params(Asked),

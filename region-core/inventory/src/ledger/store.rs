@@ -151,14 +151,14 @@ pub(super) async fn list(conn: &mut PgConnection, shard: ShardId, sku: &Sku) -> 
     .await?;
     rows.into_iter()
         .map(|row| {
-            let entry = StockEntry {
+            Ok(LedgerLine {
                 reference: Reference(row.reference),
                 sku: sku.clone(),
                 kind: EntryKind::from_stored(&row.kind)?,
                 units: EntryUnits::try_from(row.units).map_err(|error| StoreError::corrupt("ledger.units", error))?,
-                shard: Some(shard),
-            };
-            Ok(LedgerLine { entry, booked_at: row.created_at })
+                shard,
+                booked_at: row.created_at,
+            })
         })
         .collect()
 }

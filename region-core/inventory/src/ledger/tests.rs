@@ -78,7 +78,9 @@ async fn entries_are_listed_as_they_were_entered() {
         ledger.enter(entry).await.unwrap();
     }
     let listed = ledger.list(&"MUG".parse().unwrap()).await.unwrap();
-    let listed: Vec<_> = listed.into_iter().rev().map(|line| StockEntry { shard: None, ..line.entry }).collect();
+    let entry =
+        |LedgerLine { reference, sku, kind, units, .. }| StockEntry { reference, sku, kind, units, shard: None };
+    let listed: Vec<_> = listed.into_iter().rev().map(entry).collect();
     assert_eq!(listed, entered);
     assert!(ledger.list(&"CUP".parse().unwrap()).await.unwrap().is_empty());
 }
