@@ -7,7 +7,7 @@ use axum::routing::get;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::HeaderMap;
-use region_core_web::{Path, Query};
+use region_core_web::{IfNoneMatch, Path, Query};
 use serde::{Deserialize, Serialize};
 use shared::Problem;
 use shared::api::catalog::{CategoryList, Product, ProductPage};
@@ -36,10 +36,8 @@ pub fn router(catalog: Catalog) -> Router {
 /// All categories that have something on sale.
 #[utoipa::path(
     get, path = "/v1/categories", operation_id = "list_categories", tag = "catalog",
-    responses(
-        (status = 200, description = "Categories", body = CategoryList),
-        (status = 304, description = "As the tag in If-None-Match says"),
-    ),
+    params(IfNoneMatch),
+    responses((status = 200, description = "Categories", body = CategoryList)),
 )]
 async fn list_categories(State(catalog): State<Catalog>, headers: HeaderMap) -> Result<Response, Problem> {
     let snapshot = catalog.snapshot();
@@ -68,11 +66,8 @@ const fn default_limit() -> u32 {
 /// Products on sale, by title.
 #[utoipa::path(
     get, path = "/v1/products", operation_id = "list_products", tag = "catalog",
-    params(Listing),
-    responses(
-        (status = 200, description = "A page of products", body = ProductPage),
-        (status = 304, description = "As the tag in If-None-Match says"),
-    ),
+    params(Listing, IfNoneMatch),
+    responses((status = 200, description = "A page of products", body = ProductPage)),
 )]
 async fn list_products(
     State(catalog): State<Catalog>,
@@ -111,10 +106,8 @@ fn page(snapshot: &Snapshot, listing: &Listing, after: Option<&Cursor>) -> Resul
 /// A product by its slug.
 #[utoipa::path(
     get, path = "/v1/products/{slug}", operation_id = "get_product", tag = "catalog",
-    responses(
-        (status = 200, description = "The product", body = Product),
-        (status = 304, description = "As the tag in If-None-Match says"),
-    ),
+    params(("slug" = String, Path, description = "Of the product"), IfNoneMatch),
+    responses((status = 200, description = "The product", body = Product)),
 )]
 async fn get_product(
     State(catalog): State<Catalog>,

@@ -6,7 +6,7 @@ use axum::http::header::CACHE_CONTROL;
 use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Json, Router};
-use region_core_web::Query;
+use region_core_web::{IfNoneMatch, Query};
 use shared::api::catalog::StockLevels as Answer;
 use shared::api::stock::{MAX_COUNTS, MAX_CURSORS, StockCursor};
 use shared::{Problem, ProblemKind, Sku};
@@ -35,8 +35,8 @@ pub(crate) fn internal(levels: StockLevels) -> Router {
 /// Units that are left of some SKUs, in the whole store.
 #[utoipa::path(
     get, path = "/v1/stock", operation_id = "get_stock", tag = "catalog",
-    params(("sku" = Vec<Sku>, Query, description = "1 to 100 SKUs: `sku=A&sku=B`")),
-    responses((status = 200, description = "Units of each SKU that is asked about", body = Answer), (status = 304, description = "As the tag in If-None-Match says")),
+    params(("sku" = Vec<Sku>, Query, description = "1 to 100 SKUs: `sku=A&sku=B`"), IfNoneMatch),
+    responses((status = 200, description = "Units of each SKU that is asked about", body = Answer)),
 )]
 async fn stock(State(levels): State<StockLevels>, RawQuery(query): RawQuery) -> Result<impl IntoResponse, Problem> {
     let skus = wanted(query.as_deref().unwrap_or_default())?;

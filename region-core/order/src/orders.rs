@@ -364,7 +364,7 @@ impl Orders {
     }
 
     /// The order once it is no longer being decided about (confirmed, cancelled, or the bank asks its shopper), or as it
-    /// is when `wait` has passed. `None`, at once, when too many wait already.
+    /// is when `wait` has passed. `None`, at once, when too many wait already or its slot has left.
     pub async fn wait_for_end(&self, order: &Order, wait: Duration) -> Option<Order> {
         let _waiter = self.0.waiters.try_acquire().ok()?;
         let shard = self.0.parts.shards.here(order.order_id.slot()).ok()?;

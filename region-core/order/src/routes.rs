@@ -10,7 +10,8 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{AppendHeaders, IntoResponse, Response};
 use axum::routing::{get, post};
 use region_core_web::{
-    IdempotencyKeyHeader, IfNoneMatch, Json, Path, Prefer, Query, SignedIn, StoreKeeper, TraceParent,
+    IdempotencyKeyHeader, IfNoneMatch, Json, PREFER, PREFERENCE_APPLIED, Path, Prefer, Query, SignedIn, StoreKeeper,
+    TraceParent,
 };
 use serde::Deserialize;
 use shared::api::desk::{
@@ -35,8 +36,6 @@ use crate::{desk, repair};
 const MAX_PAGE: u32 = 100;
 /// Longest time that an answer is held for the order's end, or for a change of it.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
-/// Says that `Prefer` was heeded (RFC 7240 section 3).
-const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
 /// What the routes say of themselves.
 #[derive(OpenApi)]
@@ -239,12 +238,12 @@ fn preferred_wait(headers: &HeaderMap) -> Option<Duration> {
         let seconds = preferences.filter_map(|preference| preference.trim().strip_prefix("wait=")).next()?;
         seconds.trim().trim_matches('"').parse().ok()
     };
-    headers.get_all("prefer").iter().find_map(named).map(|seconds| Duration::from_secs(seconds).min(LONGEST_WAIT))
+    headers.get_all(PREFER).iter().find_map(named).map(|seconds| Duration::from_secs(seconds).min(LONGEST_WAIT))
 }
 
 /// Says that the wait was heeded.
 fn heeded(wait: Duration) -> [(HeaderName, String); 1] {
-    [(PREFERENCE_APPLIED, format!("wait={}", wait.as_secs()))]
+    [(HeaderName::from_static(PREFERENCE_APPLIED), format!("wait={}", wait.as_secs()))]
 }
 
 /// An order: the owner's, or any for who keeps the store.
@@ -258,10 +257,7 @@ fn heeded(wait: Duration) -> [(HeaderName, String); 1] {
         IfNoneMatch,
         Prefer,
     ),
-    responses(
-        (status = 200, description = "The order", body = Order),
-        (status = 304, description = "It stands as If-None-Match says"),
-    ),
+    responses((status = 200, description = "The order", body = Order)),
     security(("bearer" = [])),
 )]
 async fn find(

@@ -6,7 +6,7 @@ use axum::response::Response;
 use axum::routing::get;
 use http::HeaderMap;
 use region_core_catalog::cacheable;
-use region_core_web::Query;
+use region_core_web::{IfNoneMatch, Query};
 use shared::api::catalog::{SearchQuery, SearchResults};
 use shared::{Problem, ProblemKind};
 use utoipa::OpenApi;
@@ -27,11 +27,8 @@ pub fn router(search: Search) -> Router {
 /// Searches the products on sale.
 #[utoipa::path(
     get, path = "/v1/search", operation_id = "search_products", tag = "catalog",
-    params(SearchQuery),
-    responses(
-        (status = 200, description = "What was found", body = SearchResults),
-        (status = 304, description = "As the tag in If-None-Match says"),
-    ),
+    params(SearchQuery, IfNoneMatch),
+    responses((status = 200, description = "What was found", body = SearchResults)),
 )]
 async fn find(
     State(search): State<Search>,

@@ -10,8 +10,9 @@ use axum::extract::State;
 use axum::response::Response;
 use axum::routing::get;
 use http::HeaderMap;
+use http::header::{ETAG, IF_NONE_MATCH};
 use region_core_catalog::cacheable;
-use region_core_web::IfNoneMatch;
+use region_core_web::{IfNoneMatch, PREFER, PREFERENCE_APPLIED};
 use serde_json::value::RawValue;
 use shared::idempotency::{IDEMPOTENCY_KEY, IDEMPOTENCY_REPLAYED};
 use shared::problem::PROBLEM_JSON;
@@ -22,7 +23,7 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{
     Components, Content, Header, Object, OpenApi as Document, Ref, RefOr, ResponseBuilder, Schema, Type,
 };
-use utoipa::{IntoParams, Modify, OpenApi};
+use utoipa::{Modify, OpenApi};
 
 use crate::directory;
 
@@ -70,12 +71,13 @@ impl Modify for Everywhere {
 fn complete(operation: &mut Operation) {
     let problem = RefOr::Ref(Ref::from_response_name("Problem"));
     operation.responses.responses.insert("default".to_owned(), problem);
-    if operation.responses.responses.contains_key("304") && !takes(operation, "if-none-match") {
-        operation.parameters.get_or_insert_default().extend(IfNoneMatch::into_params(|| None));
+    if takes(operation, IF_NONE_MATCH.as_str()) {
+        let same = ResponseBuilder::new().description("Nothing has changed, as If-None-Match says.").build();
+        operation.responses.responses.insert("304".to_owned(), same.into());
     }
     let known = [
-        ("if-none-match", "etag", "Names what is told: for If-None-Match."),
-        ("prefer", "preference-applied", "`wait=N` if the wait was heeded."),
+        (IF_NONE_MATCH.as_str(), ETAG.as_str(), "Names what is told: for If-None-Match."),
+        (PREFER, PREFERENCE_APPLIED, "`wait=N` if the wait was heeded."),
         (IDEMPOTENCY_KEY, IDEMPOTENCY_REPLAYED, "`true` if it is known that an earlier request under the key made it."),
     ];
     let known: Vec<_> = known.into_iter().filter(|(asked, ..)| takes(operation, asked)).collect();
@@ -162,10 +164,8 @@ pub(crate) fn router(written: Written) -> Router {
 /// This document.
 #[utoipa::path(
     get, path = "/v1/openapi.json", operation_id = "get_openapi", tag = "directory",
-    responses(
-        (status = 200, description = "OpenAPI 3.1", body = serde_json::Value),
-        (status = 304, description = "As the tag in If-None-Match says"),
-    ),
+    params(IfNoneMatch),
+    responses((status = 200, description = "OpenAPI 3.1", body = serde_json::Value)),
 )]
 async fn document(State(Written { text, tag }): State<Written>, headers: HeaderMap) -> Result<Response, Problem> {
     cacheable(&headers, &tag, "openapi", || text)

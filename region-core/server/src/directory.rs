@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::routing::get;
 use axum::{Json, Router};
 use region_core_store::Shards;
-use region_core_web::Verifier;
+use region_core_web::{IfNoneMatch, Verifier};
 use shared::SlotMap;
 use shared::region::SlotMapDocument;
 use shared::token::KeySet;
@@ -24,7 +24,8 @@ pub(crate) fn router(shards: Shards, verifier: Verifier) -> Router {
 /// Public keys that access tokens are checked with.
 #[utoipa::path(
     get, path = "/v1/keys", operation_id = "list_keys", tag = "directory",
-    responses((status = 200, description = "Keys", body = KeySet), (status = 304, description = "As the tag in If-None-Match says")),
+    params(IfNoneMatch),
+    responses((status = 200, description = "Keys", body = KeySet)),
 )]
 async fn keys(State(verifier): State<Verifier>) -> Json<KeySet> {
     Json(KeySet::clone(&verifier.keys()))

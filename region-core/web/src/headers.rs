@@ -1,6 +1,7 @@
 //! Headers that routes ask for.
 
 use axum::extract::FromRequestParts;
+use http::header::IF_NONE_MATCH;
 use http::request::Parts;
 use shared::idempotency::{IDEMPOTENCY_KEY, IdempotencyKey};
 use shared::{Problem, ProblemKind};
@@ -24,6 +25,11 @@ impl IntoParams for IdempotencyKeyHeader {
     }
 }
 
+/// The header that says how long the caller would wait (RFC 7240 section 4.3).
+pub const PREFER: &str = "prefer";
+/// The header that says that the wait was heeded (RFC 7240 section 3).
+pub const PREFERENCE_APPLIED: &str = "preference-applied";
+
 /// How long the caller would wait for an answer (RFC 7240 section 4.3), in the API's document.
 #[derive(Clone, Copy, Debug)]
 pub struct Prefer;
@@ -31,7 +37,7 @@ pub struct Prefer;
 impl IntoParams for Prefer {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
         let about = "`wait=N`: hold the answer, for N seconds at most and for 10 at most (RFC 7240).";
-        vec![header("prefer", about).build()]
+        vec![header(PREFER, about).build()]
     }
 }
 
@@ -41,7 +47,7 @@ pub struct IfNoneMatch;
 
 impl IntoParams for IfNoneMatch {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
-        vec![header("if-none-match", "The `etag` of what is there already: 304 if nothing has changed.").build()]
+        vec![header(IF_NONE_MATCH.as_str(), "The `etag` of what is there already: 304 if nothing has changed.").build()]
     }
 }
 

@@ -19,7 +19,7 @@ mod verifier;
 pub use body::Json;
 pub use client_address::{AddressBlock, CLIENT_ADDRESS, ClientAddress};
 pub use front::{AddressSource, Front};
-pub use headers::{IdempotencyKeyHeader, IfNoneMatch, Prefer};
+pub use headers::{IdempotencyKeyHeader, IfNoneMatch, PREFER, PREFERENCE_APPLIED, Prefer};
 pub use parameters::{Path, Query};
 pub use peers::{CoreCallError, NoPeers, PEER_DEADLINE, PeerTransport, Peers};
 pub use signed_in::{Operator, SignedIn, StoreKeeper};

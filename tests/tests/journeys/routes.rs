@@ -26,7 +26,7 @@ enum For {
     Owner,
     /// Who keeps the store: shoppers get 403, whosever it is and whatever they send, nobody 401.
     Keepers,
-    /// The same, and merchants get 403 too.
+    /// The same, for operators alone: merchants are none.
     Operators,
 }
 
